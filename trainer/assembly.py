@@ -1,0 +1,268 @@
+"""The one module that knows all parts: from a config to a `Trainer` that is ready to go."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trainer import cadence, compose, seeds
+from trainer.cadence import Cadence
+from trainer.checkpoints import LAST, Store
+from trainer.config import Config
+from trainer.config.trainer import Trainer as Settings
+from trainer.data.augment import Normalize
+from trainer.data.loaders import make_loaders
+from trainer.data.split import limit
+from trainer.device import choose_device, choose_precision, configure, start_without_dynamo
+from trainer.engine import Plan, Trainer
+from trainer.errors import CheckpointError, ConfigError
+from trainer.interfaces import Data, DataSpec, Sink, Task, TrainLoader
+from trainer.runs import Run, locate
+from trainer.schedulers import Clock
+from trainer.signals import Interruption
+from trainer.state import Monitor, TrainState
+
+SinkFactory = Callable[["Parts"], Sequence[Sink]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is known of a run once its parts are made: for the first screen and for sinks."""
+
+    config: Config
+    data: Data
+    task: Task
+    plan: Plan
+    state: TrainState
+    device: torch.device
+    precision: torch.dtype
+    run: Run | None
+
+
+def assemble(
+    config: Config,
+    run: Run | None = None,
+    *,
+    resume: str | None = None,
+    sinks: SinkFactory = lambda parts: (),
+    interruption: Interruption | None = None,
+    warn: Callable[[str], None] = print,
+) -> Trainer:
+    """Build everything that a config names, and load what it starts from.
+
+    Args:
+        config: checked.
+        run: where checkpoints go; None: nothing is saved.
+        resume: the name of a checkpoint of `run` to go on from: last, best, step-...
+        sinks: makes the sinks, once everything else is there.
+        interruption: see `Trainer`.
+        warn: told what a person should know, such as a damaged checkpoint.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: for whatever does not fit together.
+    """
+    settings = config.trainer
+    configure(settings.threads, settings.deterministic, config.seed)
+    if not settings.compile:
+        start_without_dynamo()
+    device = choose_device(settings.device)
+    precision = choose_precision(settings.precision, device)
+    data, task = _data_and_task(config)
+    data = _limited(data, config)
+    task.to(device)
+    train, val = make_loaders(
+        data,
+        batch_size=config.data.batch_size,
+        eval_batch_size=config.data.eval_batch_size,
+        drop_last=config.data.drop_last,
+        seed=config.seed,
+        device=device,
+    )
+    plan = make_plan(settings, train.steps_per_epoch)
+    model = build_model(config, data.spec)
+    _check_last_batch(model, config, len(data.train), train)
+    if config.init_from is not None and resume is None:
+        load_weights(model, config.init_from, Path(config.output_dir))
+    state = _state(config, task, plan, model.to(device), data.spec)
+    store = None if run is None else Store(run.checkpoints, settings.keep, warn)
+    if resume is not None:
+        assert store is not None
+        payload, _ = store.load(resume)
+        state.load_state_dict(payload)
+    if settings.compile:
+        model.compile()
+    parts = Parts(config, data, task, plan, state, device, precision, run)
+    return Trainer(
+        state=state,
+        task=task,
+        train=train,
+        val=val,
+        plan=plan,
+        device=device,
+        precision=precision,
+        seed=config.seed,
+        store=store,
+        sinks=sinks(parts),
+        interruption=interruption,
+        channels_last=settings.channels_last,
+        picture=_picture(data),
+        labels=data.spec.labels,
+        notes={"data_spec": data.spec.to_dict()},
+    )
+
+
+def build_model(config: Config, spec: DataSpec) -> nn.Module:
+    """The network on the CPU, its weights a function of the seed: the same on every device."""
+    seeds.reseed(torch.device("cpu"), seeds.fold(config.seed, seeds.INIT))
+    return config.model.build(spec)
+
+
+def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
+    """The trained network of a run, in eval mode on the CPU, with the averaged weights where the run kept them.
+
+    Args:
+        path: a run directory, or a checkpoint in one.
+        checkpoint: which one of a run directory: best, last, or a `step-...`.
+
+    Raises:
+        CheckpointError: where it is missing or damaged.
+    """
+    run, named = locate(str(path), Path())
+    assert run is not None
+    store = Store(run.checkpoints)
+    name = checkpoint if (Path(path) / "config.yaml").is_file() else named
+    if name == "best" and not (run.checkpoints / "best").exists():
+        name = LAST  # no validation yet
+    payload, _ = store.load(name)
+    config = compose.to_config(compose.from_yaml(run.config.read_text(encoding="utf-8"), str(run.config)))
+    model = build_model(config, DataSpec.from_dict(payload["data_spec"]))
+    _load_into(model, payload)
+    return model.eval()
+
+
+def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
+    """Start from the weights of another run or checkpoint (`init_from`); nothing else of it is taken.
+
+    Raises:
+        CheckpointError: where it is missing, damaged, or of another network.
+    """
+    run, name = locate(source, output_dir)
+    if run is None:
+        raise CheckpointError(f"init_from={source}: there is no unfinished run in {output_dir}.")
+    payload, path = Store(run.checkpoints).load(name)
+    try:
+        _load_into(model, payload)
+    except RuntimeError as error:
+        raise CheckpointError(f"init_from={path}: weights of another network: {' '.join(str(error).split())[:300]}") from error
+
+
+def make_plan(settings: Settings, steps_per_epoch: int) -> Plan:
+    """Durations as steps."""
+    total = settings.steps or settings.epochs * steps_per_epoch
+    if settings.fast_dev_run:
+        total = 3
+
+    def every(key: str) -> Cadence:
+        return Cadence.of(getattr(settings, key), f"trainer.{key}", steps_per_epoch, total)
+
+    max_time = settings.max_time
+    return Plan(
+        total=total,
+        steps_per_epoch=steps_per_epoch,
+        log=every("log_every"),
+        evaluate=every("eval_every"),
+        save=every("save_every"),
+        histograms=every("log_histograms"),
+        micro_batch=settings.micro_batch,
+        clip_norm=settings.clip_norm,
+        max_seconds=None if max_time is None else cadence.parse(max_time, "trainer.max_time").value,
+    )
+
+
+def _load_into(model: nn.Module, payload: dict[str, Any]) -> None:
+    averaged = payload["ema_state_dict"]
+    if averaged is None:
+        model.load_state_dict(payload["model_state_dict"])
+    else:
+        prefix = "module."
+        model.load_state_dict({k.removeprefix(prefix): v for k, v in averaged.items() if k.startswith(prefix)})
+
+
+def _data_and_task(config: Config) -> tuple[Data, Task]:
+    data = config.data.build(config.seed)
+    if config.task.option == "regression":
+        data = data.as_regression()
+    return data, config.task.build(data.spec)
+
+
+def _limited(data: Data, config: Config) -> Data:
+    """The data after limit_train, limit_val, overfit_batches and fast_dev_run."""
+    settings, seed = config.trainer, config.seed
+    batch, eval_batch = config.data.batch_size, config.data.eval_batch_size
+
+    def samples(text: str, size: int, whole: int) -> int:
+        if text.endswith("%"):
+            return max(1, round(whole * float(text[:-1]) / 100))
+        return int(text) * size
+
+    train, val, augment = data.train, data.val, data.augment
+    if settings.limit_train is not None:
+        train = limit(train, samples(settings.limit_train, batch, len(train)), seed)
+    if settings.limit_val is not None:
+        val = limit(val, samples(settings.limit_val, eval_batch, len(val)), seed)
+    if settings.overfit_batches is not None:
+        train = limit(train, settings.overfit_batches * batch, seed)
+        val, augment = train, None
+    if settings.fast_dev_run:
+        train, val = limit(train, 3 * batch, seed), limit(val, eval_batch, seed)
+    return dataclasses.replace(data, train=train, val=val, augment=augment)
+
+
+def _state(config: Config, task: Task, plan: Plan, model: nn.Module, spec: DataSpec) -> TrainState:
+    settings = config.trainer
+    name = settings.monitor or task.monitor
+    known = [f"val/{score}" for score in task.score_names]
+    name = name if name.startswith("val/") else f"val/{name}"
+    if name not in known:
+        raise ConfigError(f"trainer.monitor={settings.monitor}: not one of {', '.join(known)}.")
+    mode = settings.mode
+    if mode == "auto":
+        mode = "min" if name in ("val/loss", "val/rmse") else "max"
+    device = next(model.parameters()).device
+    if settings.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return TrainState(
+        model=model,
+        optimizer=config.optimizer.build(model),
+        schedule=config.scheduler.build(Clock(plan.steps_per_epoch, plan.total)),
+        scaler=torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16"),
+        monitor=Monitor(name, mode, settings.min_delta, settings.patience),
+        ema=None if settings.ema is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)),
+    )
+
+
+def _check_last_batch(model: nn.Module, config: Config, samples: int, train: TrainLoader) -> None:
+    """BatchNorm cannot train on a single sample: say so before the end of the first epoch does."""
+    sizes = {config.data.batch_size if samples >= config.data.batch_size else samples}
+    if not config.data.drop_last:
+        sizes.add(samples % config.data.batch_size or config.data.batch_size)
+    micro = config.trainer.micro_batch
+    if micro is not None:
+        sizes = {size % micro or micro for size in sizes} | {min(micro, size) for size in sizes}
+    if 1 in sizes and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise ConfigError(
+            f"data.batch_size={config.data.batch_size} leaves a batch of one of the {samples} training samples, and "
+            "BatchNorm needs at least two; choose another batch size (or micro_batch), or data.drop_last=true."
+        )
+
+
+def _picture(data: Data) -> Callable[[Tensor], Tensor] | None:
+    """How to show model inputs to a person; None where they are not images."""
+    if isinstance(data.prepare, Normalize):
+        return data.prepare.undo
+    return None

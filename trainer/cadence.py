@@ -1,0 +1,78 @@
+"""Durations as people type them (`500`, `10ep`, `5%`, `15min`) and the clock that answers "is it due?"."""
+
+import re
+import time
+from dataclasses import dataclass, field
+
+from trainer.errors import ConfigError
+
+_UNITS = {"": "step", "step": "step", "steps": "step", "ep": "epoch", "epoch": "epoch", "epochs": "epoch", "%": "%"}
+_SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_PATTERN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z%]*)\s*")
+
+
+@dataclass(frozen=True)
+class Duration:
+    """An amount of training: steps, epochs, per cent of the run, or seconds of wall-clock time."""
+
+    value: float
+    unit: str  # "step" | "epoch" | "%" | "second"
+
+    def steps(self, steps_per_epoch: int, total: int) -> int:
+        """In optimizer steps, rounded, at least 1 unless the duration is 0. Not for wall-clock durations."""
+        assert self.unit != "second", "a wall-clock duration has no number of steps"
+        scale = {"step": 1.0, "epoch": float(steps_per_epoch), "%": total / 100}[self.unit]
+        return max(1, round(self.value * scale)) if self.value else 0
+
+
+def parse(text: str | float, key: str, wall_clock: bool = True) -> Duration:
+    """Read a duration typed for `key`; raises `ConfigError` naming the key and the accepted forms."""
+    match_ = _PATTERN.fullmatch(str(text).lower())
+    if match_:
+        value, unit = float(match_[1]), match_[2]
+        if unit in _UNITS:
+            return Duration(value, _UNITS[unit])
+        if unit in _SECONDS and wall_clock:
+            return Duration(value * _SECONDS[unit], "second")
+    forms = "500 (steps), 10ep (epochs), 5% (of the run)" + (", 15min, 30s, 2h (wall-clock)" if wall_clock else "")
+    raise ConfigError(f"{key}={text}: not a duration; write {forms}.")
+
+
+@dataclass
+class Cadence:
+    """Something that recurs every so many steps or seconds, and always at the last step.
+
+    Cadences in steps are pure functions of the step and replay exactly after a resume; cadences in
+    seconds cannot.
+    """
+
+    total: int
+    every_steps: int = 0
+    every_seconds: float = 0.0
+    _last: float = field(default_factory=time.monotonic, repr=False)
+    _last_step: int = field(default=-1, repr=False)
+
+    @property
+    def recurs(self) -> bool:
+        """Whether it is ever due before the last step."""
+        return bool(self.every_steps or self.every_seconds)
+
+    @classmethod
+    def of(cls, text: str | None, key: str, steps_per_epoch: int, total: int) -> "Cadence":
+        """The cadence typed for `key`; null or 0 is never, except at the last step."""
+        if text is None:
+            return cls(total)
+        duration = parse(text, key)
+        if duration.unit == "second":
+            return cls(total, every_seconds=duration.value)
+        return cls(total, every_steps=duration.steps(steps_per_epoch, total))
+
+    def due(self, step: int) -> bool:
+        """Whether it is due after `step` optimizer steps."""
+        if step == self.total:
+            return True
+        if self.every_steps:
+            return step % self.every_steps == 0
+        if self.every_seconds and time.monotonic() - self._last >= self.every_seconds:
+            self._last, self._last_step = time.monotonic(), step
+        return step == self._last_step  # asked again about the same step, the answer is the same

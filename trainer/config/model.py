@@ -1,0 +1,97 @@
+"""The models that can be selected, and their keys. A model is built from the shape of the data."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainer.config.section import Section, key
+from trainer.errors import ConfigError
+from trainer.registry import register
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainer.interfaces import DataSpec
+
+ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid")
+
+
+@dataclass
+class Model(Section):
+    """Base of the model configs: `build(spec)` makes the network for data of that shape."""
+
+    def build(self, spec: "DataSpec") -> "nn.Module":
+        """The network: takes a float batch of shape (B, *spec.input_shape), gives (B, spec.outputs)."""
+        raise NotImplementedError
+
+
+@register("model", "cnn")
+@dataclass
+class Cnn(Model):
+    """CNNClassifier: three convolution blocks and a three-layer head, for images."""
+
+    conv_dropout: float = key(0.25, "probability to drop a whole channel after each block", at_least=0, below=1)
+    dropout: float = key(0.5, "probability to drop a unit of the head", at_least=0, below=1)
+
+    def build(self, spec: "DataSpec") -> "nn.Module":
+        from trainer.models.cnn import CNNClassifier
+
+        if len(spec.input_shape) != 3:
+            raise ConfigError(
+                f"model=cnn needs images (channels × height × width), but the data gives samples of shape "
+                f"{spec.shape_words()}; use model=mlp or model=linear."
+            )
+        channels, height, width = spec.input_shape
+        if min(height, width) < 8:
+            raise ConfigError(
+                f"model=cnn halves the image three times and needs at least 8×8 pixels; the data gives {height}×{width}."
+            )
+        return CNNClassifier(
+            num_classes=spec.outputs,
+            in_channels=channels,
+            image_size=(height, width),
+            conv_dropout=self.conv_dropout,
+            dropout=self.dropout,
+        )
+
+
+@register("model", "linear")
+@dataclass
+class Linear(Model):
+    """CustomLinear on the flattened input: logistic or linear regression."""
+
+    bias: bool = key(True, "whether the layer adds a learned offset")
+
+    def build(self, spec: "DataSpec") -> "nn.Module":
+        from trainer.models.linear import linear_model
+
+        return linear_model(spec.features, spec.outputs, self.bias)
+
+
+@register("model", "mlp")
+@dataclass
+class Mlp(Model):
+    """Fully connected network on the flattened input."""
+
+    hidden: list[int] = key([128, 64], "width of each hidden layer; [] leaves a single linear layer", at_least=1)
+    activation: str = key("relu", "non-linearity after each hidden layer", choices=ACTIVATIONS)
+    dropout: float = key(0.0, "probability to drop a hidden unit", at_least=0, below=1)
+    batch_norm: bool = key(False, "normalise each hidden layer over the batch, before the non-linearity")
+
+    def build(self, spec: "DataSpec") -> "nn.Module":
+        from trainer.models.mlp import MLP
+
+        return MLP(spec.features, spec.outputs, self.hidden, self.activation, self.dropout, self.batch_norm)
+
+
+@register("model", "torchvision")
+@dataclass
+class Torchvision(Model):
+    """Any classifier of torchvision.models, by its name, for images."""
+
+    arch: str = key("resnet18", "a name that torchvision.models.list_models lists, such as resnet50, vit_b_16")
+    weights: str | None = key(None, "a local state-dict file to start from; a head of another size is left fresh")
+
+    def build(self, spec: "DataSpec") -> "nn.Module":
+        from trainer.models.torchvision import build_classifier
+
+        return build_classifier(self.arch, self.weights, spec)

@@ -1,0 +1,141 @@
+"""What a config dataclass is made of: keys with a type, a default, a doc and a range, checked on creation."""
+
+import copy
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from trainer import cadence
+from trainer.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is known of a key beside its type and default: one line of doc and the values it allows."""
+
+    doc: str
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    choices: tuple[str, ...] | None = None
+    duration: bool = False  # a string such as 500, 10ep, 5%, 15min
+    wall_clock: bool = True  # whether a duration may be in minutes
+    fixed: bool = False  # cannot change when a run is resumed: it shapes the model, the data or the random streams
+
+    def allowed(self) -> str:
+        """The range in words, such as "> 0, <= 1"; "" where every value of the type is allowed."""
+        if self.choices:
+            return " | ".join(self.choices)
+        if self.duration:
+            return "a duration: 500, 10ep, 5%" + (", 15min" if self.wall_clock else "")
+        bounds = ((">", self.above), (">=", self.at_least), ("<", self.below), ("<=", self.at_most))
+        return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise `ConfigError` unless `value` (or each of its items) is allowed; null is the type's business."""
+        if isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                self.check(f"{name}[{index}]", item)
+            return
+        if value is None:
+            return
+        if self.choices and value not in self.choices:
+            hint = did_you_mean(str(value), self.choices)
+            raise ConfigError(f"{name}={value}: not one of {', '.join(self.choices)}.{hint}")
+        if self.duration:
+            cadence.parse(value, name, self.wall_clock)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{name}={value}: must be a finite number.")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            inside = (
+                (self.above is None or value > self.above)
+                and (self.at_least is None or value >= self.at_least)
+                and (self.below is None or value < self.below)
+                and (self.at_most is None or value <= self.at_most)
+            )
+            if not inside:
+                raise ConfigError(f"{name}={value}: must be {self.allowed()}.")
+
+
+def key(default: Any, doc: str, **limits: Any) -> Any:
+    """A dataclass field with its doc and limits (the fields of `Key`)."""
+    metadata = {"key": Key(doc, **limits)}
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass
+class Section:
+    """Base of every config dataclass: checks types and ranges whenever one is made, from YAML or from Python.
+
+    Raises:
+        ConfigError: naming the key, the value and what is allowed.
+    """
+
+    group: ClassVar[str] = ""
+    option: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value, name = getattr(self, field.name), self.key_name(field.name)
+            value = _coerce(value, hints[field.name], name)
+            setattr(self, field.name, value)
+            if "key" in field.metadata:
+                field.metadata["key"].check(name, value)
+
+    @classmethod
+    def key_name(cls, field: str) -> str:
+        """The full name of a key of this section, such as `optimizer.lr`."""
+        return f"{cls.group}.{field}" if cls.group else field
+
+    @classmethod
+    def keys(cls) -> dict[str, tuple[str, Any, Key]]:
+        """Each key of this section: its type in words, its default and its `Key`."""
+        hints = typing.get_type_hints(cls)
+        return {
+            field.name: (
+                type_words(hints[field.name]),
+                field.default_factory() if callable(field.default_factory) else field.default,
+                field.metadata["key"],
+            )
+            for field in dataclasses.fields(cls)
+            if "key" in field.metadata
+        }
+
+
+def type_words(hint: Any) -> str:
+    """A type as people write it: `int`, `float or null`, `list of str`."""
+    if isinstance(hint, types.UnionType):
+        return " or ".join(type_words(part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) is list:
+        return f"list of {type_words(typing.get_args(hint)[0])}"
+    if hint is type(None):
+        return "null"
+    return "any" if hint is Any else str(getattr(hint, "__name__", hint))
+
+
+def _coerce(value: Any, hint: Any, name: str) -> Any:
+    """Hold Python callers to the declared types, as OmegaConf holds YAML to them; whole numbers pass as floats."""
+    if hint is Any or (isinstance(hint, type) and issubclass(hint, Section)):
+        return value
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) is list:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{name}={value}: expected a {type_words(hint)}, such as [a,b].")
+        return [_coerce(item, typing.get_args(hint)[0], name) for item in value]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)  # a duration may be typed as a bare number
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise ConfigError(f"{name}={value!r}: expected {type_words(hint)}.")
+    return value

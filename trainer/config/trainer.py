@@ -1,0 +1,64 @@
+"""The settings of the engine."""
+
+import re
+from dataclasses import dataclass
+
+from trainer.config.section import Section, key
+from trainer.errors import ConfigError
+from trainer.registry import register
+
+
+@register("trainer", "default")
+@dataclass
+class Trainer(Section):
+    """How long, where and how precisely to train; what to log and save."""
+
+    epochs: int = key(20, "passes over the training data", at_least=1)
+    steps: int | None = key(None, "optimizer steps; when given, epochs is ignored", at_least=1)
+    max_time: str | None = key(None, "wall-clock time after which the run saves and stops, such as 90min", duration=True)
+
+    device: str = key("auto", "auto | cpu | cuda | cuda:N | mps; auto takes the best there is")
+    precision: str = key("auto", "auto: bf16 on a GPU that has it, else fp32", choices=("auto", "fp32", "bf16", "fp16"))
+    compile: bool = key(False, "compile the model (torch.compile): a slower start, faster steps")
+    channels_last: bool = key(False, "keep images channels-last in memory: often faster for convolutions")
+    micro_batch: int | None = key(
+        None, "samples at a time through the network; the batch is accumulated from these", at_least=1
+    )
+    deterministic: bool = key(False, "allow only deterministic algorithms, and fail where there is none")
+    threads: int | None = key(None, "CPU threads of the maths; null: torch's own choice", at_least=1)
+
+    clip_norm: float | None = key(None, "longest allowed gradient (L2 over all parameters)", above=0)
+    ema: float | None = key(None, "decay of an average of the weights, used to validate, e.g. 0.999", above=0, below=1)
+
+    monitor: str | None = key(None, "score that decides what is best, such as val/loss; null: the task's own")
+    mode: str = key("auto", "whether a larger score is better", choices=("auto", "min", "max"))
+    patience: int | None = key(None, "validations without improvement after which to stop; null: never", at_least=1)
+    min_delta: float = key(0.0, "smallest change of the score that counts as an improvement", at_least=0)
+
+    log_every: str | None = key("50", "how often to record training metrics; null: never", duration=True)
+    eval_every: str | None = key("1ep", "how often to validate", duration=True)
+    save_every: str | None = key("1ep", "how often to save `last`", duration=True)
+    keep: int = key(2, "how many of the last checkpoints to keep, beside the best", at_least=2)
+    log_histograms: str | None = key(
+        None, "how often to record histograms of weights and gradients in TensorBoard; null: never", duration=True
+    )
+
+    limit_train: str | None = key(None, "train on a part of the data: a number of batches, or 10%")
+    limit_val: str | None = key(None, "validate on a part of the data: a number of batches, or 10%")
+    fast_dev_run: bool = key(False, "try everything once: 3 steps, one batch of validation, a checkpoint")
+    overfit_batches: int | None = key(
+        None, "train and validate on the same so many batches, without augmentation", at_least=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
+            raise ConfigError(f"trainer.device={self.device}: not one of auto, cpu, cuda, cuda:N, mps.")
+        if self.max_time is not None and not re.search(r"(s|sec|min|h|d)\s*$", self.max_time):
+            raise ConfigError(f"trainer.max_time={self.max_time}: must be a wall-clock time, such as 90min or 2h.")
+        for name in ("limit_train", "limit_val"):
+            value = getattr(self, name)
+            if value is not None and not re.fullmatch(r"[1-9]\d*|(100|[1-9]\d?)(\.\d+)?%|0?\.\d*[1-9]\d*%", value):
+                raise ConfigError(f"trainer.{name}={value}: must be a number of batches, such as 10, or a share, such as 5%.")
+        if self.eval_every in ("0", None) and self.patience is not None:
+            raise ConfigError("trainer.patience needs validation: set trainer.eval_every, e.g. to 1ep.")

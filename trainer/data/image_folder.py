@@ -1,0 +1,224 @@
+"""Your own images, one folder for each class."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from trainer.config.data import ImageFolder
+from trainer.data.augment import augment_from, normalize_from
+from trainer.data.cache import FOLDER, cached
+from trainer.data.images import image_data
+from trainer.data.split import from_splits, split_index
+from trainer.errors import ConfigError, DataError
+from trainer.interfaces import Data, Split
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+MEASURED = 2000  # streamed images from which the normalisation is measured
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of one split: their paths, and the class of each."""
+
+    paths: tuple[Path, ...]
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def build(config: ImageFolder, seed: int) -> Data:
+    """Decoded into one uint8 tensor (and a cache file) when it fits `cache_bytes`; streamed otherwise.
+
+    Raises:
+        ConfigError: where data.root is missing, or the images differ in size and data.image_size is not given.
+        DataError: where a folder or file is not as it should be; names it.
+    """
+    if config.root is None:
+        raise ConfigError("data.root is needed: the folder with train/ and val/ (or with one folder for each class).")
+    root = Path(config.root).expanduser()
+    labels, listings = scan(root)
+    decoder = Decoder(_size(config, listings), config.channels)
+    total = sum(map(len, listings)) * decoder.bytes
+    if total > config.cache_bytes:
+        return _streamed(config, seed, labels, listings, decoder)
+    tensors, hit = cached(root, _fingerprint(root, listings, decoder), lambda: _decode_all(listings, decoder))
+    splits = [Split(tensors[f"images{i}"], tensors[f"targets{i}"]) for i in range(len(listings))]
+    official = splits[1] if len(splits) == 2 else None
+    if official is not None:
+        config = _official(config)
+    return image_data(config, splits[0], official, labels, seed, "decoded cache" if hit else "decoded")
+
+
+def scan(root: Path) -> tuple[tuple[str, ...], list[Listing]]:
+    """The class names and the images: [train, val] where both folders exist, else [all]."""
+    if not root.is_dir():
+        raise DataError(f"data.root={root}: no such folder.")
+    train = root / "train"
+    val = next((root / name for name in ("val", "valid", "validation", "test") if (root / name).is_dir()), None)
+    folders = [train, val] if train.is_dir() and val is not None else [train if train.is_dir() else root]
+    labels = _class_names(folders[0])
+    listings = []
+    for folder in folders:
+        assert folder is not None
+        unknown = set(_class_names(folder)) - set(labels)
+        if unknown:
+            raise DataError(f"{folder}: class folder '{min(unknown)}' is not in {folders[0]}.")
+        found = [(path, index) for index, label in enumerate(labels) for path in _images(folder / label)]
+        if not found:
+            raise DataError(f"{folder}: no images ({', '.join(EXTENSIONS)}) in its class folders.")
+        listings.append(Listing(tuple(path for path, _ in found), torch.tensor([index for _, index in found])))
+    return labels, listings
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", FOLDER)))
+    if len(names) < 2:
+        raise DataError(
+            f"{folder}: found {len(names)} class folder{'s' * (len(names) != 1)}; expected one folder for each "
+            "class, at least two, with its images inside."
+        )
+    return tuple(names)
+
+
+def _images(folder: Path) -> list[Path]:
+    """The images below a class folder, in a fixed order."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        Path(parent) / name
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+    )
+
+
+class Decoder:
+    """Reads one image file as uint8 (channels, height, width): upright, resized and centre-cropped to `size`."""
+
+    def __init__(self, size: tuple[int, int], channels: int) -> None:
+        self.size, self.channels = size, channels
+        self.bytes = channels * size[0] * size[1]
+
+    def __call__(self, path: Path) -> Tensor:
+        image = _open(path, self.channels)
+        height, width = self.size
+        if (image.height, image.width) != self.size:
+            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(image))
+        return pixels[None] if self.channels == 1 else pixels.permute(2, 0, 1).contiguous()
+
+
+def _open(path: Path, channels: int) -> Image.Image:
+    """Decoded, turned as its EXIF says, in RGB or grey; an animation gives its first frame."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as an image ({error}). Repair or remove it.") from error
+
+
+def _size(config: ImageFolder, listings: Sequence[Listing]) -> tuple[int, int]:
+    """(height, width) to decode to: the configured square, or the one size that all images have."""
+    if config.image_size is not None:
+        return config.image_size, config.image_size
+    sizes: dict[tuple[int, int], Path] = {}
+    paths = [path for listing in listings for path in listing.paths]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, size in zip(paths, pool.map(_header_size, paths, chunksize=256), strict=True):
+            sizes.setdefault(size, path)
+            if len(sizes) > 1:
+                pool.shutdown(cancel_futures=True)
+                (a, b), (pa, pb) = list(sizes)[:2], list(sizes.values())[:2]
+                raise ConfigError(
+                    f"data.image_size is needed, since the images differ in size: {pa} is {a[0]}×{a[1]}, "
+                    f"{pb} is {b[0]}×{b[1]} (height × width). Try data.image_size=64 or 224."
+                )
+    return next(iter(sizes))
+
+
+def _header_size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation 5 to 8 swap the sides
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as an image ({error}). Repair or remove it.") from error
+    return (width, height) if turned else (height, width)
+
+
+def _decode_all(listings: Sequence[Listing], decoder: Decoder) -> dict[str, Any]:
+    tensors: dict[str, Any] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for i, listing in enumerate(listings):
+            images = torch.empty(len(listing), decoder.channels, *decoder.size, dtype=torch.uint8)
+            for row, pixels in enumerate(pool.map(decoder, listing.paths, chunksize=256)):
+                images[row] = pixels
+            tensors |= {f"images{i}": images, f"targets{i}": listing.targets}
+    return tensors
+
+
+def _fingerprint(root: Path, listings: Sequence[Listing], decoder: Decoder) -> str:
+    """Changes with every file's name, size and time of change, and with how they are decoded."""
+    digest = hashlib.sha256(repr((decoder.size, decoder.channels)).encode())
+    for listing in listings:
+        for path in listing.paths:
+            status = path.stat()
+            digest.update(f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return f"images-{digest.hexdigest()[:16]}"
+
+
+def _official(config: ImageFolder) -> ImageFolder:
+    """Where the folder has its own validation images, no further share is held out."""
+    import copy
+
+    config = copy.copy(config)
+    config.val_fraction = 0.0
+    return config
+
+
+class _Files(Dataset[Tensor]):
+    def __init__(self, paths: Sequence[Path], decoder: Decoder) -> None:
+        self.paths, self.decoder = paths, decoder
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.decoder(self.paths[index])
+
+
+def _streamed(
+    config: ImageFolder, seed: int, labels: tuple[str, ...], listings: Sequence[Listing], decoder: Decoder
+) -> Data:
+    splits = [Split(_Files(listing.paths, decoder), listing.targets) for listing in listings]
+    if len(splits) == 2:
+        train, val = splits
+    else:
+        train, val = (splits[0].subset(i) for i in split_index(splits[0].targets, config.val_fraction, seed))
+    every = max(1, len(train) // MEASURED)
+    files: Any = train.inputs
+    sample = torch.stack([files[i] for i in range(0, len(train), every)][:MEASURED])
+    return from_splits(
+        train,
+        val,
+        labels,
+        input_shape=(decoder.channels, *decoder.size),
+        prepare=normalize_from(config, sample),
+        augment=augment_from(config),
+        workers=config.workers,
+        description=f"streamed by {config.workers} workers",
+    )

@@ -1,0 +1,41 @@
+"""What every image dataset that fits into memory does once its pixels are tensors."""
+
+import torch
+from torch import Tensor
+
+from trainer.config.data import ImageData
+from trainer.data.augment import augment_from, normalize_from
+from trainer.data.split import from_splits, split_index
+from trainer.interfaces import Data, Split
+
+
+def image_data(
+    config: ImageData,
+    train: Split,
+    official: Split | None,
+    labels: tuple[str, ...],
+    seed: int,
+    description: str = "",
+) -> Data:
+    """Data from uint8 images.
+
+    Args:
+        config: says how to augment and normalise, and `val_fraction`.
+        train: uint8 (N, C, H, W) and int64 (N,).
+        official: the dataset's own validation images, used when `val_fraction` is 0; with a fraction, or where
+            there are none, the validation split is drawn from `train`.
+        labels: names of the classes.
+    """
+    if official is not None and not config.val_fraction:
+        val = official
+    else:
+        train, val = (train.subset(index) for index in split_index(train.targets, config.val_fraction, seed))
+    assert isinstance(train.inputs, Tensor) and train.inputs.dtype == torch.uint8
+    return from_splits(
+        train,
+        val,
+        labels,
+        prepare=normalize_from(config, train.inputs),
+        augment=augment_from(config),
+        description=description,
+    )

@@ -1,0 +1,81 @@
+"""Where and how precisely the maths runs."""
+
+import contextlib
+import random
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+
+from trainer.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device for `trainer.device`; auto prefers CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: for a device that this machine or this build of torch does not have.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if cuda else "mps" if mps else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if cuda else 0
+        if (device.index or 0) >= count:
+            raise ConfigError(
+                f"trainer.device={name}: torch {torch.__version__} sees {count or 'no'} CUDA device{'s' * (count != 1)}; "
+                "use trainer.device=auto or cpu."
+            )
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not mps:
+        raise ConfigError("trainer.device=mps: there is no Apple GPU that torch can use; use trainer.device=auto or cpu.")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products for `trainer.precision`.
+
+    auto is bf16 on a CUDA device that has it in hardware, else fp32: on a CPU without bf16 instructions
+    autocast is about ten times slower than fp32.
+
+    Raises:
+        ConfigError: for fp16 where gradients cannot be scaled.
+    """
+    if name == "auto":
+        fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if fast else torch.float32
+    if name == "fp16" and device.type != "cuda":
+        raise ConfigError(f"trainer.precision=fp16 needs a CUDA device, and this run is on {device.type}; use bf16 or fp32.")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Run what is inside in `dtype` where that is safe; free of cost for fp32."""
+    if dtype is torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+def configure(threads: int | None, deterministic: bool, seed: int) -> None:
+    """Settings of the whole process: CPU threads, deterministic algorithms, and the generators that plug-ins may use."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def start_without_dynamo() -> None:
+    """Keep torch.optim from importing the compiler, which costs 1.1 s of the first second of a run.
+
+    The decorated methods of `Optimizer` import `torch._dynamo` on their first call, only to mark themselves
+    as not to be compiled; the mark is looked up on the function, so it can be left there beforehand. Only for runs
+    that compile nothing. Where torch changes this, nothing happens but the import.
+    """
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if method is not None and not hasattr(method, "__dynamo_disable"):
+            setattr(method, "__dynamo_disable", method)  # noqa: B010  # the name would be mangled as an attribute

@@ -1,0 +1,293 @@
+"""The loop."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainer import seeds
+from trainer.cadence import Cadence
+from trainer.checkpoints import Store
+from trainer.device import autocast
+from trainer.errors import TrainerError
+from trainer.interfaces import Batch, EvalLoader, Record, Sink, Task, TrainLoader
+from trainer.signals import Interruption
+from trainer.state import TrainState
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How far to train and when to do what; everything in optimizer steps.
+
+    Attributes:
+        total: steps of the whole run.
+        steps_per_epoch: steps of one pass over the training data.
+        log, evaluate, save, histograms: when these are due.
+        micro_batch: samples at a time through the network; None: the whole batch.
+        clip_norm: longest gradient; None: as it comes.
+        max_seconds: wall-clock time after which to save and stop; None: never.
+    """
+
+    total: int
+    steps_per_epoch: int
+    log: Cadence
+    evaluate: Cadence
+    save: Cadence
+    histograms: Cadence
+    micro_batch: int | None = None
+    clip_norm: float | None = None
+    max_seconds: float | None = None
+
+
+class Report(NamedTuple):
+    """One optimizer step, just done.
+
+    Attributes:
+        step: steps done, this one included.
+        epoch: whole epochs done.
+        loss: of this batch, a scalar on the device; reading it waits for the device.
+        lr: the rate it was made with.
+        grad_norm: length of the gradient before clipping, on the device; None where it was not needed.
+    """
+
+    step: int
+    epoch: int
+    loss: Tensor
+    lr: float
+    grad_norm: Tensor | None
+
+
+class Trainer:
+    """Trains a state on a stream of batches.
+
+    Args:
+        state: what is trained.
+        task: what is minimised and scored.
+        train, val: the loaders.
+        plan: how far, and when to do what.
+        device, precision: where the maths runs, and in what.
+        seed: of the run; dropout is a function of it and the step.
+        store: where checkpoints go; None: nowhere.
+        sinks: where records go.
+        interruption: says when a signal has asked to stop.
+        channels_last: the memory format of image batches.
+        picture: turns a few model inputs into pixels for people; None: the inputs are no images.
+        labels: names of the classes, for those pictures.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: TrainState,
+        task: Task,
+        train: TrainLoader,
+        val: EvalLoader,
+        plan: Plan,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+        seed: int = 0,
+        store: Store | None = None,
+        sinks: Sequence[Sink] = (),
+        interruption: Interruption | None = None,
+        channels_last: bool = False,
+        picture: Callable[[Tensor], Tensor] | None = None,
+        labels: tuple[str, ...] | None = None,
+        notes: dict[str, object] | None = None,
+    ) -> None:
+        self.state, self.task, self.train, self.val, self.plan = state, task, train, val, plan
+        self.device, self.precision, self.seed = device, precision, seed
+        self.store, self.sinks, self.interruption = store, sinks, interruption or Interruption()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.picture, self.labels, self.notes = picture, labels, notes or {}
+        self._started = time.monotonic()
+        self._samples, self._since = 0, self._started
+        self._first: Batch | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the run, over all its resumptions."""
+        return self.state.seconds + time.monotonic() - self._started
+
+    def steps(self) -> Iterator[Report]:
+        """Train, one optimizer step for each item, from the state's step to the end of the plan."""
+        state, plan = self.state, self.plan
+        if state.step >= plan.total:
+            return
+        state.model.train()
+        self._restart_watch()
+        for batch in self.train.stream(state.step):
+            yield self.train_step(batch)
+            if state.step >= plan.total:
+                return
+
+    def fit(self) -> str:
+        """Train to the end of the plan with validation, records and checkpoints.
+
+        Returns:
+            Why it ended: "completed", "early stopping", "max_time", or the name of a signal.
+
+        Raises:
+            TrainerError: when the loss or the weights are no longer finite.
+        """
+        state, plan = self.state, self.plan
+        self._started = time.monotonic()
+        if state.step == 0:
+            self.save(best=False)
+        reason = "completed"
+        for report in self.steps():
+            record = Record(report.step, report.epoch, self.seconds)
+            if plan.log.due(report.step):
+                self.log(record, report)
+            improved = plan.evaluate.due(report.step) and self.evaluate(record)
+            if plan.histograms.recurs and plan.histograms.due(report.step):
+                self._histograms(record)
+            self.write(record)
+            reason = self._reason_to_stop()
+            if improved or plan.save.due(report.step) or reason != "completed":
+                self.save(best=improved)
+            if reason != "completed":
+                break
+        return reason
+
+    def train_step(self, batch: Batch) -> Report:
+        """One optimizer step on a batch, in micro-batches where the plan says so."""
+        state, task, optimizer = self.state, self.task, self.state.optimizer
+        seeds.reseed(self.device, seeds.fold(self.seed, seeds.DROPOUT, state.step))
+        lr = state.schedule.apply(optimizer, state.step)
+        weight = task.weight(batch.targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss: Tensor | None = None
+        for inputs, targets in self._micro_batches(batch):
+            with autocast(self.device, self.precision):
+                outputs = state.model(inputs)
+                loss_sum = task.loss_sum(outputs, targets)
+            part = loss_sum / weight
+            state.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+            loss = part.detach() if loss is None else loss + part.detach()
+            tally = task.tally(outputs, targets, loss_sum, task.weight(targets))
+            state.tally = tally if state.tally is None else state.tally.add_(tally)
+        assert loss is not None
+        grad_norm = self._clip()
+        state.scaler.step(optimizer)
+        state.scaler.update()
+        if state.ema is not None:
+            state.ema.update_parameters(state.model)
+        state.step += 1
+        self._samples += len(batch.targets)
+        if self._first is None:
+            self._first = batch
+        return Report(state.step, state.step // self.plan.steps_per_epoch, loss, lr, grad_norm)
+
+    def validate(self) -> tuple[dict[str, float], Tensor | None]:
+        """The scores of the validation data (`val/...`) and the confusion matrix, with the averaged weights if any."""
+        model = self.state.evaluated
+        model.eval()
+        sums = self.task.evaluation(self.device)
+        with torch.inference_mode():
+            for batch in self.val:
+                with autocast(self.device, self.precision):
+                    outputs = model(self._formatted(batch.inputs))
+                sums.update(outputs, batch.targets, batch.weights)
+            scores = {f"val/{name}": value for name, value in sums.scores().items()}
+        self.state.model.train()
+        return scores, sums.confusion()
+
+    def evaluate(self, record: Record) -> bool:
+        """Validate into the record, and tell the schedule and the monitor; returns whether it is the best so far."""
+        state = self.state
+        state.scores, record.confusion = self.validate()
+        record.scalars |= state.scores
+        score = state.scores[state.monitor.name]
+        state.schedule.observe(score, state.monitor.mode)
+        improved = state.monitor.observe(score, state.step)
+        self._restart_watch()
+        return improved
+
+    def log(self, record: Record, report: Report) -> None:
+        """Read the sums since the last record: the one wait for the device in an interval."""
+        state = self.state
+        assert state.tally is not None
+        scores = self.task.training_scores(state.tally.tolist())
+        state.tally = None
+        if not math.isfinite(scores["loss"]):
+            raise TrainerError(
+                f"The training loss is {scores['loss']} at step {report.step}: the run has diverged. The last good "
+                "checkpoint is kept. Try a smaller optimizer.lr, scheduler.warmup=5%, or trainer.clip_norm=1."
+            )
+        record.scalars |= {f"train/{name}": value for name, value in scores.items()}
+        record.scalars["lr"] = report.lr
+        if report.grad_norm is not None:
+            record.scalars["grad_norm"] = report.grad_norm.item()
+        elapsed = time.monotonic() - self._since
+        record.scalars["samples_per_second"] = self._samples / elapsed if elapsed else 0.0
+        self._restart_watch()
+
+    def save(self, best: bool) -> None:
+        """Save the state as `last`, and as `best` where it is."""
+        if self.store is None:
+            return
+        state = self.state
+        if not state.is_finite():
+            raise TrainerError(
+                f"The weights are no longer finite at step {state.step}: the run has diverged. The last good checkpoint "
+                "is kept. Try a smaller optimizer.lr, scheduler.warmup=5%, or trainer.clip_norm=1."
+            )
+        payload = state.state_dict(self.plan.steps_per_epoch) | {"seconds": self.seconds} | self.notes
+        self.store.save(payload, {"step": state.step, "epoch": payload["epoch"], "scores": state.scores}, best)
+        self._restart_watch()
+
+    def write(self, record: Record) -> None:
+        """Give a record to the sinks, with the first training images the first time."""
+        if not record.scalars and not record.histograms:
+            return
+        record.best = self.state.monitor.best
+        if self._first is not None and self.picture is not None:
+            record.images = self.picture(self._first.inputs[:32]).cpu()
+            if self.labels is not None:
+                record.labels = [self.labels[target] for target in self._first.targets[:32].tolist()]
+            self.picture = None
+        for sink in self.sinks:
+            sink.write(record)
+
+    def _micro_batches(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+        size = self.plan.micro_batch or len(batch.targets)
+        for start in range(0, len(batch.targets), size):
+            yield self._formatted(batch.inputs[start : start + size]), batch.targets[start : start + size]
+
+    def _formatted(self, inputs: Tensor) -> Tensor:
+        return inputs.contiguous(memory_format=self.memory_format) if inputs.ndim == 4 else inputs
+
+    def _clip(self) -> Tensor | None:
+        """Clip the gradient; measure it where it is clipped or about to be recorded."""
+        state, plan = self.state, self.plan
+        if plan.clip_norm is None and not plan.log.due(state.step + 1):
+            return None
+        state.scaler.unscale_(state.optimizer)
+        limit = math.inf if plan.clip_norm is None else plan.clip_norm
+        if math.isinf(limit):
+            gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+            return torch.nn.utils.get_total_norm(gradients)
+        return torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit)
+
+    def _reason_to_stop(self) -> str:
+        if self.interruption.signal is not None:
+            return f"signal {self.interruption.signal}"
+        if self.plan.max_seconds is not None and self.seconds >= self.plan.max_seconds:
+            return "max_time"
+        if self.state.monitor.exhausted:
+            return "early stopping"
+        return "completed"
+
+    def _histograms(self, record: Record) -> None:
+        for name, parameter in self.state.model.named_parameters():
+            record.histograms[f"weights/{name}"] = parameter.detach().float().cpu()
+            if parameter.grad is not None:
+                record.histograms[f"gradients/{name}"] = parameter.grad.float().cpu()
+
+    def _restart_watch(self) -> None:
+        """Samples per second count training alone, not validating and saving."""
+        self._samples, self._since = 0, time.monotonic()

@@ -1,0 +1,252 @@
+"""The few shapes that parts agree on: what a batch is, what data offers, what a task and a sink must do."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from trainer.errors import ConfigError
+
+
+class Batch(NamedTuple):
+    """One batch on the device.
+
+    Attributes:
+        inputs: float32, (B, *input_shape).
+        targets: int64 class indices (B,), or float32 values (B, outputs).
+        weights: float32 (B,), 0 for the rows that only pad a validation batch; None: every row counts.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a model and a task need to know of the data: the model is built from this.
+
+    Attributes:
+        input_shape: of one sample, e.g. (3, 32, 32) or (14,).
+        outputs: number of classes, or of predicted numbers.
+        labels: the names of the classes; None for regression.
+        class_counts: training samples of each class; None for regression.
+    """
+
+    input_shape: tuple[int, ...]
+    outputs: int
+    labels: tuple[str, ...] | None = None
+    class_counts: tuple[int, ...] | None = None
+
+    @property
+    def features(self) -> int:
+        """Numbers in one flattened sample."""
+        return int(torch.Size(self.input_shape).numel())
+
+    def shape_words(self) -> str:
+        """The shape as people write it: 3×32×32."""
+        return "×".join(map(str, self.input_shape))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for a checkpoint."""
+        return {
+            "input_shape": list(self.input_shape),
+            "outputs": self.outputs,
+            "labels": None if self.labels is None else list(self.labels),
+            "class_counts": None if self.class_counts is None else list(self.class_counts),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "DataSpec":
+        """From what `to_dict` gave."""
+        labels, counts = values["labels"], values["class_counts"]
+        return cls(
+            input_shape=tuple(values["input_shape"]),
+            outputs=values["outputs"],
+            labels=None if labels is None else tuple(labels),
+            class_counts=None if counts is None else tuple(counts),
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of the data, for training or validation.
+
+    Attributes:
+        inputs: all samples in one tensor (N, ...), uint8 pixels or float32 features, or a map-style dataset that
+            yields one such sample (where they do not fit into memory).
+        targets: int64 (N,) or float32 (N, outputs), always in memory.
+    """
+
+    inputs: "Tensor | Dataset[Tensor]"
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def subset(self, index: Tensor) -> "Split":
+        """The samples at `index`, in that order."""
+        if isinstance(self.inputs, Tensor):
+            return Split(self.inputs[index], self.targets[index])
+        return Split(torch.utils.data.Subset(self.inputs, index.tolist()), self.targets[index])
+
+
+# Varies a training batch: (inputs as stored, CPU generator of this step) -> inputs of the same shape.
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+# Turns a stored batch into the model's float32 input, for training and validation alike.
+Prepare = Callable[[Tensor], Tensor]
+
+
+def as_float(inputs: Tensor) -> Tensor:
+    """The plainest `Prepare`: features that only need to be floats."""
+    return inputs.float()
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a data config builds: the shape, the two splits, and what happens to a batch on its way to the model.
+
+    Attributes:
+        spec: the shape of a sample and the classes.
+        train, val: the two splits.
+        prepare: applied to every batch.
+        augment: applied to training batches, after `prepare`'s conversion to float and before its normalisation
+            where it is an image pipeline; None: nothing.
+        workers: processes that load, where a split is not a tensor.
+        description: a few words for the first screen, e.g. "from cache".
+    """
+
+    spec: DataSpec
+    train: Split
+    val: Split
+    prepare: Prepare = as_float
+    augment: Augment | None = None
+    workers: int = 0
+    description: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def as_regression(self) -> "Data":
+        """The same data with the class names read as numbers, e.g. for a quality of 3 to 8.
+
+        Raises:
+            ConfigError: when a class name is not a number.
+        """
+        if self.spec.labels is None:
+            return self
+        try:
+            values = torch.tensor([float(label) for label in self.spec.labels])
+        except ValueError:
+            raise ConfigError(
+                f"task=regression: the target is one of the classes {', '.join(self.spec.labels[:5])} …, which are "
+                "not numbers; use task=classification."
+            ) from None
+        spec = replace(self.spec, outputs=1, labels=None, class_counts=None)
+        train, val = (Split(part.inputs, values[part.targets].unsqueeze(1)) for part in (self.train, self.val))
+        return replace(self, spec=spec, train=train, val=val)
+
+
+class TrainLoader(Protocol):
+    """An endless stream of training batches, each a pure function of the seed and the step."""
+
+    steps_per_epoch: int
+
+    def stream(self, start_step: int) -> Iterator[Batch]:
+        """The batches of steps `start_step`, `start_step + 1`, ... without end."""
+        ...
+
+
+class EvalLoader(Protocol):
+    """One pass over a split, in order; every batch has the same size, padded with rows of weight 0."""
+
+    samples: int
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class Evaluation(Protocol):
+    """The sums of one pass over the validation data."""
+
+    def update(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+        """Add a batch; no synchronisation with the device."""
+        ...
+
+    def scores(self) -> dict[str, float]:
+        """The scores of all that was added, without prefix: `loss`, `accuracy`, ..."""
+        ...
+
+    def confusion(self) -> Tensor | None:
+        """int64 (classes, classes) on the CPU, rows are true classes; None where there are no classes."""
+        ...
+
+
+class Task(Protocol):
+    """What is learned. The loss of a batch is `loss_sum(...) / weight(...)`, so that micro-batches add up exactly."""
+
+    kind: str  # "classification" | "regression"
+    monitor: str  # the score that decides what is best, such as "val/accuracy"
+    mode: str  # "max" | "min"
+    score_names: tuple[str, ...]  # what `Evaluation.scores` gives
+
+    def to(self, device: torch.device) -> None:
+        """Move what the loss needs (class weights) to the device."""
+        ...
+
+    def weight(self, targets: Tensor) -> Tensor | float:
+        """The total weight of a batch's targets: their number, unless classes are weighted."""
+        ...
+
+    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The weighted sum of the losses, a scalar to differentiate."""
+        ...
+
+    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weight: Tensor | float) -> Tensor:
+        """float64 vector of sums of a training (micro-)batch; vectors add up over batches."""
+        ...
+
+    def training_scores(self, tally: list[float]) -> dict[str, float]:
+        """The scores of an added-up tally, without prefix."""
+        ...
+
+    def evaluation(self, device: torch.device) -> Evaluation:
+        """Empty sums for one validation."""
+        ...
+
+
+@dataclass
+class Record:
+    """What is known at one step: numbers for every sink, tensors for those that draw.
+
+    Attributes:
+        step, epoch: optimizer steps and whole epochs done.
+        time: wall-clock seconds since the run began, over all its resumptions.
+        best: the best monitored score so far.
+        scalars: `train/loss`, `val/accuracy`, `lr`, ... in a fixed order.
+        confusion: see `Evaluation.confusion`.
+        images, labels: a few augmented training samples as the model sees them, (N, C, H, W) in [0, 1], and their names.
+        histograms: tensors by name.
+    """
+
+    step: int
+    epoch: int
+    time: float
+    best: float | None = None
+    scalars: dict[str, float] = field(default_factory=dict)
+    confusion: Tensor | None = None
+    images: Tensor | None = None
+    labels: list[str] | None = None
+    histograms: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """Where records go. A sink cannot touch the run, so the order of sinks cannot matter."""
+
+    def write(self, record: Record) -> None:
+        """Take one record."""
+        ...
+
+    def close(self, summary: dict[str, Any]) -> None:
+        """The run has ended, with this summary (see `trainer.runs`)."""
+        ...

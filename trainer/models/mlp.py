@@ -1,0 +1,40 @@
+"""The fully connected network."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+_ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
+
+class MLP(nn.Module):
+    """Linear layers with a non-linearity between them, on the flattened input.
+
+    Shape:
+        (B, ...) float with `features` numbers a sample to (B, outputs).
+    """
+
+    def __init__(
+        self,
+        features: int,
+        outputs: int,
+        hidden: list[int],
+        activation: str = "relu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        for before, after in pairwise([features, *hidden]):
+            layers.append(nn.Linear(before, after))
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(after))
+            layers.append(_ACTIVATIONS[activation]())
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+        layers.append(nn.Linear(([features, *hidden])[-1], outputs))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return y

@@ -1,0 +1,107 @@
+"""The classifiers of torchvision, by name."""
+
+import inspect
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.errors import ConfigError, did_you_mean
+from trainer.interfaces import DataSpec
+
+
+def build_classifier(arch: str, weights: str | None, spec: DataSpec) -> nn.Module:
+    """The classifier `arch` with `spec.outputs` classes, its weights optionally from a local state dict.
+
+    Images of one channel are repeated to the three that these networks take.
+
+    Raises:
+        ConfigError: for an unknown name, a file that does not fit, or data that is not images.
+    """
+    models = _torchvision_models()
+    classifiers = models.list_models(module=models)
+    if arch not in classifiers:
+        hint = did_you_mean(arch, classifiers)
+        raise ConfigError(f"model.arch={arch}: torchvision has no such classifier.{hint} It has: {', '.join(classifiers)}.")
+    if len(spec.input_shape) != 3 or spec.input_shape[0] not in (1, 3):
+        raise ConfigError(
+            f"model=torchvision needs images of 1 or 3 channels; the data gives samples of shape {spec.shape_words()}."
+        )
+    arguments: dict[str, Any] = {"num_classes": spec.outputs, "weights": None}
+    parameters = inspect.signature(models.get_model_builder(arch)).parameters
+    if "weights_backbone" in parameters:
+        arguments["weights_backbone"] = None
+    if arch in ("googlenet", "inception_v3"):
+        # Their auxiliary heads return a tuple in training; one output is what a task takes.
+        arguments |= {"aux_logits": False, "init_weights": True}
+    if arch.startswith("vit_"):
+        arguments["image_size"] = _square(arch, spec)
+    try:
+        network: nn.Module = models.get_model(arch, **arguments)
+    except ValueError as error:
+        raise ConfigError(f"model.arch={arch} cannot be built for images of {spec.shape_words()}: {error}") from error
+    if weights is not None:
+        _load(network, Path(weights))
+    _try(network, arch, spec)
+    return nn.Sequential(GreyToRGB(), network) if spec.input_shape[0] == 1 else network
+
+
+class GreyToRGB(nn.Module):
+    """(B, 1, H, W) to (B, 3, H, W), a view."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.expand(-1, 3, -1, -1)
+
+
+def _torchvision_models() -> Any:
+    try:
+        from torchvision import models
+    except (ImportError, RuntimeError) as error:  # RuntimeError: "operator torchvision::nms does not exist"
+        raise ConfigError(
+            f"model=torchvision needs a torchvision built for this torch ({torch.__version__}): {error}. "
+            "Install both together: pip install --upgrade torch torchvision"
+        ) from error
+    return models
+
+
+def _square(arch: str, spec: DataSpec) -> int:
+    _, height, width = spec.input_shape
+    if height != width:
+        raise ConfigError(f"model.arch={arch} takes square images; the data gives {height}×{width}.")
+    return height
+
+
+def _load(network: nn.Module, path: Path) -> None:
+    """Load a state dict, leaving out parameters of another shape (the head of another number of classes)."""
+    if not path.is_file():
+        raise ConfigError(f"model.weights={path}: no such file.")
+    try:
+        given = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"model.weights={path}: not a state dict that can be loaded safely: {error}") from error
+    own = network.state_dict()
+    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    body = {name for name in own if not name.startswith(("fc.", "classifier.", "head.", "heads."))}
+    missing = sorted(body - fitting.keys())
+    if missing:
+        raise ConfigError(
+            f"model.weights={path}: not weights of this network; {len(missing)} of its tensors are absent or of "
+            f"another shape, the first is {missing[0]}."
+        )
+    network.load_state_dict(fitting, strict=False)
+
+
+def _try(network: nn.Module, arch: str, spec: DataSpec) -> None:
+    """Send one blank image through, so that one that is too small is an error now and not at the first step."""
+    network.eval()
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, *spec.input_shape[1:]))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"model.arch={arch} cannot take images of {spec.shape_words()}: {str(error).splitlines()[0]}. "
+            "Use larger images (data.image_size) or another arch."
+        ) from error
+    network.train()

@@ -1,0 +1,204 @@
+"""A run directory as an object: its files, its lock, its name."""
+
+import fcntl
+import json
+import os
+import platform
+import secrets
+import socket
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from trainer import storage
+from trainer.errors import CheckpointError, ConfigError
+
+PACKAGES = ("torch", "torchvision", "numpy", "polars", "hydra-core", "omegaconf", "tensorboard")
+
+
+class Run:
+    """One run directory; whoever holds a `Run` made by `create` or `lock` is its only writer.
+
+    Files: `config.yaml` (complete, `${...}` as written), `overrides.yaml` (what was typed), `environment.json`,
+    `train.log`, `metrics.jsonl`, `metrics.csv`, `summary.json` (once it has ended), `tensorboard/`, `checkpoints/`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.checkpoints = directory / "checkpoints"
+        self.tensorboard = directory / "tensorboard"
+        self.config, self.log = directory / "config.yaml", directory / "train.log"
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, output_dir: str | Path = "outputs") -> "Run":
+        """A new directory `<date>/<time>-<4 random characters>`, made by this process and no other, and locked.
+
+        Raises:
+            ConfigError: where it cannot be made.
+        """
+        while True:
+            directory = unique_name(Path(output_dir).expanduser())
+            try:
+                directory.mkdir(parents=True)
+            except FileExistsError:
+                continue  # another run has just taken this name
+            except OSError as error:
+                raise ConfigError(f"output_dir={output_dir}: cannot make {directory} ({error.strerror}).") from error
+            return cls(directory).lock()
+
+    @classmethod
+    def at(cls, directory: Path) -> "Run":
+        """A new run in a directory that its caller has named (a job of a sweep), locked."""
+        directory.mkdir(parents=True, exist_ok=True)
+        return cls(directory).lock()
+
+    def lock(self) -> "Run":
+        """Become the only writer; the lock ends with the process, however that ends.
+
+        Raises:
+            CheckpointError: naming the process that holds it.
+        """
+        descriptor = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+            os.close(descriptor)
+            raise CheckpointError(f"{self.directory} is being written by {holder}; wait for it or stop it.") from None
+        os.ftruncate(descriptor, 0)
+        started = datetime.now().isoformat(" ", "seconds")
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {started}\n".encode())
+        self._lock = descriptor
+        return self
+
+    def release(self) -> None:
+        """Let another process write."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def is_held(self) -> bool:
+        """Whether a live process writes here."""
+        try:
+            self.lock()
+        except CheckpointError:
+            return True
+        self.release()
+        return False
+
+    def write_config(self, yaml: str, overrides: list[str]) -> None:
+        """Write `config.yaml` and `overrides.yaml`."""
+        storage.write_text(self.config, yaml)
+        storage.write_text(self.directory / "overrides.yaml", "".join(f"- {json.dumps(o)}\n" for o in overrides))
+
+    def write_environment(self, imports: list[str], **facts: Any) -> dict[str, Any]:
+        """Write what the run depends on beside its config: versions, machine, commit, imported plug-ins, ..."""
+        environment = {
+            "command": sys.argv,
+            "python": platform.python_version(),
+            "packages": {name: _version(name) for name in PACKAGES},
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "commit": commit(),
+            "imports": imports,
+            **facts,
+        }
+        storage.write_text(self.directory / "environment.json", json.dumps(environment, indent=2) + "\n")
+        return environment
+
+    def imports(self) -> list[str]:
+        """What `--import` was given when the run was started."""
+        try:
+            environment = json.loads((self.directory / "environment.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+        return list(environment.get("imports", []))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write `summary.json`: the run has ended."""
+        storage.write_text(self.directory / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def summary(self) -> dict[str, Any] | None:
+        """How the run ended; None while it runs, and after it was killed."""
+        try:
+            summary = json.loads((self.directory / "summary.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return summary if isinstance(summary, dict) else None
+
+    def reopen(self) -> None:
+        """The run goes on: it has not ended after all."""
+        (self.directory / "summary.json").unlink(missing_ok=True)
+
+
+def unique_name(output_dir: Path) -> Path:
+    """`<output_dir>/<date>/<time>-<4 random characters>`."""
+    now = datetime.now()
+    return output_dir / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{_letters(4)}"
+
+
+def find(output_dir: Path) -> list[Run]:
+    """All runs below `output_dir`, those of sweeps included, the one started last first."""
+    configs = output_dir.rglob("config.yaml") if output_dir.is_dir() else iter(())
+    runs = [(config.stat().st_ctime_ns, config.parent) for config in configs]
+    return [Run(directory) for _, directory in sorted(runs, reverse=True)]
+
+
+def locate(where: str, output_dir: Path) -> tuple[Run | None, str]:
+    """The run and the name of the checkpoint that `resume=` stands for.
+
+    `auto` is the last run that has not completed and that no process is writing, or None; `last` and `best` are
+    those checkpoints of the last run; otherwise a run directory, a checkpoint in it, or its `state.pt`.
+
+    Raises:
+        CheckpointError: where there is no such run.
+    """
+    if where in ("auto", "last", "best"):
+        runs = find(output_dir)
+        if where == "auto":
+            open_runs = (r for r in runs if (r.summary() or {}).get("status") != "completed" and not r.is_held())
+            return next(open_runs, None), "last"
+        if not runs:
+            raise CheckpointError(f"resume={where}: there is no run in {output_dir}; see output_dir.")
+        return runs[0], where
+    path = Path(where).expanduser()
+    if not path.exists():
+        raise CheckpointError(f"resume={where}: no such run directory or checkpoint.")
+    if path.is_file():
+        path = path.parent
+    if (path / "config.yaml").is_file():
+        return Run(path), "last"
+    if path.absolute().parent.name == "checkpoints" and (path.absolute().parent.parent / "config.yaml").is_file():
+        return Run(path.absolute().parent.parent), path.name
+    raise CheckpointError(f"resume={where}: neither a run directory (with config.yaml) nor a checkpoint in one.")
+
+
+def commit() -> str | None:
+    """The git commit of the working directory, "+dirty" where files differ from it; None outside a repository."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
+        if head.returncode:
+            return None
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return head.stdout.strip() + ("+dirty" if status.stdout.strip() else "")
+
+
+def _letters(count: int) -> str:
+    return "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(count))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+

@@ -1,0 +1,74 @@
+"""Records as `metrics.jsonl` (one object a line) and `metrics.csv` (one row each)."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from trainer import storage
+from trainer.interfaces import Record
+
+FIRST_COLUMNS = ["step", "epoch", "time"]
+
+
+class MetricsSink:
+    """Appends each record to both files and flushes it.
+
+    Rows after `start_step` are cut on opening: a run set back to a checkpoint stays one curve.
+
+    Args:
+        directory: of the run.
+        start_step: steps done when this process starts.
+    """
+
+    def __init__(self, directory: Path, start_step: int = 0) -> None:
+        self.jsonl, self.csv = directory / "metrics.jsonl", directory / "metrics.csv"
+        rows = [row for row in read_metrics(directory) if row["step"] <= start_step]
+        storage.write_text(self.jsonl, "".join(json.dumps(row) + "\n" for row in rows))
+        self.columns = list(dict.fromkeys([*FIRST_COLUMNS, *(name for row in rows for name in row)]))
+        self._lines = open(self.jsonl, "a", encoding="utf-8")  # noqa: SIM115  # closed in close()
+        self._rewrite(rows)
+
+    def write(self, record: Record) -> None:
+        if not record.scalars:
+            return
+        row: dict[str, Any] = {"step": record.step, "epoch": record.epoch, "time": round(record.time, 3)}
+        # JSON has no NaN: a score that is undefined (R² of constant targets) is null.
+        row |= {name: value if math.isfinite(value) else None for name, value in record.scalars.items()}
+        self._lines.write(json.dumps(row) + "\n")
+        self._lines.flush()
+        new = [name for name in row if name not in self.columns]
+        if new:
+            self._table.close()
+            self.columns += new
+            self._rewrite(read_metrics(self.jsonl.parent))
+        else:
+            self._table.write(self._csv_line(row))
+            self._table.flush()
+
+    def close(self, summary: dict[str, Any]) -> None:
+        """Close both files."""
+        self._lines.close()
+        self._table.close()
+
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        """The whole table anew, when its columns have changed."""
+        header = ",".join(self.columns) + "\n"
+        storage.write_text(self.csv, header + "".join(map(self._csv_line, rows)))
+        self._table = open(self.csv, "a", encoding="utf-8", newline="")  # noqa: SIM115  # closed in close()
+
+    def _csv_line(self, row: dict[str, Any]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, restval="", lineterminator="\n").writerow(row)
+        return text.getvalue()
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """The records of a run, oldest first; a last line that a kill has cut short is left out."""
+    path = directory / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(text) for text in lines if text.endswith("\n")]

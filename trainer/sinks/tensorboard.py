@@ -1,0 +1,61 @@
+"""Records as TensorBoard events."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.interfaces import Record
+from trainer.sinks.pictures import pictures
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class TensorBoardSink:
+    """Scalars, pictures and histograms; at the end the hyperparameters with the final scores.
+
+    Args:
+        directory: of the event files.
+        hparams: the config, flat.
+        labels: names of the classes.
+        start_step: events after it, of a run that was set back, are hidden (`purge_step`).
+    """
+
+    def __init__(
+        self, directory: Path, hparams: dict[str, Any], labels: tuple[str, ...] | None, start_step: int = 0
+    ) -> None:
+        self.directory, self.hparams, self.labels, self.start_step = directory, hparams, labels, start_step
+        self._writer: SummaryWriter | None = None
+
+    @property
+    def writer(self) -> "SummaryWriter":
+        """Opened with the first record, so that its import does not delay the first step."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            purge = self.start_step + 1 if self.start_step else None
+            self._writer = SummaryWriter(str(self.directory), purge_step=purge)
+        return self._writer
+
+    def write(self, record: Record) -> None:
+        for name, value in record.scalars.items():
+            self.writer.add_scalar(name, value, record.step)
+        for name, pixels in pictures(record, self.labels).items():
+            self.writer.add_image(name, pixels, record.step, dataformats="HWC")
+        for name, values in record.histograms.items():
+            self.writer.add_histogram(name, values, record.step)
+
+    def close(self, summary: dict[str, Any]) -> None:
+        """Write the hyperparameters with the best scores, and close."""
+        from torch.utils.tensorboard.summary import hparams
+
+        scores = {f"hparams/{name}": value for name, value in summary.get("last", {}).get("scores", {}).items()}
+        if summary.get("best"):
+            scores[f"hparams/best_{summary['best']['metric']}"] = summary["best"]["value"]
+        if scores:
+            file = self.writer._get_file_writer()
+            for part in hparams(self.hparams, scores):
+                file.add_summary(part)
+            for name, value in scores.items():
+                self.writer.add_scalar(name, value)
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,132 @@
+"""All that changes while training, in one place: what is saved, and what a resumed run starts from."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from trainer.errors import CheckpointError
+from trainer.schedulers import Schedule
+
+
+@dataclass
+class Monitor:
+    """Which score decides, which was best, and how long ago that was.
+
+    Attributes:
+        name: of the score, such as "val/accuracy".
+        mode: "max" or "min".
+        min_delta: smallest change that counts as an improvement.
+        patience: validations without improvement after which to stop; None: never.
+        best, best_step: the best score so far, and the step it was reached at.
+        bad: validations since then.
+    """
+
+    name: str
+    mode: str
+    min_delta: float = 0.0
+    patience: int | None = None
+    best: float | None = None
+    best_step: int = 0
+    bad: int = 0
+
+    def observe(self, score: float, step: int) -> bool:
+        """Take the score of a validation; returns whether it is the best so far. NaN never is."""
+        gain = -math.inf if math.isnan(score) else math.inf if self.best is None else score - self.best
+        if self.best is not None and self.mode == "min" and not math.isnan(score):
+            gain = -gain
+        if gain > self.min_delta:
+            self.best, self.best_step, self.bad = score, step, 0
+            return True
+        self.bad += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the patience is used up."""
+        return self.patience is not None and self.bad >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {"name": self.name, "best": self.best, "best_step": self.best_step, "bad": self.bad}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the past; another score than the saved one starts without a past."""
+        if state["name"] == self.name:
+            self.best, self.best_step, self.bad = state["best"], state["best_step"], state["bad"]
+
+
+@dataclass
+class TrainState:
+    """Everything that training changes. `step` is the only position: all else follows from it and the seed.
+
+    Attributes:
+        step: optimizer steps done.
+        tally: sums of the training scores since the last record (see `Task.tally`); None: no step since.
+        scores: of the last validation.
+        seconds: wall-clock time of the run before this process.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    scaler: torch.amp.GradScaler
+    monitor: Monitor
+    ema: AveragedModel | None = None
+    step: int = 0
+    tally: Tensor | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network to validate and to use: the averaged one where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    def state_dict(self, steps_per_epoch: int) -> dict[str, Any]:
+        """Tensors and plain data, for `torch.save`; the tensors are the live ones, not copies."""
+        return {
+            "epoch": self.step // steps_per_epoch,
+            "step": self.step,
+            "model_state_dict": self.model.state_dict(),
+            "optimizer_state_dict": self.optimizer.state_dict(),
+            "scheduler_state_dict": self.schedule.state_dict(),
+            "scaler_state_dict": self.scaler.state_dict(),
+            "ema_state_dict": None if self.ema is None else self.ema.state_dict(),
+            "monitor": self.monitor.state_dict(),
+            "tally": self.tally,
+            "scores": dict(self.scores),
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave.
+
+        Raises:
+            CheckpointError: where it belongs to another network or optimizer.
+        """
+        try:
+            self.model.load_state_dict(saved["model_state_dict"])
+            self.optimizer.load_state_dict(saved["optimizer_state_dict"])
+            self.schedule.load_state_dict(saved["scheduler_state_dict"])
+            self.scaler.load_state_dict(saved["scaler_state_dict"])
+            if self.ema is not None:
+                # A run that starts averaging when it is resumed starts from the weights it has.
+                self.ema.load_state_dict(saved["ema_state_dict"] or AveragedModel(self.model).state_dict())
+            self.monitor.load_state_dict(saved["monitor"])
+            self.step, self.scores, self.seconds = saved["step"], saved["scores"], saved["seconds"]
+            self.tally = saved["tally"]
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"The checkpoint does not fit this model and optimizer: {' '.join(str(error).split())[:300]}"
+            ) from error
+        if self.tally is not None:
+            self.tally = self.tally.to(next(self.model.parameters()).device)
+
+    def is_finite(self) -> bool:
+        """Whether all weights are finite numbers; synchronises with the device."""
+        checks = [p.isfinite().all() for p in self.model.parameters() if p.is_floating_point()]
+        return bool(torch.stack(checks).all())

@@ -1,0 +1,222 @@
+"""The tasks: what is minimised and what is reported."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.errors import ConfigError
+from trainer.interfaces import DataSpec, Evaluation
+
+TOP5_FROM = 11  # classes from which top-5 accuracy says something
+
+
+class ClassificationTask:
+    """Cross-entropy on logits (B, classes) against class indices (B,).
+
+    Args:
+        spec: names and counts of the classes.
+        label_smoothing: share of each target spread evenly over all classes (Szegedy et al. 2016, section 7).
+        class_weights: None, "balanced" (n / (classes × count), over the training split), or one number per class.
+
+    Raises:
+        ConfigError: when the data has no classes, or the weights do not fit them.
+    """
+
+    kind, monitor, mode = "classification", "val/accuracy", "max"
+
+    def __init__(self, spec: DataSpec, label_smoothing: float = 0.0, class_weights: str | list[float] | None = None):
+        if spec.labels is None:
+            raise ConfigError(
+                "task=classification: the target is a number; use task=regression, or data.target_type=class "
+                "where each of its values is a class."
+            )
+        self.classes, self.label_smoothing = len(spec.labels), label_smoothing
+        self.class_weights = _class_weights(class_weights, spec)
+        self.score_names = ("loss", "accuracy", "macro_f1", *(["top5"] if self.classes >= TOP5_FROM else []))
+
+    def to(self, device: torch.device) -> None:
+        """Move the class weights to the device."""
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(device)
+
+    def weight(self, targets: Tensor) -> Tensor | float:
+        """Number of targets, or the sum of their class weights."""
+        return float(len(targets)) if self.class_weights is None else self.class_weights[targets].sum()
+
+    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Sum over the batch of the (weighted, smoothed) cross-entropies."""
+        return F.cross_entropy(
+            outputs, targets, self.class_weights, reduction="sum", label_smoothing=self.label_smoothing
+        )
+
+    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weight: Tensor | float) -> Tensor:
+        """[Σ loss, Σ weight, correct, samples]."""
+        correct = (outputs.detach().argmax(1) == targets).sum()
+        tally = torch.empty(4, dtype=torch.float64, device=outputs.device)
+        tally[0], tally[1], tally[2], tally[3] = loss_sum.detach(), weight, correct, len(targets)
+        return tally
+
+    def training_scores(self, tally: list[float]) -> dict[str, float]:
+        """Mean loss and accuracy."""
+        loss, weight, correct, samples = tally
+        return {"loss": loss / weight, "accuracy": correct / samples}
+
+    def evaluation(self, device: torch.device) -> Evaluation:
+        """Empty sums."""
+        return ClassificationEvaluation(self, device)
+
+
+class ClassificationEvaluation:
+    """Loss, accuracy, macro F1 and top-5 of a pass, from a confusion matrix that stays on the device."""
+
+    def __init__(self, task: ClassificationTask, device: torch.device) -> None:
+        self.task = task
+        self.matrix = torch.zeros(task.classes * task.classes, dtype=torch.int64, device=device)
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # Σ loss, Σ weight, in the top 5
+
+    def update(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+        """Add a batch; rows of weight 0 do not count."""
+        task = self.task
+        losses = F.cross_entropy(
+            outputs.float(), targets, task.class_weights, reduction="none", label_smoothing=task.label_smoothing
+        )
+        counts = torch.ones_like(losses) if weights is None else weights
+        class_weights = counts if task.class_weights is None else counts * task.class_weights[targets]
+        top5 = outputs.topk(min(5, task.classes), dim=1).indices.eq(targets[:, None]).any(1)
+        self.sums += torch.stack([(losses * counts).sum(), class_weights.sum(), (top5 * counts).sum()]).double()
+        cell = targets * task.classes + outputs.argmax(1)
+        self.matrix.index_add_(0, cell, counts.to(torch.int64))
+
+    def scores(self) -> dict[str, float]:
+        """`loss`, `accuracy`, `macro_f1`, and `top5` from 11 classes on."""
+        loss, weight, top5 = self.sums.tolist()
+        matrix = self.confusion().double()
+        samples, hits = matrix.sum().item(), matrix.diagonal()
+        # F1 = 2 TP / (true + predicted); classes that are neither present nor predicted do not count.
+        total = matrix.sum(0) + matrix.sum(1)
+        f1 = (2 * hits / total)[total > 0]
+        scores = {"loss": loss / weight, "accuracy": hits.sum().item() / samples, "macro_f1": f1.mean().item()}
+        if self.task.classes >= TOP5_FROM:
+            scores["top5"] = top5 / samples
+        return scores
+
+    def confusion(self) -> Tensor:
+        """int64 (classes, classes), rows are true classes."""
+        return self.matrix.view(self.task.classes, self.task.classes).cpu()
+
+
+class RegressionTask:
+    """A loss between outputs and float targets, both (B, outputs).
+
+    Args:
+        spec: data without classes.
+        loss: "mse" (squared), "mae" (absolute) or "huber" (Huber 1964), averaged over all numbers.
+        delta: where the Huber loss turns from square to straight, in units of the target.
+    """
+
+    kind, monitor, mode = "regression", "val/loss", "min"
+    score_names = ("loss", "rmse", "r2")
+
+    def __init__(self, spec: DataSpec, loss: str = "mse", delta: float = 1.0) -> None:
+        if spec.labels is not None:
+            raise ConfigError("task=regression: the data has classes; use task=classification.")
+        self.loss, self.delta, self.outputs = loss, delta, spec.outputs
+
+    def to(self, device: torch.device) -> None:
+        """Nothing to move."""
+
+    def weight(self, targets: Tensor) -> Tensor | float:
+        """How many numbers are predicted."""
+        return float(targets.numel())
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Elementwise, (B, outputs)."""
+        match self.loss:
+            case "mae":
+                return F.l1_loss(outputs, targets, reduction="none")
+            case "huber":
+                return F.huber_loss(outputs, targets, reduction="none", delta=self.delta)
+            case _:
+                return F.mse_loss(outputs, targets, reduction="none")
+
+    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Sum over the batch."""
+        return self.losses(outputs, targets).sum()
+
+    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weight: Tensor | float) -> Tensor:
+        """[Σ loss, numbers, Σ squared error, samples]."""
+        tally = torch.empty(4, dtype=torch.float64, device=outputs.device)
+        squares = (outputs.detach() - targets).square().sum()
+        tally[0], tally[1], tally[2], tally[3] = loss_sum.detach(), weight, squares, len(targets)
+        return tally
+
+    def training_scores(self, tally: list[float]) -> dict[str, float]:
+        """Mean loss and root mean squared error."""
+        loss, numbers, squares, _ = tally
+        return {"loss": loss / numbers, "rmse": math.sqrt(squares / numbers) if squares >= 0 else math.nan}
+
+    def evaluation(self, device: torch.device) -> Evaluation:
+        """Empty sums."""
+        return RegressionEvaluation(self, device)
+
+
+class RegressionEvaluation:
+    """Loss, RMSE and R² of a pass."""
+
+    def __init__(self, task: RegressionTask, device: torch.device) -> None:
+        self.task = task
+        # Σ loss, rows, Σ squared error, Σ (target - shift), Σ (target - shift)², the last two per output
+        self.sums = torch.zeros(5, task.outputs, dtype=torch.float64, device=device)
+        self.shift: Tensor | None = None
+
+    def update(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+        """Add a batch; rows of weight 0 do not count."""
+        counts = torch.ones(len(targets), 1, device=targets.device) if weights is None else weights[:, None]
+        if self.shift is None:
+            # Moments around a value of the data: a large mean does not eat the digits of the variance.
+            self.shift = targets[0].double()
+        centred = targets.double() - self.shift
+        outputs = outputs.float()
+        rows = (
+            self.task.losses(outputs, targets) * counts,
+            counts.expand_as(targets),
+            (outputs - targets).double().square() * counts,
+            centred * counts,
+            centred.square() * counts,
+        )
+        self.sums += torch.stack([row.double().sum(0) for row in rows])
+
+    def scores(self) -> dict[str, float]:
+        """`loss`, `rmse`, `r2` (averaged over the outputs; nan where the targets do not vary)."""
+        losses, rows, squares, first, second = self.sums.cpu()
+        variation = second - first.square() / rows
+        r2 = torch.where(variation > 0, 1 - squares / variation, torch.nan)
+        return {
+            "loss": (losses.sum() / rows.sum()).item(),
+            "rmse": (squares.sum() / rows.sum()).sqrt().item(),
+            "r2": r2.mean().item(),
+        }
+
+    def confusion(self) -> None:
+        """There are no classes."""
+        return None
+
+
+def _class_weights(given: str | list[float] | None, spec: DataSpec) -> Tensor | None:
+    assert spec.labels is not None
+    if given is None:
+        return None
+    if given == "balanced":
+        counts = torch.tensor(spec.class_counts, dtype=torch.float32)
+        if (counts == 0).any():
+            absent = spec.labels[int(counts.argmin())]
+            raise ConfigError(f"task.class_weights=balanced: class '{absent}' has no training sample.")
+        return counts.sum() / (len(counts) * counts)
+    if len(given) != len(spec.labels):
+        raise ConfigError(
+            f"task.class_weights has {len(given)} numbers, but the data has {len(spec.labels)} classes: "
+            f"{', '.join(spec.labels)}."
+        )
+    return torch.tensor([float(weight) for weight in given])
