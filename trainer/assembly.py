@@ -18,10 +18,11 @@ from trainer.config.trainer import Trainer as Settings
 from trainer.data.augment import Normalize
 from trainer.data.loaders import make_loaders
 from trainer.data.split import limit
-from trainer.device import choose_device, choose_precision, configure, start_without_dynamo
+from trainer.device import choose_device, choose_precision, configure
 from trainer.engine import Plan, Trainer
 from trainer.errors import CheckpointError, ConfigError
 from trainer.interfaces import Data, DataSpec, Sink, Task, TrainLoader
+from trainer.models.rescale import Rescale
 from trainer.runs import Run, locate
 from trainer.schedulers import Clock
 from trainer.signals import Interruption
@@ -68,8 +69,6 @@ def assemble(
     """
     settings = config.trainer
     configure(settings.threads, settings.deterministic, config.seed)
-    if not settings.compile:
-        start_without_dynamo()
     device = choose_device(settings.device)
     precision = choose_precision(settings.precision, device)
     data, task = _data_and_task(config)
@@ -117,9 +116,15 @@ def assemble(
 
 
 def build_model(config: Config, spec: DataSpec) -> nn.Module:
-    """The network on the CPU, its weights a function of the seed: the same on every device."""
+    """The network on the CPU, its weights a function of the seed: the same on every device.
+
+    A regressor's outputs are scaled to the target's units, so that the model learns equally well in any unit.
+    """
     seeds.reseed(torch.device("cpu"), seeds.fold(config.seed, seeds.INIT))
-    return config.model.build(spec)
+    model = config.model.build(spec)
+    if spec.target_mean is None or spec.target_std is None:
+        return model
+    return nn.Sequential(model, Rescale(spec.target_mean, spec.target_std))
 
 
 def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:

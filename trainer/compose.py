@@ -18,25 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainer import registry
 from trainer.config import Config
+from trainer.config.files import conf_dir, options
 from trainer.errors import ConfigError, did_you_mean
 
 SECTIONS = registry.GROUPS
 GROUPS = (*SECTIONS, "experiment")
-
-
-def conf_dir() -> Path:
-    """The folder of YAML files: inside the installed package, or at the top of the repository."""
-    package = Path(__file__).parent
-    return next(path for path in (package / "conf", package.parent / "conf") if (path / "train.yaml").is_file())
-
-
-def options(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:
-    """The options of a group: YAML files, and registered components that have none."""
-    found = set(registry.names(group)) if group in SECTIONS else set()
-    for folder in (conf_dir(), *config_dirs):
-        base = folder / group
-        found |= {path.relative_to(base).with_suffix("").as_posix() for path in base.rglob("*.yaml")}
-    return sorted(found)
 
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> DictConfig:

@@ -61,21 +61,9 @@ def configure(threads: int | None, deterministic: bool, seed: int) -> None:
     """Settings of the whole process: CPU threads, deterministic algorithms, and the generators that plug-ins may use."""
     if threads is not None:
         torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    if deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(deterministic)  # imports the compiler: not for nothing
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
     random.seed(seed)
     np.random.seed(seed % 2**32)
-
-
-def start_without_dynamo() -> None:
-    """Keep torch.optim from importing the compiler, which costs 1.1 s of the first second of a run.
-
-    The decorated methods of `Optimizer` import `torch._dynamo` on their first call, only to mark themselves
-    as not to be compiled; the mark is looked up on the function, so it can be left there beforehand. Only for runs
-    that compile nothing. Where torch changes this, nothing happens but the import.
-    """
-    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
-        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
-        if method is not None and not hasattr(method, "__dynamo_disable"):
-            setattr(method, "__dynamo_disable", method)  # noqa: B010  # the name would be mangled as an attribute

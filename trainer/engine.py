@@ -42,6 +42,10 @@ class Plan:
     clip_norm: float | None = None
     max_seconds: float | None = None
 
+    def records(self, step: int) -> bool:
+        """Whether training metrics are recorded after `step`: a validation always comes with them."""
+        return self.log.due(step) or self.evaluate.due(step)
+
 
 class Report(NamedTuple):
     """One optimizer step, just done.
@@ -140,7 +144,7 @@ class Trainer:
         reason = "completed"
         for report in self.steps():
             record = Record(report.step, report.epoch, self.seconds)
-            if plan.log.due(report.step):
+            if plan.records(report.step):
                 self.log(record, report)
             improved = plan.evaluate.due(report.step) and self.evaluate(record)
             if plan.histograms.recurs and plan.histograms.due(report.step):
@@ -210,7 +214,7 @@ class Trainer:
     def log(self, record: Record, report: Report) -> None:
         """Read the sums since the last record: the one wait for the device in an interval."""
         state = self.state
-        assert state.tally is not None
+        assert state.tally is not None  # at least one step has been made since the last record
         scores = self.task.training_scores(state.tally.tolist())
         state.tally = None
         if not math.isfinite(scores["loss"]):
@@ -264,7 +268,7 @@ class Trainer:
     def _clip(self) -> Tensor | None:
         """Clip the gradient; measure it where it is clipped or about to be recorded."""
         state, plan = self.state, self.plan
-        if plan.clip_norm is None and not plan.log.due(state.step + 1):
+        if plan.clip_norm is None and not plan.records(state.step + 1):
             return None
         state.scaler.unscale_(state.optimizer)
         limit = math.inf if plan.clip_norm is None else plan.clip_norm

@@ -1,7 +1,8 @@
 """The few shapes that parts agree on: what a batch is, what data offers, what a task and a sink must do."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -34,12 +35,25 @@ class DataSpec:
         outputs: number of classes, or of predicted numbers.
         labels: the names of the classes; None for regression.
         class_counts: training samples of each class; None for regression.
+        target_mean, target_std: of each predicted number over the training split; None for classification.
     """
 
     input_shape: tuple[int, ...]
     outputs: int
     labels: tuple[str, ...] | None = None
     class_counts: tuple[int, ...] | None = None
+    target_mean: tuple[float, ...] | None = None
+    target_std: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, input_shape: tuple[int, ...], targets: Tensor, labels: tuple[str, ...] | None) -> "DataSpec":
+        """The spec of a training split: int64 class indices (N,) with their labels, or float32 numbers (N, outputs)."""
+        if labels is not None:
+            counts = torch.bincount(targets, minlength=len(labels)).tolist()
+            return cls(input_shape, len(labels), labels, class_counts=tuple(counts))
+        numbers = targets.double()
+        mean, std = numbers.mean(0).tolist(), numbers.std(0, correction=0).tolist()
+        return cls(input_shape, targets.shape[1], None, target_mean=tuple(mean), target_std=tuple(std))
 
     @property
     def features(self) -> int:
@@ -52,23 +66,13 @@ class DataSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for a checkpoint."""
-        return {
-            "input_shape": list(self.input_shape),
-            "outputs": self.outputs,
-            "labels": None if self.labels is None else list(self.labels),
-            "class_counts": None if self.class_counts is None else list(self.class_counts),
-        }
+        values = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DataSpec":
         """From what `to_dict` gave."""
-        labels, counts = values["labels"], values["class_counts"]
-        return cls(
-            input_shape=tuple(values["input_shape"]),
-            outputs=values["outputs"],
-            labels=None if labels is None else tuple(labels),
-            class_counts=None if counts is None else tuple(counts),
-        )
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,6 @@ class Data:
     augment: Augment | None = None
     workers: int = 0
     description: str = ""
-    notes: tuple[str, ...] = field(default=())
 
     def as_regression(self) -> "Data":
         """The same data with the class names read as numbers, e.g. for a quality of 3 to 8.
@@ -143,9 +146,9 @@ class Data:
                 f"task=regression: the target is one of the classes {', '.join(self.spec.labels[:5])} …, which are "
                 "not numbers; use task=classification."
             ) from None
-        spec = replace(self.spec, outputs=1, labels=None, class_counts=None)
         train, val = (Split(part.inputs, values[part.targets].unsqueeze(1)) for part in (self.train, self.val))
-        return replace(self, spec=spec, train=train, val=val)
+        spec = DataSpec.of(self.spec.input_shape, train.targets, None)
+        return dataclasses.replace(self, spec=spec, train=train, val=val)
 
 
 class TrainLoader(Protocol):

@@ -53,9 +53,26 @@ def _construct(
         # torch implements the fused Adagrad on fewer devices than its other fused optimizers.
         kwargs = kwargs | {"fused": cls is not torch.optim.Adagrad or device.type != "mps"}
     try:
-        return cls(groups, **kwargs)
+        return _eager(cls)(groups, **kwargs)
     except ValueError as error:
         raise ConfigError(f"optimizer={cls.__name__.lower()}: {error}.") from error
+
+
+def _eager(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The class with its step as written, without the wrappers that prepare it for being compiled.
+
+    They import `torch._dynamo` at the first construction and the first step: 1.2 s of the start of every run, for
+    nothing, since an optimizer is not compiled here (`trainer.compile` is the model's). Hooks and the profiler's
+    record are put around the step again by torch. Where torch changes its wrappers, this finds none and only the
+    time is lost.
+    """
+    for name in ("add_param_group", "zero_grad", "load_state_dict", "state_dict"):
+        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if method is not None and not hasattr(method, "__dynamo_disable"):
+            # The mark that the wrapper would leave on its first call, after the import.
+            setattr(method, "__dynamo_disable", method)  # noqa: B010  # as an attribute its name would be mangled
+    step = torch.no_grad()(inspect.unwrap(cls.step))
+    return type(cls.__name__, (cls,), {"step": step})
 
 
 def _muon(config: Muon, model: nn.Module, kwargs: dict[str, Any]) -> "Both":

@@ -1,10 +1,12 @@
 """A run directory as an object: its files, its lock, its name."""
 
+import contextlib
 import fcntl
 import json
 import os
 import platform
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -80,6 +82,13 @@ class Run:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def discard(self) -> None:
+        """Remove a run in which nothing has happened, and the folders that were made for it."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for folder in (self.directory.parent, self.directory.parent.parent):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # fails where it holds other runs
 
     def is_held(self) -> bool:
         """Whether a live process writes here."""

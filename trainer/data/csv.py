@@ -13,6 +13,7 @@ from trainer.errors import ConfigError, DataError, did_you_mean
 from trainer.interfaces import Data, Split
 
 MAX_CLASSES = 20  # distinct whole numbers up to which a numeric target is read as classes
+LINE = "\0line"  # a column name that no file has
 MAX_LEVELS = 1000  # levels of one category that are still worth a column each
 
 
@@ -62,19 +63,19 @@ def read(config: Csv) -> tuple[pl.DataFrame, str]:
     _require(table, config.target, "data.target", path)
     if config.target in config.ignore:
         raise ConfigError(f"data.ignore={config.ignore}: holds the target, {config.target}.")
-    table = table.drop(config.ignore)
     text = pl.all().str.strip_chars()
     table = table.select(pl.when(text.is_in(config.missing)).then(None).otherwise(text).name.keep())
+    table = table.with_row_index(LINE, offset=1 + config.header)
+    table = table.filter(~pl.all_horizontal(pl.exclude(LINE).is_null()))  # blank lines, often the last
     if not table.height:
-        raise DataError(f"{path}: has a header but no rows.")
-    absent = table[config.target].null_count()
-    if absent:
-        row = int(table[config.target].is_null().arg_max() or 0)
+        raise DataError(f"{path}: has no rows.")
+    absent = table.filter(pl.col(config.target).is_null())
+    if absent.height:
         raise DataError(
-            f"{path}: the target {config.target} is missing in {absent} of {table.height} rows, first in line "
-            f"{row + 1 + config.header}; remove those rows."
+            f"{path}: the target {config.target} is missing in {absent.height} of {table.height} rows, first in line "
+            f"{absent[LINE][0]}; remove those rows."
         )
-    return table, config.target
+    return table.drop(LINE, *config.ignore), config.target
 
 
 def _require(table: pl.DataFrame, name: str, key: str, path: Path) -> None:

@@ -29,7 +29,7 @@ def build(config: FashionMnist, seed: int) -> Data:
         )
         for part in ("train", "t10k")
     )
-    return image_data(config, train, test, CLASSES, seed)
+    return image_data(config, train, None if config.val_fraction else test, CLASSES, seed)
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:

@@ -1,10 +1,11 @@
 """Your own images, one folder for each class."""
 
+import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,12 @@ from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Data, Split
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+CHUNK = 256  # images decoded at a time
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError)
 MEASURED = 2000  # streamed images from which the normalisation is measured
+
+# An image of absurd size is an error that names the file, not a warning.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -49,16 +55,14 @@ def build(config: ImageFolder, seed: int) -> Data:
         raise ConfigError("data.root is needed: the folder with train/ and val/ (or with one folder for each class).")
     root = Path(config.root).expanduser()
     labels, listings = scan(root)
-    decoder = Decoder(_size(config, listings), config.channels)
+    decoder = _decoder(config, listings)
     total = sum(map(len, listings)) * decoder.bytes
     if total > config.cache_bytes:
         return _streamed(config, seed, labels, listings, decoder)
     tensors, hit = cached(root, _fingerprint(root, listings, decoder), lambda: _decode_all(listings, decoder))
     splits = [Split(tensors[f"images{i}"], tensors[f"targets{i}"]) for i in range(len(listings))]
-    official = splits[1] if len(splits) == 2 else None
-    if official is not None:
-        config = _official(config)
-    return image_data(config, splits[0], official, labels, seed, "decoded cache" if hit else "decoded")
+    description = "decoded cache" if hit else "decoded"
+    return image_data(config, splits[0], splits[1] if len(splits) == 2 else None, labels, seed, description)
 
 
 def scan(root: Path) -> tuple[tuple[str, ...], list[Listing]]:
@@ -105,69 +109,72 @@ def _images(folder: Path) -> list[Path]:
 
 
 class Decoder:
-    """Reads one image file as uint8 (channels, height, width): upright, resized and centre-cropped to `size`."""
+    """Reads one image file as uint8 (channels, height, width): upright, in RGB or grey; of an animation the first frame.
 
-    def __init__(self, size: tuple[int, int], channels: int) -> None:
-        self.size, self.channels = size, channels
+    Args:
+        size: (height, width) to give.
+        channels: 3 or 1.
+        resize: bring other sizes to this one (shorter side, then the centre); without it they are an error.
+    """
+
+    def __init__(self, size: tuple[int, int], channels: int, resize: bool) -> None:
+        self.size, self.channels, self.resize = size, channels, resize
         self.bytes = channels * size[0] * size[1]
 
-    def __call__(self, path: Path) -> Tensor:
-        image = _open(path, self.channels)
+    def __call__(self, path: Path) -> np.ndarray:
+        try:
+            with Image.open(path) as file:
+                image = ImageOps.exif_transpose(file).convert("L" if self.channels == 1 else "RGB")
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
         height, width = self.size
         if (image.height, image.width) != self.size:
-            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(image))
-        return pixels[None] if self.channels == 1 else pixels.permute(2, 0, 1).contiguous()
-
-
-def _open(path: Path, channels: int) -> Image.Image:
-    """Decoded, turned as its EXIF says, in RGB or grey; an animation gives its first frame."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}). Repair or remove it.") from error
-
-
-def _size(config: ImageFolder, listings: Sequence[Listing]) -> tuple[int, int]:
-    """(height, width) to decode to: the configured square, or the one size that all images have."""
-    if config.image_size is not None:
-        return config.image_size, config.image_size
-    sizes: dict[tuple[int, int], Path] = {}
-    paths = [path for listing in listings for path in listing.paths]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, size in zip(paths, pool.map(_header_size, paths, chunksize=256), strict=True):
-            sizes.setdefault(size, path)
-            if len(sizes) > 1:
-                pool.shutdown(cancel_futures=True)
-                (a, b), (pa, pb) = list(sizes)[:2], list(sizes.values())[:2]
+            if not self.resize:
                 raise ConfigError(
-                    f"data.image_size is needed, since the images differ in size: {pa} is {a[0]}×{a[1]}, "
-                    f"{pb} is {b[0]}×{b[1]} (height × width). Try data.image_size=64 or 224."
+                    f"data.image_size is needed, since the images differ in size: {path} is {image.height}×{image.width}, "
+                    f"others are {height}×{width} (height × width). Try data.image_size=64 or 224."
                 )
-    return next(iter(sizes))
+            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image)
+        return pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
+
+    def many(self, paths: Sequence[Path]) -> np.ndarray:
+        """uint8 (N, channels, height, width)."""
+        return np.stack([self(path) for path in paths])
 
 
-def _header_size(path: Path) -> tuple[int, int]:
+def _decoder(config: ImageFolder, listings: Sequence[Listing]) -> Decoder:
+    """For the configured square, or for the size that the first image has and all must have."""
+    if config.image_size is not None:
+        return Decoder((config.image_size, config.image_size), config.channels, resize=True)
+    first = listings[0].paths[0]
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation 5 to 8 swap the sides
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}). Repair or remove it.") from error
-    return (width, height) if turned else (height, width)
+        with Image.open(first) as file:
+            image = ImageOps.exif_transpose(file)
+    except UNREADABLE as error:
+        raise _unreadable(first, error) from error
+    return Decoder((image.height, image.width), config.channels, resize=False)
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: cannot be read as an image ({error}). Repair or remove it.")
 
 
 def _decode_all(listings: Sequence[Listing], decoder: Decoder) -> dict[str, Any]:
+    """All pixels, decoded by as many processes as there are cores: threads would wait for one another in Python."""
     tensors: dict[str, Any] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for i, listing in enumerate(listings):
-            images = torch.empty(len(listing), decoder.channels, *decoder.size, dtype=torch.uint8)
-            for row, pixels in enumerate(pool.map(decoder, listing.paths, chunksize=256)):
-                images[row] = pixels
-            tensors |= {f"images{i}": images, f"targets{i}": listing.targets}
+    for i, listing in enumerate(listings):
+        parts = [listing.paths[start : start + CHUNK] for start in range(0, len(listing), CHUNK)]
+        images = torch.empty(len(listing), decoder.channels, *decoder.size, dtype=torch.uint8)
+        with contextlib.ExitStack() as stack:
+            results: Iterable[np.ndarray]
+            if len(parts) > 4:
+                results = stack.enter_context(ProcessPoolExecutor(os.cpu_count())).map(decoder.many, parts)
+            else:
+                results = map(decoder.many, parts)
+            for part, pixels in zip(images.split(CHUNK), results, strict=True):
+                part.copy_(torch.from_numpy(pixels))
+        tensors |= {f"images{i}": images, f"targets{i}": listing.targets}
     return tensors
 
 
@@ -181,15 +188,6 @@ def _fingerprint(root: Path, listings: Sequence[Listing], decoder: Decoder) -> s
     return f"images-{digest.hexdigest()[:16]}"
 
 
-def _official(config: ImageFolder) -> ImageFolder:
-    """Where the folder has its own validation images, no further share is held out."""
-    import copy
-
-    config = copy.copy(config)
-    config.val_fraction = 0.0
-    return config
-
-
 class _Files(Dataset[Tensor]):
     def __init__(self, paths: Sequence[Path], decoder: Decoder) -> None:
         self.paths, self.decoder = paths, decoder
@@ -198,7 +196,7 @@ class _Files(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.decoder(self.paths[index])
+        return torch.from_numpy(self.decoder(self.paths[index]).copy())
 
 
 def _streamed(

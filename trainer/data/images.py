@@ -22,11 +22,10 @@ def image_data(
     Args:
         config: says how to augment and normalise, and `val_fraction`.
         train: uint8 (N, C, H, W) and int64 (N,).
-        official: the dataset's own validation images, used when `val_fraction` is 0; with a fraction, or where
-            there are none, the validation split is drawn from `train`.
+        official: the dataset's own validation images; None: the validation split is drawn from `train`.
         labels: names of the classes.
     """
-    if official is not None and not config.val_fraction:
+    if official is not None:
         val = official
     else:
         train, val = (train.subset(index) for index in split_index(train.targets, config.val_fraction, seed))

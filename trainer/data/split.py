@@ -88,11 +88,7 @@ def from_splits(
     if input_shape is None:
         assert isinstance(train.inputs, Tensor)
         input_shape = tuple(train.inputs.shape[1:])
-    if labels is None:
-        spec = DataSpec(input_shape, outputs=train.targets.shape[1])
-    else:
-        counts = torch.bincount(train.targets, minlength=len(labels)).tolist()
-        spec = DataSpec(input_shape, len(labels), labels, tuple(counts))
+    spec = DataSpec.of(input_shape, train.targets, labels)
     return Data(spec, train, val, prepare, augment, workers, description)
 
 

@@ -1,0 +1,59 @@
+"""`trainer explain KEY`: type, default, range and meaning of a key, for every option that has it."""
+
+from collections.abc import Sequence
+
+import trainer.config  # registers the components
+from trainer import plugins, registry
+from trainer.commands.help import one_line, options_of
+from trainer.commands.list import typed
+from trainer.config.section import Section
+from trainer.errors import ConfigError, did_you_mean
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Explain each argument: a key such as `optimizer.lr`, a group, or an option such as `model=cnn`."""
+    plugins.load(())
+    if not arguments:
+        raise ConfigError("trainer explain KEY: name a key, such as optimizer.lr, or an option, such as model=cnn.")
+    print("\n\n".join(explain(argument) for argument in arguments))
+    return 0
+
+
+def explain(name: str) -> str:
+    """The explanation of a key, a group or an option."""
+    group, _, key = name.partition(".")
+    if name in registry.GROUPS or name == "experiment":
+        return "\n".join([f"{name}=", *(f"  {option:<18}{line}" for option, line in options_of(name).items())])
+    if "=" in name:
+        group, _, option = name.partition("=")
+        if group in registry.GROUPS:
+            component = registry.lookup(group, option)
+            keys = [_entry(component, name) for name in component.keys()]
+            return "\n".join([f"{name}: {one_line(component)}", *keys])
+    if name in trainer.config.Config.keys():
+        return _entry(trainer.config.Config, name)
+    if group in registry.GROUPS and key:
+        owners = [registry.lookup(group, option) for option in registry.names(group)]
+        entries: dict[str, list[str]] = {}
+        for owner in owners:
+            if key in owner.keys():
+                entries.setdefault(_entry(owner, key), []).append(f"{group}={owner.option}")
+        if entries:
+            whole = len(next(iter(entries.values()))) == len(owners)
+            return "\n".join(text + ("" if whole else f"\n    in {', '.join(options)}") for text, options in entries.items())
+    raise ConfigError(f"trainer explain {name}: no such key.{did_you_mean(name, _all_keys())}")
+
+
+def _entry(owner: type[Section], key: str) -> str:
+    kind, default, about = owner.keys()[key]
+    allowed = about.allowed()
+    line = f"{owner.key_name(key)}: {kind}, default {typed(default)}" + (f", {allowed}" if allowed else "")
+    return f"{line}\n    {about.doc}"
+
+
+def _all_keys() -> list[str]:
+    keys = list(trainer.config.Config.keys())
+    for group in registry.GROUPS:
+        for option in registry.names(group):
+            keys += [f"{group}.{key}" for key in registry.lookup(group, option).keys()]
+    return keys

@@ -1,0 +1,42 @@
+"""`trainer list [GROUP]`: the groups and their options, or the options of one group with their keys."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from trainer import plugins, registry
+from trainer.commands.help import options_of
+from trainer.errors import ConfigError, did_you_mean
+
+GROUPS = (*registry.GROUPS, "experiment")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the list."""
+    plugins.load(())
+    if not arguments:
+        for group in GROUPS:
+            print(f"{group:<12}{', '.join(options_of(group))}")
+        return 0
+    group = arguments[0]
+    if group not in GROUPS or len(arguments) > 1:
+        hint = did_you_mean(group, GROUPS)
+        raise ConfigError(f"trainer list {' '.join(arguments)}: no such group.{hint} Groups: {', '.join(GROUPS)}.")
+    for name, line in options_of(group).items():
+        print(f"{group}={name}\n    {line}")
+        if group in registry.GROUPS and name in registry.names(group):
+            for key, (_, default, about) in registry.lookup(group, name).keys().items():
+                print(f"    {f'{group}.{key}={typed(default)}':<40} {about.doc}")
+    return 0
+
+
+def typed(value: Any) -> str:
+    """A value as it is typed on a command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(typed(item) for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+

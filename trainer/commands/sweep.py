@@ -1,0 +1,203 @@
+"""`train -m`: every combination of the given values, run by Hydra's launcher, and a table of what came out."""
+
+import contextlib
+import csv
+import itertools
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from trainer import compose
+from trainer.config.files import conf_dir
+from trainer.errors import ConfigError
+from trainer.execution import Execution
+from trainer.runs import Run, unique_name
+from trainer.signals import Interruption
+from trainer.sinks.console import format_duration, format_value
+
+
+def sweep(overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], interruption: Interruption) -> int:
+    """Check every job, run them all, print and write the results; 0 when all completed, 1 when one failed.
+
+    Raises:
+        ConfigError: for a mistake in any of the jobs, before the first one starts.
+    """
+    jobs = expand(overrides)
+    for job in jobs:
+        config = compose.to_config(compose.compose(job, config_dirs))
+        if config.resume is not None:
+            raise ConfigError("resume= cannot be swept over; resume one run at a time.")
+    directory = _make_directory(Path(config.output_dir))
+    console = Console()
+    swept = _swept(jobs)
+    console.print(f"sweep     {len(jobs)} runs in {directory}", soft_wrap=True, highlight=False)
+    task = _Job(console, interruption, imports, swept, len(jobs))
+    try:
+        _launch(task, overrides, directory, config_dirs)
+    except KeyboardInterrupt:
+        if interruption.signal is None:
+            raise
+    results = collect(directory, jobs, swept)
+    write_results(directory / "results.csv", results)
+    print_results(console, results, swept)
+    console.print(f"results   {directory / 'results.csv'}", soft_wrap=True, highlight=False)
+    if interruption.signal is not None:
+        return 128 + interruption.signal
+    return 0 if all(row["status"] == "completed" for row in results) else 1
+
+
+def expand(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of every job, in the order in which Hydra's sweeper numbers them."""
+    choices = []
+    for override in compose.parse(overrides):
+        name = override.get_key_element().lstrip("+")
+        if override.is_sweep_override():
+            choices.append([f"{name}={value}" for value in override.sweep_string_iterator()])
+        else:
+            choices.append([(override.input_line or "").lstrip("+")])
+    return [list(job) for job in itertools.product(*choices)]
+
+
+class _Job:
+    """What the launcher calls with the config of each job. A job that fails says so and lets the others run."""
+
+    def __init__(
+        self, console: Console, interruption: Interruption, imports: Sequence[str], swept: list[str], total: int
+    ) -> None:
+        self.console, self.interruption, self.imports = console, interruption, imports
+        self.swept, self.total = swept, total
+
+    def __call__(self, cfg: DictConfig) -> None:
+        info = HydraConfig.get()
+        number, overrides = int(info.job.num), list(info.overrides.task)
+        run = Run.at(Path(info.runtime.output_dir))
+        run.write_config(compose.to_yaml(cfg), overrides)
+        title = " ".join(o for o in overrides if o.partition("=")[0] in self.swept)
+        live = self.console if self.console.is_terminal else None
+        try:
+            config = compose.to_config(cfg)
+            summary = Execution(cfg, config, run, live, self.interruption, self.imports)()
+            best = summary["best"]
+            outcome = f"{best['metric']} {format_value(best['metric'], best['value'])}" if best else summary["status"]
+        except Exception as error:  # noqa: BLE001  # a bug of one job must not take the others down; its log has the traceback
+            outcome = f"failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {run.log})"
+        finally:
+            run.release()
+        text = f"[{number + 1}/{self.total}] {title}  {outcome}"
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+        if self.interruption.signal is not None:
+            raise KeyboardInterrupt  # passes through the launcher: no further job starts
+
+
+def _launch(task: _Job, overrides: Sequence[str], directory: Path, config_dirs: Sequence[Path]) -> None:
+    """Hand over to `hydra.main`, which reads its arguments from `sys.argv`."""
+    compose.publish(config_dirs)
+    search = ",".join(f"file://{path.resolve()}" for path in config_dirs)
+    arguments = [
+        *(text.lstrip("+") for text in overrides),
+        f"hydra.sweep.dir='{directory}'",
+        "hydra.sweep.subdir=${hydra.job.num}",
+        "hydra.output_subdir=null",
+        "hydra/hydra_logging=none",
+        "hydra/job_logging=none",
+        *([f"hydra.searchpath=[{search}]"] if search else []),
+    ]
+    with _arguments(["train", "-m", *arguments]):
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
+
+
+@contextlib.contextmanager
+def _arguments(argv: list[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, argv
+    # Hydra would otherwise turn an exception into a message and an exit of its own.
+    full_error, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _make_directory(output_dir: Path) -> Path:
+    while True:
+        directory = unique_name(output_dir).with_name(f"{unique_name(output_dir).name}-sweep")
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            return directory
+
+
+def _swept(jobs: list[list[str]]) -> list[str]:
+    """The keys that differ between the jobs; all that were given where there is one job."""
+    keys = [text.partition("=")[0] for text in jobs[0]]
+    varied = [key for i, key in enumerate(keys) if len({job[i] for job in jobs}) > 1]
+    return varied or keys
+
+
+def collect(directory: Path, jobs: list[list[str]], swept: list[str]) -> list[dict[str, Any]]:
+    """A row for each job from its `summary.json`, the best first; jobs without a score come last."""
+    rows = []
+    for number, job in enumerate(jobs):
+        run = Run(directory / str(number))
+        summary = run.summary() or {"status": "not started"}
+        values = dict(text.partition("=")[::2] for text in job)
+        best, last = summary.get("best") or {}, summary.get("last") or {}
+        rows.append(
+            {"job": number}
+            | {key: values[key] for key in swept}
+            | {
+                "status": summary["status"],
+                "metric": best.get("metric", ""),
+                "best": best.get("value"),
+                "best_step": best.get("step"),
+                "last": last.get("value"),
+                "seconds": summary.get("seconds"),
+                "directory": str(run.directory),
+            }
+        )
+    metrics = {row["metric"] for row in rows if row["metric"]}
+    sign = 1 if metrics and metrics.pop() in ("val/loss", "val/rmse") else -1
+    rows.sort(key=lambda row: (row["best"] is None, sign * (row["best"] or 0.0)))
+    return rows
+
+
+def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the rows as CSV."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def print_results(console: Console, rows: list[dict[str, Any]], swept: list[str]) -> None:
+    """Print the rows as a table, best first."""
+    metric = next((row["metric"] for row in rows if row["metric"]), "score")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("job", *swept):
+        table.add_column(name, justify="right", overflow="fold")
+    for name in (f"best {metric}", "at step", "last", "time"):
+        table.add_column(name, justify="right")
+    table.add_column("status")
+    for row in rows:
+        shown = (row["best"], row["last"])
+        best, last = ("–" if value is None else format_value(metric, value) for value in shown)
+        table.add_row(
+            str(row["job"]),
+            *(row[key] for key in swept),
+            best,
+            "–" if row["best_step"] is None else str(row["best_step"]),
+            last,
+            "–" if row["seconds"] is None else format_duration(row["seconds"]),
+            row["status"],
+        )
+    console.print(table)
+
+

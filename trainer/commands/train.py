@@ -1,0 +1,157 @@
+"""`train`: compose the config, make or find the run, train it."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer import plugins
+from trainer.errors import ConfigError, TrainerError
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `train`; returns the exit code."""
+    args = parse(arguments)
+    if args.help:
+        from trainer.commands import help as help_
+
+        plugins.load(args.imports)
+        print(help_.text())
+        return 0
+    if args.version:
+        from trainer import __version__
+
+        print(f"trainer {__version__}")
+        return 0
+    from trainer.signals import Interruption
+
+    with Interruption() as interruption:
+        plugins.load(args.imports)
+        if args.multirun:
+            from trainer.commands.sweep import sweep
+
+            return sweep(args.overrides, args.imports, args.config_dir, interruption)
+        return train(args, interruption)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; flags may stand anywhere among the overrides."""
+    parser = argparse.ArgumentParser(prog="train", add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--import", dest="imports", action="append", default=[])
+    parser.add_argument("--config-dir", type=Path, action="append", default=[])
+    parser.add_argument("--cfg", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    parser.add_argument("-h", "--help", action="store_true")
+    args = parser.parse_intermixed_args(arguments)
+    for folder in args.config_dir:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: no such folder.")
+    return args
+
+
+def train(args: argparse.Namespace, interruption: Any) -> int:
+    """Train one run, new or resumed."""
+    from trainer import compose
+    from trainer.runs import Run, locate
+
+    given = {o.key_or_group: o.value() for o in compose.parse(args.overrides) if not o.is_sweep_override()}
+    swept = [o.input_line for o in compose.parse(args.overrides) if o.is_sweep_override()]
+    if swept:
+        raise ConfigError(f"{swept[0]}: several values are a sweep; add -m, or write a list as [a,b].")
+    overrides = [text for text in args.overrides if not text.startswith("resume=")]
+    output_dir = Path(str(given.get("output_dir", "outputs"))).expanduser()
+    run, checkpoint = None, None
+    if given.get("resume") is not None:
+        run, checkpoint = locate(str(given["resume"]), output_dir)
+        if run is None:
+            print(f"resume={given['resume']}: no unfinished run in {output_dir}; starting a new one.")
+    if run is not None:
+        cfg, changes = _resumed(run, overrides, args)
+    else:
+        cfg, changes, checkpoint = compose.compose(overrides, args.config_dir), [], None
+    config = compose.to_config(cfg)
+    if args.cfg:
+        print(compose.to_yaml(cfg), end="")
+        return 0
+    refuse_ranks()
+    fresh = run is None
+    run = Run.create(config.output_dir) if run is None else run.lock()
+    from rich.console import Console
+
+    from trainer.execution import Execution
+
+    run.reopen()
+    run.write_config(compose.to_yaml(cfg), overrides)
+    execution = Execution(cfg, config, run, Console(), interruption, args.imports, checkpoint, changes)
+    try:
+        summary = execution()
+    except TrainerError:
+        if fresh and not execution.started:
+            run.discard()  # nothing was trained, and the message says why
+        raise
+    finally:
+        run.release()
+    return exit_code(summary)
+
+
+def exit_code(summary: dict[str, Any]) -> int:
+    """130 or 143 for a run that a signal has stopped; 0 for one that went as far as it was told to."""
+    word, _, number = summary["reason"].partition(" ")
+    return 128 + int(number) if word == "signal" else 0
+
+
+def _resumed(run: Any, overrides: list[str], args: argparse.Namespace) -> tuple[Any, list[str]]:
+    """The saved config of a run with the changes applied, and those changes in words.
+
+    Raises:
+        ConfigError: for a change that the run's weights or position do not survive, and where a plug-in is missing.
+    """
+    import copy
+
+    from trainer import compose
+
+    try:
+        saved = compose.from_yaml(run.config.read_text(encoding="utf-8"), str(run.config))
+    except ConfigError as error:
+        missing = [name for name in run.imports() if name not in args.imports]
+        if not missing:
+            raise
+        flags = " ".join(f"--import {name}" for name in missing)
+        raise ConfigError(f"{run.directory} was started with {flags}: train {flags} resume={run.directory}") from error
+    cfg = compose.choose(copy.deepcopy(saved), overrides, args.config_dir)
+    before, after = compose.flat(saved), compose.flat(cfg)
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    for key in changed:
+        if is_fixed(cfg, key):
+            raise ConfigError(
+                f"{key}={after.get(key)}: {run.directory} was trained with {key}={before.get(key)}, and this cannot change "
+                f"in the middle of a run; start a new one with init_from={run.directory} to keep the weights."
+            )
+    return cfg, [f"{key}: {before.get(key)} → {after.get(key)}" for key in changed]
+
+
+def is_fixed(cfg: Any, key: str) -> bool:
+    """Whether a key shapes the model, the data, the optimizer's state or the random streams of a run."""
+    from omegaconf import OmegaConf
+
+    from trainer.config import Config
+
+    group, _, name = key.partition(".")
+    if not name:
+        fixed_keys = [k for k, (_, _, about) in Config.keys().items() if about.fixed]
+        return key in ("model", "data", "optimizer", "init_from", *fixed_keys)
+    if group == "model":
+        return True
+    keys = OmegaConf.get_type(cfg, group).keys()  # type: ignore[union-attr]
+    return name in keys and keys[name][2].fixed
+
+
+def refuse_ranks() -> None:
+    """Several processes that each train the whole run into their own directory are never what was meant."""
+    import os
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: this version trains in one process; start it without torchrun."
+        )
