@@ -18,7 +18,7 @@ from trainer.config.trainer import Trainer as Settings
 from trainer.data.augment import Normalize
 from trainer.data.loaders import make_loaders
 from trainer.data.split import limit
-from trainer.device import choose_device, choose_precision, configure
+from trainer.device import choose_device, choose_precision, configure, configure_threads
 from trainer.engine import Plan, Trainer
 from trainer.errors import CheckpointError, ConfigError
 from trainer.interfaces import Data, DataSpec, Sink, Task, TrainLoader
@@ -68,7 +68,7 @@ def assemble(
         ConfigError, DataError, CheckpointError: for whatever does not fit together.
     """
     settings = config.trainer
-    configure(settings.threads, settings.deterministic, config.seed)
+    configure(settings.deterministic, config.seed)
     device = choose_device(settings.device)
     precision = choose_precision(settings.precision, device)
     data, task = _data_and_task(config)
@@ -84,6 +84,8 @@ def assemble(
     )
     plan = make_plan(settings, train.steps_per_epoch)
     model = build_model(config, data.spec)
+    work = sum(p.numel() for p in model.parameters()) * min(settings.micro_batch or config.data.batch_size, len(data.train))
+    configure_threads(settings.threads, work)
     _check_last_batch(model, config, len(data.train), train)
     if config.init_from is not None and resume is None:
         load_weights(model, config.init_from, Path(config.output_dir))

@@ -18,6 +18,8 @@ from trainer.interfaces import Batch, EvalLoader, Record, Sink, Task, TrainLoade
 from trainer.signals import Interruption
 from trainer.state import TrainState
 
+COMPLETED = "completed"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -43,8 +45,8 @@ class Plan:
     max_seconds: float | None = None
 
     def records(self, step: int) -> bool:
-        """Whether training metrics are recorded after `step`: a validation always comes with them."""
-        return self.log.due(step) or self.evaluate.due(step)
+        """Whether there is a record after `step`: a validation or histograms always come with the training metrics."""
+        return self.log.due(step) or self.evaluate.due(step) or (self.histograms.recurs and self.histograms.due(step))
 
 
 class Report(NamedTuple):
@@ -53,16 +55,57 @@ class Report(NamedTuple):
     Attributes:
         step: steps done, this one included.
         epoch: whole epochs done.
-        loss: of this batch, a scalar on the device; reading it waits for the device.
+        loss_sum, weight: of this batch, on the device; see `Task`.
         lr: the rate it was made with.
         grad_norm: length of the gradient before clipping, on the device; None where it was not needed.
     """
 
     step: int
     epoch: int
-    loss: Tensor
+    loss_sum: Tensor
+    weight: Tensor | float
     lr: float
     grad_norm: Tensor | None
+
+    @property
+    def loss(self) -> Tensor:
+        """Of this batch, a scalar on the device; reading its value waits for the device."""
+        return self.loss_sum / self.weight
+
+
+class Tally:
+    """Adds up training scores, a few steps at a time: one small kernel for many batches instead of many for each.
+
+    The sums are float64 over float32 losses and whole counts, so that they come out the same however the
+    steps are grouped, in particular when a save in mid-interval closes a group early.
+    """
+
+    STEPS, NUMBERS = 64, 1 << 20  # a group is closed after so many batches, or outputs
+
+    def __init__(self, state: TrainState, task: Task) -> None:
+        self.state, self.task = state, task
+        self.outputs: list[Tensor] = []
+        self.targets: list[Tensor] = []
+        self.losses: list[Tensor] = []
+        self.numbers = 0
+
+    def add(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor) -> None:
+        """Take a (micro-)batch, detached."""
+        self.outputs.append(outputs)
+        self.targets.append(targets)
+        self.losses.append(loss_sum)
+        self.numbers += outputs.numel()
+        if len(self.losses) >= self.STEPS or self.numbers >= self.NUMBERS:
+            self.close()
+
+    def close(self) -> None:
+        """Bring the state's tally up to the last step."""
+        if not self.losses:
+            return
+        outputs, targets = torch.cat(self.outputs), torch.cat(self.targets)
+        sums = self.task.tally(outputs, targets, torch.stack(self.losses).double().sum())
+        self.state.tally = sums if self.state.tally is None else self.state.tally.add_(sums)
+        self.outputs, self.targets, self.losses, self.numbers = [], [], [], 0
 
 
 class Trainer:
@@ -110,6 +153,10 @@ class Trainer:
         self._started = time.monotonic()
         self._samples, self._since = 0, self._started
         self._first: Batch | None = None
+        self._parameters = [p for p in state.model.parameters() if p.requires_grad]
+        self._tally = Tally(state, task)
+        self._inverses: dict[float, Tensor] = {}
+        self._autocast = autocast(device, precision)
 
     @property
     def seconds(self) -> float:
@@ -141,19 +188,17 @@ class Trainer:
         self._started = time.monotonic()
         if state.step == 0:
             self.save(best=False)
-        reason = "completed"
+        reason = COMPLETED
         for report in self.steps():
-            record = Record(report.step, report.epoch, self.seconds)
+            improved = False
             if plan.records(report.step):
-                self.log(record, report)
-            improved = plan.evaluate.due(report.step) and self.evaluate(record)
-            if plan.histograms.recurs and plan.histograms.due(report.step):
-                self._histograms(record)
-            self.write(record)
+                record = self.log(report)
+                improved = plan.evaluate.due(report.step) and self.evaluate(record)
+                self.write(record)
             reason = self._reason_to_stop()
-            if improved or plan.save.due(report.step) or reason != "completed":
+            if improved or plan.save.due(report.step) or reason != COMPLETED:
                 self.save(best=improved)
-            if reason != "completed":
+            if reason != COMPLETED:
                 break
         return reason
 
@@ -163,28 +208,29 @@ class Trainer:
         seeds.reseed(self.device, seeds.fold(self.seed, seeds.DROPOUT, state.step))
         lr = state.schedule.apply(optimizer, state.step)
         weight = task.weight(batch.targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss: Tensor | None = None
+        for parameter in self._parameters:
+            parameter.grad = None
+        loss_sum: Tensor | None = None
         for inputs, targets in self._micro_batches(batch):
-            with autocast(self.device, self.precision):
+            with self._autocast:
                 outputs = state.model(inputs)
-                loss_sum = task.loss_sum(outputs, targets)
-            part = loss_sum / weight
-            state.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
-            loss = part.detach() if loss is None else loss + part.detach()
-            tally = task.tally(outputs, targets, loss_sum, task.weight(targets))
-            state.tally = tally if state.tally is None else state.tally.add_(tally)
-        assert loss is not None
+                part = task.loss_sum(outputs, targets)
+            # d(sum / weight) = d(sum) · 1 / weight: the division is left to the first gradient.
+            part.backward(state.scaler.scale(self._inverse(weight, part)))  # type: ignore[no-untyped-call]
+            part = part.detach()
+            self._tally.add(outputs.detach(), targets, part)
+            loss_sum = part if loss_sum is None else loss_sum + part
+        assert loss_sum is not None
         grad_norm = self._clip()
         state.scaler.step(optimizer)
         state.scaler.update()
         if state.ema is not None:
             state.ema.update_parameters(state.model)
         state.step += 1
-        self._samples += len(batch.targets)
+        self._samples += batch.targets.size(0)
         if self._first is None:
             self._first = batch
-        return Report(state.step, state.step // self.plan.steps_per_epoch, loss, lr, grad_norm)
+        return Report(state.step, state.step // self.plan.steps_per_epoch, loss_sum, weight, lr, grad_norm)
 
     def validate(self) -> tuple[dict[str, float], Tensor | None]:
         """The scores of the validation data (`val/...`) and the confusion matrix, with the averaged weights if any."""
@@ -193,7 +239,7 @@ class Trainer:
         sums = self.task.evaluation(self.device)
         with torch.inference_mode():
             for batch in self.val:
-                with autocast(self.device, self.precision):
+                with self._autocast:
                     outputs = model(self._formatted(batch.inputs))
                 sums.update(outputs, batch.targets, batch.weights)
             scores = {f"val/{name}": value for name, value in sums.scores().items()}
@@ -211,9 +257,11 @@ class Trainer:
         self._restart_watch()
         return improved
 
-    def log(self, record: Record, report: Report) -> None:
-        """Read the sums since the last record: the one wait for the device in an interval."""
+    def log(self, report: Report) -> Record:
+        """A record of the training since the last one: the one wait for the device in an interval."""
         state = self.state
+        record = Record(report.step, report.epoch, self.seconds)
+        self._tally.close()
         assert state.tally is not None  # at least one step has been made since the last record
         scores = self.task.training_scores(state.tally.tolist())
         state.tally = None
@@ -228,13 +276,17 @@ class Trainer:
             record.scalars["grad_norm"] = report.grad_norm.item()
         elapsed = time.monotonic() - self._since
         record.scalars["samples_per_second"] = self._samples / elapsed if elapsed else 0.0
+        if self.plan.histograms.recurs and self.plan.histograms.due(report.step):
+            self._histograms(record)
         self._restart_watch()
+        return record
 
     def save(self, best: bool) -> None:
         """Save the state as `last`, and as `best` where it is."""
         if self.store is None:
             return
         state = self.state
+        self._tally.close()
         if not state.is_finite():
             raise TrainerError(
                 f"The weights are no longer finite at step {state.step}: the run has diverged. The last good checkpoint "
@@ -246,8 +298,6 @@ class Trainer:
 
     def write(self, record: Record) -> None:
         """Give a record to the sinks, with the first training images the first time."""
-        if not record.scalars and not record.histograms:
-            return
         record.best = self.state.monitor.best
         if self._first is not None and self.picture is not None:
             record.images = self.picture(self._first.inputs[:32]).cpu()
@@ -258,9 +308,20 @@ class Trainer:
             sink.write(record)
 
     def _micro_batches(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
-        size = self.plan.micro_batch or len(batch.targets)
-        for start in range(0, len(batch.targets), size):
+        samples, size = batch.targets.size(0), self.plan.micro_batch
+        if size is None or size >= samples:
+            yield self._formatted(batch.inputs), batch.targets
+            return
+        for start in range(0, samples, size):
             yield self._formatted(batch.inputs[start : start + size]), batch.targets[start : start + size]
+
+    def _inverse(self, weight: Tensor | float, like: Tensor) -> Tensor:
+        """1 / weight as a scalar on the device; the few weights that are plain numbers are kept there."""
+        if isinstance(weight, Tensor):
+            return (1 / weight).to(like.dtype)
+        if weight not in self._inverses:
+            self._inverses[weight] = torch.tensor(1 / weight, device=like.device, dtype=like.dtype)
+        return self._inverses[weight]
 
     def _formatted(self, inputs: Tensor) -> Tensor:
         return inputs.contiguous(memory_format=self.memory_format) if inputs.ndim == 4 else inputs
@@ -273,9 +334,9 @@ class Trainer:
         state.scaler.unscale_(state.optimizer)
         limit = math.inf if plan.clip_norm is None else plan.clip_norm
         if math.isinf(limit):
-            gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+            gradients = [p.grad for p in self._parameters if p.grad is not None]
             return torch.nn.utils.get_total_norm(gradients)
-        return torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit)
+        return torch.nn.utils.clip_grad_norm_(self._parameters, limit)
 
     def _reason_to_stop(self) -> str:
         if self.interruption.signal is not None:
@@ -284,7 +345,7 @@ class Trainer:
             return "max_time"
         if self.state.monitor.exhausted:
             return "early stopping"
-        return "completed"
+        return COMPLETED
 
     def _histograms(self, record: Record) -> None:
         for name, parameter in self.state.model.named_parameters():

@@ -205,8 +205,8 @@ class Task(Protocol):
         """The weighted sum of the losses, a scalar to differentiate."""
         ...
 
-    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weight: Tensor | float) -> Tensor:
-        """float64 vector of sums of a training (micro-)batch; vectors add up over batches."""
+    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor) -> Tensor:
+        """float64 vector of sums over some training samples, whose losses sum to `loss_sum`; vectors add up."""
         ...
 
     def training_scores(self, tally: list[float]) -> dict[str, float]:

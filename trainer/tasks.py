@@ -43,7 +43,7 @@ class ClassificationTask:
 
     def weight(self, targets: Tensor) -> Tensor | float:
         """Number of targets, or the sum of their class weights."""
-        return float(len(targets)) if self.class_weights is None else self.class_weights[targets].sum()
+        return float(targets.size(0)) if self.class_weights is None else self.class_weights[targets].sum()
 
     def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Sum over the batch of the (weighted, smoothed) cross-entropies."""
@@ -51,12 +51,10 @@ class ClassificationTask:
             outputs, targets, self.class_weights, reduction="sum", label_smoothing=self.label_smoothing
         )
 
-    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weight: Tensor | float) -> Tensor:
+    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor) -> Tensor:
         """[Σ loss, Σ weight, correct, samples]."""
-        correct = (outputs.detach().argmax(1) == targets).sum()
-        tally = torch.empty(4, dtype=torch.float64, device=outputs.device)
-        tally[0], tally[1], tally[2], tally[3] = loss_sum.detach(), weight, correct, len(targets)
-        return tally
+        correct = (outputs.argmax(1) == targets).sum()
+        return _vector(loss_sum, self.weight(targets), correct, targets.size(0))
 
     def training_scores(self, tally: list[float]) -> dict[str, float]:
         """Mean loss and accuracy."""
@@ -145,16 +143,14 @@ class RegressionTask:
         """Sum over the batch."""
         return self.losses(outputs, targets).sum()
 
-    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weight: Tensor | float) -> Tensor:
-        """[Σ loss, numbers, Σ squared error, samples]."""
-        tally = torch.empty(4, dtype=torch.float64, device=outputs.device)
-        squares = (outputs.detach() - targets).square().sum()
-        tally[0], tally[1], tally[2], tally[3] = loss_sum.detach(), weight, squares, len(targets)
-        return tally
+    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor) -> Tensor:
+        """[Σ loss, numbers, Σ squared error]."""
+        squares = (outputs.float() - targets).double().square().sum()
+        return _vector(loss_sum, self.weight(targets), squares)
 
     def training_scores(self, tally: list[float]) -> dict[str, float]:
         """Mean loss and root mean squared error."""
-        loss, numbers, squares, _ = tally
+        loss, numbers, squares = tally
         return {"loss": loss / numbers, "rmse": math.sqrt(squares / numbers) if squares >= 0 else math.nan}
 
     def evaluation(self, device: torch.device) -> Evaluation:
@@ -202,6 +198,14 @@ class RegressionEvaluation:
     def confusion(self) -> None:
         """There are no classes."""
         return None
+
+
+def _vector(*values: Tensor | float) -> Tensor:
+    """float64 vector on the device of the first value, without a wait for any."""
+    vector = torch.empty(len(values), dtype=torch.float64, device=values[0].device)  # type: ignore[union-attr]
+    for i, value in enumerate(values):
+        vector[i] = value
+    return vector
 
 
 def _class_weights(given: str | list[float] | None, spec: DataSpec) -> Tensor | None:

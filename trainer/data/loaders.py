@@ -1,5 +1,6 @@
 """The two training loaders and the two evaluation loaders, behind one protocol (see `trainer.interfaces`)."""
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -9,6 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 from trainer import seeds
 from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Augment, Batch, Data, EvalLoader, Prepare, Split, TrainLoader
+
+BLOCK_BYTES = 1 << 18  # stays in the cache of a core between the gather and the step
 
 
 class Order:
@@ -34,19 +37,17 @@ class Order:
         """The order of the samples in an epoch, int64 (samples,), drawn on the CPU."""
         return torch.randperm(self.samples, generator=seeds.generator(self.seed, seeds.ORDER, epoch))
 
-    def batches(self, start_step: int) -> Iterator[tuple[int, Tensor]]:
-        """(step, indices of its batch) from `start_step` on, without end."""
-        step = start_step
-        while True:
-            epoch, offset = divmod(step, self.steps_per_epoch)
-            permutation = self.permutation(epoch)
-            for position in range(offset, self.steps_per_epoch):
-                yield step, permutation[position * self.batch_size : (position + 1) * self.batch_size]
-                step += 1
+    def blocks(self, start_step: int, batches: int = 1) -> Iterator[Tensor]:
+        """The indices of up to `batches` batches at a time, from the batch of `start_step` on, without end."""
+        first, offset = divmod(start_step, self.steps_per_epoch)
+        for epoch in itertools.count(first):
+            used = self.permutation(epoch)[offset * self.batch_size : self.steps_per_epoch * self.batch_size]
+            yield from used.split(batches * self.batch_size)
+            offset = 0
 
 
 class ResidentLoader:
-    """Training batches from tensors that stay on the device: a batch is one gather.
+    """Training batches from tensors that stay on the device.
 
     Args:
         split: whose inputs are a tensor.
@@ -65,10 +66,15 @@ class ResidentLoader:
 
     def stream(self, start_step: int) -> Iterator[Batch]:
         """See `trainer.interfaces.TrainLoader`."""
-        for step, index in self.order.batches(start_step):
+        size, step = self.order.batch_size, start_step
+        # One gather serves as many batches as fit into a block: of small rows, the call costs more than the copy.
+        sample_bytes = self.inputs[0].nbytes + self.targets[0].nbytes
+        for index in self.order.blocks(start_step, max(1, BLOCK_BYTES // (size * sample_bytes))):
             index = index.to(self.device, non_blocking=True)
-            inputs, targets = self.inputs.index_select(0, index), self.targets.index_select(0, index)
-            yield Batch(_ready(inputs, step, self.order.seed, self.prepare, self.augment), targets)
+            block = self.inputs.index_select(0, index).split(size), self.targets.index_select(0, index).split(size)
+            for inputs, targets in zip(*block, strict=True):
+                yield Batch(_ready(inputs, step, self.order.seed, self.prepare, self.augment), targets)
+                step += 1
 
 
 class StreamingLoader:
@@ -92,7 +98,7 @@ class StreamingLoader:
 
     def stream(self, start_step: int) -> Iterator[Batch]:
         """See `trainer.interfaces.TrainLoader`."""
-        batches = (index.tolist() for _, index in self.order.batches(start_step))
+        batches = (index.tolist() for index in self.order.blocks(start_step))
         loader = _data_loader(self.split, batches, self.workers, self.device)
         for step, (inputs, index) in enumerate(loader, start_step):
             inputs = inputs.to(self.device, non_blocking=True)
