@@ -84,7 +84,9 @@ def assemble(
     )
     plan = make_plan(settings, train.steps_per_epoch)
     model = build_model(config, data.spec)
-    work = sum(p.numel() for p in model.parameters()) * min(settings.micro_batch or config.data.batch_size, len(data.train))
+    work = sum(p.numel() for p in model.parameters()) * min(
+        settings.micro_batch or config.data.batch_size, len(data.train)
+    )
     configure_threads(settings.threads, work)
     _check_last_batch(model, config, len(data.train), train)
     if config.init_from is not None and resume is None:
@@ -165,7 +167,9 @@ def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
     try:
         _load_into(model, payload)
     except RuntimeError as error:
-        raise CheckpointError(f"init_from={path}: weights of another network: {' '.join(str(error).split())[:300]}") from error
+        raise CheckpointError(
+            f"init_from={path}: weights of another network: {' '.join(str(error).split())[:300]}"
+        ) from error
 
 
 def make_plan(settings: Settings, steps_per_epoch: int) -> Plan:

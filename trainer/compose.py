@@ -55,7 +55,9 @@ def assign(cfg: DictConfig, values: Iterable[Override]) -> DictConfig:
     for override in values:
         name, value = override.key_or_group, override.value()
         if override.is_delete():
-            raise ConfigError(f"~{name}: keys cannot be removed; set a value, such as {name}=null where null is allowed.")
+            raise ConfigError(
+                f"~{name}: keys cannot be removed; set a value, such as {name}=null where null is allowed."
+            )
         _assign(cfg, name, value)
     return cfg
 
@@ -236,10 +238,10 @@ def _unknown_key(cfg: DictConfig, section: str, word: str, name: str) -> ConfigE
     # A key typed without its section ("lr=1e-3") is the commonest slip.
     sections = [s for s in SECTIONS if word in OmegaConf.get_type(cfg, s).keys()]  # type: ignore[union-attr]
     hint = f" Did you mean '{sections[0]}.{word}'?" if sections else did_you_mean(name, known)
-    return ConfigError(f"{name}: no such key or group.{hint} Groups: {', '.join(GROUPS)}; keys: {', '.join(Config.keys())}.")
+    return ConfigError(
+        f"{name}: no such key or group.{hint} Groups: {', '.join(GROUPS)}; keys: {', '.join(Config.keys())}."
+    )
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-

@@ -32,7 +32,9 @@ def choose_device(name: str) -> torch.device:
             )
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not mps:
-        raise ConfigError("trainer.device=mps: there is no Apple GPU that torch can use; use trainer.device=auto or cpu.")
+        raise ConfigError(
+            "trainer.device=mps: there is no Apple GPU that torch can use; use trainer.device=auto or cpu."
+        )
     return device
 
 
@@ -49,7 +51,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if fast else torch.float32
     if name == "fp16" and device.type != "cuda":
-        raise ConfigError(f"trainer.precision=fp16 needs a CUDA device, and this run is on {device.type}; use bf16 or fp32.")
+        raise ConfigError(
+            f"trainer.precision=fp16 needs a CUDA device, and this run is on {device.type}; use bf16 or fp32."
+        )
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 

@@ -32,6 +32,6 @@ class CheckpointError(TrainerError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """" Did you mean 'x'?" with the nearest known word, or "" where none is near."""
+    """ " Did you mean 'x'?" with the nearest known word, or "" where none is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else ""

@@ -113,7 +113,9 @@ class Execution:
             self._say(f"{'changed':<10}{change}")
         epochs = math.ceil(plan.total / plan.steps_per_epoch)
         shape = (plan.total, epochs, parts.state.monitor.name, start)
-        hparams = {k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in compose.flat(self.cfg).items()}
+        hparams = {
+            k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in compose.flat(self.cfg).items()
+        }
         self._sinks += [
             PlainSink(self._log, *shape),
             MetricsSink(self.run.directory, start),
@@ -188,12 +190,12 @@ def closing_lines(summary: dict[str, Any], run: Run, imports: Sequence[str]) -> 
     best = summary["best"]
     if best is not None:
         value = format_value(best["metric"], best["value"])
-        lines.append(("best", f"{best['metric']} {value} at step {best['step']:,}, in {run.directory / best['checkpoint']}"))
+        lines.append(
+            ("best", f"{best['metric']} {value} at step {best['step']:,}, in {run.directory / best['checkpoint']}")
+        )
     if summary["status"] == "stopped":
         lines.append(("next", f"train {imported}resume={run.directory}"))
     else:
         lines.append(("next", f"tensorboard --logdir {run.tensorboard}, or train further: "
                               f"train {imported}resume={run.directory} trainer.steps={2 * summary['total_steps']}"))  # fmt: skip
     return lines
-
-

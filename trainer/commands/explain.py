@@ -40,7 +40,9 @@ def explain(name: str) -> str:
                 entries.setdefault(_entry(owner, key), []).append(f"{group}={owner.option}")
         if entries:
             whole = len(next(iter(entries.values()))) == len(owners)
-            return "\n".join(text + ("" if whole else f"\n    in {', '.join(options)}") for text, options in entries.items())
+            return "\n".join(
+                text + ("" if whole else f"\n    in {', '.join(options)}") for text, options in entries.items()
+            )
     raise ConfigError(f"trainer explain {name}: no such key.{did_you_mean(name, _all_keys())}")
 
 

@@ -52,4 +52,3 @@ def text() -> str:
     lines += [f"  {name:<18}{key.doc}" for name, (_, _, key) in trainer.config.Config.keys().items()]
     lines += ["", "The keys of an option: trainer list model; one key: trainer explain optimizer.lr"]
     return "\n".join(lines)
-

@@ -38,5 +38,3 @@ def typed(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(typed(item) for item in value) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-

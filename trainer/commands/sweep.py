@@ -24,7 +24,9 @@ from trainer.signals import Interruption
 from trainer.sinks.console import format_duration, format_value
 
 
-def sweep(overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], interruption: Interruption) -> int:
+def sweep(
+    overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], interruption: Interruption
+) -> int:
     """Check every job, run them all, print and write the results; 0 when all completed, 1 when one failed.
 
     Raises:
@@ -88,7 +90,9 @@ class _Job:
             best = summary["best"]
             outcome = f"{best['metric']} {format_value(best['metric'], best['value'])}" if best else summary["status"]
         except Exception as error:  # noqa: BLE001  # a bug of one job must not take the others down; its log has the traceback
-            outcome = f"failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {run.log})"
+            outcome = (
+                f"failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {run.log})"
+            )
         finally:
             run.release()
         text = f"[{number + 1}/{self.total}] {title}  {outcome}"
@@ -199,5 +203,3 @@ def print_results(console: Console, rows: list[dict[str, Any]], swept: list[str]
             row["status"],
         )
     console.print(table)
-
-

@@ -8,6 +8,7 @@ from typing import Any
 from trainer import plugins
 from trainer.errors import ConfigError, TrainerError
 
+
 def main(arguments: Sequence[str]) -> int:
     """Run `train`; returns the exit code."""
     args = parse(arguments)

@@ -19,7 +19,11 @@ class Data(Section):
     """Base of the data configs: `build(seed)` reads or makes the data."""
 
     val_fraction: float = key(
-        0.2, "share held out for validation, drawn with the seed and (for classes) stratified", fixed=True, at_least=0, below=1
+        0.2,
+        "share held out for validation, drawn with the seed and (for classes) stratified",
+        fixed=True,
+        at_least=0,
+        below=1,
     )
     batch_size: int = key(64, "samples per optimizer step, over all micro-batches", at_least=1)
     eval_batch_size: int = key(512, "samples at a time in validation", at_least=1)
@@ -150,7 +154,9 @@ class Csv(Data):
     """A table in a CSV file: numeric and categorical columns, one target."""
 
     path: str | None = key(None, "the file")
-    target: str | None = key(None, "the column to predict: its name, or its number (0 is the first) without a header", fixed=True)
+    target: str | None = key(
+        None, "the column to predict: its name, or its number (0 is the first) without a header", fixed=True
+    )
     delimiter: str = key(",", "what separates two values; \\t is a tab", fixed=True)
     header: bool = key(True, "whether the first line names the columns", fixed=True)
     missing: list[str] = key(
@@ -160,9 +166,14 @@ class Csv(Data):
     categorical: list[str] = key([], "columns to read as categories, against the inference", fixed=True)
     ignore: list[str] = key([], "columns to leave out", fixed=True)
     encoding: str = key(
-        "onehot", "a category becomes one column per level, or one column of codes", choices=("onehot", "codes"), fixed=True
+        "onehot",
+        "a category becomes one column per level, or one column of codes",
+        choices=("onehot", "codes"),
+        fixed=True,
     )
-    standardize: bool = key(True, "scale numbers to mean 0 and deviation 1, as measured on the training rows", fixed=True)
+    standardize: bool = key(
+        True, "scale numbers to mean 0 and deviation 1, as measured on the training rows", fixed=True
+    )
     target_type: str = key(
         "auto",
         "auto: class, unless the column is numeric and has fractions or more than 20 values",

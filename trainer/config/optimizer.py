@@ -151,7 +151,9 @@ class Adafactor(Optimizer):
 
     lr: float = key(1e-2, LR, above=0)
     beta2_decay: float = key(-0.8, "exponent of the decay of the second moment", at_most=0)
-    eps: list[float | None] = key([None, 1e-3], "[for the squared gradient (null: the dtype's), for the weights' scale]")
+    eps: list[float | None] = key(
+        [None, 1e-3], "[for the squared gradient (null: the dtype's), for the weights' scale]"
+    )
     d: float = key(1.0, "clipping threshold of an update", at_least=1)
     weight_decay: float = key(0.0, "decoupled weight decay", at_least=0)
 

@@ -22,7 +22,9 @@ class Config(Section):
     task: Task = field(default_factory=Auto)
     trainer: Trainer = field(default_factory=Trainer)
 
-    seed: int = key(0, "decides the split, the initial weights, the order, the augmentation and the dropout", at_least=0, fixed=True)
+    seed: int = key(
+        0, "decides the split, the initial weights, the order, the augmentation and the dropout", at_least=0, fixed=True
+    )
     output_dir: str = key("outputs", "folder of the run directories")
     resume: str | None = key(None, "continue a run: auto | last | best | a run directory | a checkpoint")
     init_from: str | None = key(None, "start from the weights of a run or checkpoint; nothing else of it is taken")

@@ -15,7 +15,9 @@ class Trainer(Section):
 
     epochs: int = key(20, "passes over the training data", at_least=1)
     steps: int | None = key(None, "optimizer steps; when given, epochs is ignored", at_least=1)
-    max_time: str | None = key(None, "wall-clock time after which the run saves and stops, such as 90min", duration=True)
+    max_time: str | None = key(
+        None, "wall-clock time after which the run saves and stops, such as 90min", duration=True
+    )
 
     device: str = key("auto", "auto | cpu | cuda | cuda:N | mps; auto takes the best there is")
     precision: str = key("auto", "auto: bf16 on a GPU that has it, else fp32", choices=("auto", "fp32", "bf16", "fp16"))
@@ -59,6 +61,8 @@ class Trainer(Section):
         for name in ("limit_train", "limit_val"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(r"[1-9]\d*|(100|[1-9]\d?)(\.\d+)?%|0?\.\d*[1-9]\d*%", value):
-                raise ConfigError(f"trainer.{name}={value}: must be a number of batches, such as 10, or a share, such as 5%.")
+                raise ConfigError(
+                    f"trainer.{name}={value}: must be a number of batches, such as 10, or a share, such as 5%."
+                )
         if self.eval_every in ("0", None) and self.patience is not None:
             raise ConfigError("trainer.patience needs validation: set trainer.eval_every, e.g. to 1ep.")

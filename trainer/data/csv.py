@@ -136,7 +136,9 @@ class Encoder:
             name, numbers = column.name, _numbers(column)
             if numbers is None and name in config.numeric:
                 bad = column.filter(column.is_not_null() & column.cast(pl.Float64, strict=False).is_null())
-                raise DataError(f"data.numeric: the column {name} holds '{bad[0] if len(bad) else 'inf'}', not a finite number.")
+                raise DataError(
+                    f"data.numeric: the column {name} holds '{bad[0] if len(bad) else 'inf'}', not a finite number."
+                )
             known = column[rows].drop_nulls()
             if known.is_empty():
                 continue  # nothing is known of it in training

@@ -173,7 +173,11 @@ class _Indexed(Dataset[tuple[Tensor, int]]):
 
 
 def _data_loader(
-    split: Split, batches: "Iterator[list[int]] | list[list[int]]", workers: int, device: torch.device, persistent: bool = False
+    split: Split,
+    batches: "Iterator[list[int]] | list[list[int]]",
+    workers: int,
+    device: torch.device,
+    persistent: bool = False,
 ) -> "DataLoader[tuple[Tensor, int]]":
     assert not isinstance(split.inputs, Tensor)
     return DataLoader(

@@ -24,7 +24,9 @@ def build_classifier(arch: str, weights: str | None, spec: DataSpec) -> nn.Modul
     classifiers = models.list_models(module=models)
     if arch not in classifiers:
         hint = did_you_mean(arch, classifiers)
-        raise ConfigError(f"model.arch={arch}: torchvision has no such classifier.{hint} It has: {', '.join(classifiers)}.")
+        raise ConfigError(
+            f"model.arch={arch}: torchvision has no such classifier.{hint} It has: {', '.join(classifiers)}."
+        )
     if len(spec.input_shape) != 3 or spec.input_shape[0] not in (1, 3):
         raise ConfigError(
             f"model=torchvision needs images of 1 or 3 channels; the data gives samples of shape {spec.shape_words()}."

@@ -19,7 +19,9 @@ def image_grid(images: Tensor, labels: list[str] | None, columns: int = 8, side:
     draw = ImageDraw.Draw(canvas)
     for i, image in enumerate(images):
         pixels = (image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)).mul(255).round()
-        tile = Image.fromarray(pixels.permute(1, 2, 0).to(torch.uint8).numpy()).resize((side, side), Image.Resampling.NEAREST)
+        tile = Image.fromarray(pixels.permute(1, 2, 0).to(torch.uint8).numpy()).resize(
+            (side, side), Image.Resampling.NEAREST
+        )
         x, y = (i % columns) * (side + 4) + 2, (i // columns) * (side + text_height + 2) + 2
         canvas.paste(tile, (x, y))
         if labels:
@@ -52,7 +54,9 @@ def confusion_picture(matrix: Tensor, labels: tuple[str, ...], cell: int = 36) -
     return np.array(canvas)
 
 
-def _upright(canvas: Image.Image, text: str, x: int, bottom: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> None:
+def _upright(
+    canvas: Image.Image, text: str, x: int, bottom: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont"
+) -> None:
     """Text from bottom to top, ending at `bottom`."""
     width = int(font.getlength(text)) + 2
     label = Image.new("RGB", (width, 16), "white")
