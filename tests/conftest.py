@@ -15,7 +15,9 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def trainer(tmp_path: Path) -> Command:
     """`trainer("list", "model")` runs `python -m trainer list model` in `tmp_path`; checks the exit code."""
 
-    def run(*arguments: str, code: int = 0, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, code: int = 0, timeout: float = 120, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
             [sys.executable, "-m", "trainer", *arguments],
             cwd=tmp_path,

@@ -79,7 +79,7 @@ class Store:
         """Move a name in one step: it always stands for a complete checkpoint. Relative, so that a run can be moved."""
         aside = self.directory / f"{storage.TEMPORARY}{name}-{secrets.token_hex(4)}"
         aside.symlink_to(target.name)
-        os.replace(aside, self.directory / name)
+        aside.replace(self.directory / name)
         storage.sync_directory(self.directory)
 
     def _prune(self, newest: int) -> None:

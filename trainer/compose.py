@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from trainer import registry
 from trainer.config import Config
 from trainer.config.files import conf_dir, options
+from trainer.config.section import Section
 from trainer.errors import ConfigError, did_you_mean
 
 SECTIONS = registry.GROUPS
@@ -37,7 +38,8 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> DictC
     Raises:
         ConfigError: for an unknown option or key, or a value of another type.
     """
-    choices, values = [], []
+    choices: list[Override] = []
+    values: list[Override] = []
     for override in parse(overrides):
         (choices if _is_choice(override) else values).append(override)
     for choice in choices:
@@ -55,9 +57,7 @@ def assign(cfg: DictConfig, values: Iterable[Override]) -> DictConfig:
     for override in values:
         name, value = override.key_or_group, override.value()
         if override.is_delete():
-            raise ConfigError(
-                f"~{name}: keys cannot be removed; set a value, such as {name}=null where null is allowed."
-            )
+            raise ConfigError(f"~{name}: keys cannot be removed; set a value, or {name}=null where that is allowed.")
         _assign(cfg, name, value)
     return cfg
 
@@ -71,8 +71,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             parsed.append(parser.parse_override(text))
         except HydraException as error:
             raise ConfigError(
-                f"'{text}' is not an override; write key=value or group=option, such as optimizer.lr=1e-3 or model=mlp, "
-                f"and quote what the grammar uses: 'key=\"a,b\"' ({str(error).splitlines()[0]})."
+                f"'{text}' is not an override; write key=value or group=option, such as optimizer.lr=1e-3 or "
+                f"model=mlp, and quote what the grammar uses: 'key=\"a,b\"' ({str(error).splitlines()[0]})."
             ) from error
     return parsed
 
@@ -101,7 +101,7 @@ def to_config(cfg: DictConfig) -> Config:
 
 def to_yaml(cfg: DictConfig) -> str:
     """A config as the text of `config.yaml`: the chosen options, then every value, `${...}` as written."""
-    chosen = {group: OmegaConf.get_type(cfg, group).option for group in SECTIONS}  # type: ignore[union-attr]
+    chosen = {group: section_type(cfg, group).option for group in SECTIONS}
     plain = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
     assert isinstance(plain, dict)
     return OmegaConf.to_yaml(OmegaConf.create({"options": chosen, **plain}))
@@ -118,6 +118,8 @@ def from_yaml(text: str, source: str) -> DictConfig:
     """What `to_yaml` gave; raises `ConfigError` naming `source` for anything else."""
     try:
         plain = OmegaConf.create(text)
+        if not isinstance(plain, DictConfig):
+            raise ConfigError(f"{source}: not the config of a run.")
         chosen = plain.pop("options")
         cfg = _blank()
         for group in SECTIONS:
@@ -130,15 +132,23 @@ def from_yaml(text: str, source: str) -> DictConfig:
     return merged
 
 
+def section_type(cfg: DictConfig, group: str) -> type[Section]:
+    """The dataclass of a section."""
+    found = OmegaConf.get_type(cfg, group)
+    assert found is not None and issubclass(found, Section)
+    return found
+
+
 def flat(cfg: DictConfig) -> dict[str, Any]:
     """Every key with its full name and its value, the chosen options among them; `${...}` as written."""
     values: dict[str, Any] = {}
-    for name, value in OmegaConf.to_container(cfg, resolve=False).items():  # type: ignore[union-attr]
+    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]  # keys of a schema
+    for name, value in plain.items():
         if isinstance(value, dict):
-            values[str(name)] = OmegaConf.get_type(cfg, str(name)).option  # type: ignore[union-attr]
+            values[name] = section_type(cfg, name).option
             values |= {f"{name}.{key}": item for key, item in value.items()}
         else:
-            values[str(name)] = value
+            values[name] = value
     return values
 
 
@@ -216,27 +226,28 @@ def _assign(cfg: DictConfig, name: str, value: Any) -> None:
     try:
         OmegaConf.update(cfg, name, value)
     except OmegaConfBaseException as error:
-        owner = OmegaConf.get_type(cfg, ".".join(path[:-1])) if len(path) > 1 else Config
-        hint = owner.keys()[path[-1]][0] if owner is not None and path[-1] in owner.keys() else ""  # type: ignore[attr-defined]
-        expected = f"expected {hint}" if hint else _first_line(error)
+        owner = section_type(cfg, path[0]) if path[0] in SECTIONS else Config
+        known = owner.keys()
+        expected = f"expected {known[path[-1]][0]}" if path[-1] in known else _first_line(error)
         raise ConfigError(f"{name}={value}: {expected}.") from error
 
 
 def _unknown_key(cfg: DictConfig, section: str, word: str, name: str) -> ConfigError:
     """The error for a key that does not exist: near keys, and the option of the group that has it."""
     if section in SECTIONS:
-        owner = OmegaConf.get_type(cfg, section)
-        known = list(owner.keys())  # type: ignore[union-attr]
+        owner = section_type(cfg, section)
+        known = list(owner.keys())
         others = [n for n in registry.names(section) if word in registry.lookup(section, n).keys()]
         hint = did_you_mean(f"{section}.{word}", [f"{section}.{key}" for key in known])
         if others:
             hint = f" It is a key of {' and '.join(f'{section}={n}' for n in others[:4])}."
-        return ConfigError(f"{name}: {section}={owner.option} has no such key.{hint} Its keys: {', '.join(known)}.")  # type: ignore[union-attr]
+        has = f"Its keys: {', '.join(known)}." if known else "It has no keys."
+        return ConfigError(f"{name}: {section}={owner.option} has no such key.{hint} {has}")
     if section:
         return ConfigError(f"{name}: {section} holds no further keys.")
-    known = [*GROUPS, *Config.keys(), *(f"{s}.{key}" for s in SECTIONS for key in OmegaConf.get_type(cfg, s).keys())]  # type: ignore[union-attr]
+    known = [*GROUPS, *Config.keys(), *(f"{s}.{key}" for s in SECTIONS for key in section_type(cfg, s).keys())]
     # A key typed without its section ("lr=1e-3") is the commonest slip.
-    sections = [s for s in SECTIONS if word in OmegaConf.get_type(cfg, s).keys()]  # type: ignore[union-attr]
+    sections = [s for s in SECTIONS if word in section_type(cfg, s).keys()]
     hint = f" Did you mean '{sections[0]}.{word}'?" if sections else did_you_mean(name, known)
     return ConfigError(
         f"{name}: no such key or group.{hint} Groups: {', '.join(GROUPS)}; keys: {', '.join(Config.keys())}."

@@ -11,6 +11,7 @@ from trainer.errors import ConfigError
 
 ALL_THREADS = torch.get_num_threads()  # torch's own choice, before any run of this process has made another
 TINY = 100_000
+PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 def choose_device(name: str) -> torch.device:
@@ -27,8 +28,8 @@ def choose_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if cuda else 0
         if (device.index or 0) >= count:
             raise ConfigError(
-                f"trainer.device={name}: torch {torch.__version__} sees {count or 'no'} CUDA device{'s' * (count != 1)}; "
-                "use trainer.device=auto or cpu."
+                f"trainer.device={name}: torch {torch.__version__} sees {count or 'no'} CUDA device"
+                f"{'s' * (count != 1)}; use trainer.device=auto or cpu."
             )
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not mps:
@@ -54,7 +55,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         raise ConfigError(
             f"trainer.precision=fp16 needs a CUDA device, and this run is on {device.type}; use bf16 or fp32."
         )
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    return next(dtype for dtype, short in PRECISION_NAMES.items() if short == name)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

@@ -73,6 +73,14 @@ class Report(NamedTuple):
         return self.loss_sum / self.weight
 
 
+def diverged(what: str, step: int) -> TrainerError:
+    """The error for a run whose numbers have left the finite."""
+    return TrainerError(
+        f"The {what} at step {step}: the run has diverged. The last good checkpoint is kept. Try a smaller "
+        "optimizer.lr, scheduler.warmup=5%, or trainer.clip_norm=1."
+    )
+
+
 class Tally:
     """Adds up training scores, a few steps at a time: one small kernel for many batches instead of many for each.
 
@@ -216,7 +224,7 @@ class Trainer:
                 outputs = state.model(inputs)
                 part = task.loss_sum(outputs, targets)
             # d(sum / weight) = d(sum) · 1 / weight: the division is left to the first gradient.
-            part.backward(state.scaler.scale(self._inverse(weight, part)))  # type: ignore[no-untyped-call]
+            part.backward(state.scaler.scale(self._inverse(weight, part)))
             part = part.detach()
             self._tally.add(outputs.detach(), targets, part)
             loss_sum = part if loss_sum is None else loss_sum + part
@@ -266,10 +274,7 @@ class Trainer:
         scores = self.task.training_scores(state.tally.tolist())
         state.tally = None
         if not math.isfinite(scores["loss"]):
-            raise TrainerError(
-                f"The training loss is {scores['loss']} at step {report.step}: the run has diverged. The last good "
-                "checkpoint is kept. Try a smaller optimizer.lr, scheduler.warmup=5%, or trainer.clip_norm=1."
-            )
+            raise diverged(f"training loss is {scores['loss']}", report.step)
         record.scalars |= {f"train/{name}": value for name, value in scores.items()}
         record.scalars["lr"] = report.lr
         if report.grad_norm is not None:
@@ -288,10 +293,7 @@ class Trainer:
         state = self.state
         self._tally.close()
         if not state.is_finite():
-            raise TrainerError(
-                f"The weights are no longer finite at step {state.step}: the run has diverged. The last good checkpoint "
-                "is kept. Try a smaller optimizer.lr, scheduler.warmup=5%, or trainer.clip_norm=1."
-            )
+            raise diverged("weights are no longer finite", state.step)
         payload = state.state_dict(self.plan.steps_per_epoch) | {"seconds": self.seconds} | self.notes
         self.store.save(payload, {"step": state.step, "epoch": payload["epoch"], "scores": state.scores}, best)
         self._restart_watch()

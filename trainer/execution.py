@@ -16,11 +16,13 @@ from rich.console import Console
 from trainer import __version__, compose
 from trainer.assembly import Parts, assemble
 from trainer.config import Config
+from trainer.device import PRECISION_NAMES
 from trainer.engine import Trainer
 from trainer.interfaces import Sink
 from trainer.runs import Run
+from trainer.screen import closing_lines, opening_lines
 from trainer.signals import Interruption
-from trainer.sinks.console import LiveSink, PlainSink, format_duration, format_value
+from trainer.sinks.console import LiveSink, PlainSink
 from trainer.sinks.files import MetricsSink
 from trainer.sinks.tensorboard import TensorBoardSink
 
@@ -104,10 +106,10 @@ class Execution:
             trainer=__version__,
             device=str(parts.device),
             device_name=torch.cuda.get_device_name(parts.device) if parts.device.type == "cuda" else None,
-            precision=str(parts.precision).removeprefix("torch."),
+            precision=PRECISION_NAMES[parts.precision],
             threads=torch.get_num_threads(),
         )
-        for name, text in opening_lines(parts, environment):
+        for name, text in opening_lines(parts, self.run, environment):
             self._say(f"{name:<10}{text}")
         for change in self.changes:
             self._say(f"{'changed':<10}{change}")
@@ -125,38 +127,6 @@ class Execution:
             sink = LiveSink if self.console.is_terminal else PlainSink
             self._sinks.append(sink(self.console, *shape))
         return self._sinks
-
-
-def opening_lines(parts: Parts, environment: dict[str, Any]) -> list[tuple[str, str]]:
-    """The first screen: what is about to be trained, on what, for how long, and how to watch and resume it."""
-    config, plan, state, spec = parts.config, parts.plan, parts.state, parts.data.spec
-    run = parts.run
-    assert run is not None
-    parameters = sum(p.numel() for p in state.model.parameters())
-    batch = config.data.batch_size
-    micro = min(plan.micro_batch or batch, batch)
-    kind = f"{len(spec.labels)} classes" if spec.labels is not None else "a number to predict"
-    description = f", {parts.data.description}" if parts.data.description else ""
-    where = f"{plan.total:,} = {plan.total / plan.steps_per_epoch:g} epochs × {plan.steps_per_epoch:,}"
-    if state.step:
-        where += f", resumed at step {state.step:,}"
-    rates = f"{config.optimizer.option} lr {getattr(config.optimizer, 'lr', 0):g}, {config.scheduler.option}"
-    if config.scheduler.warmup != "0":
-        rates += f" after a warm-up of {config.scheduler.warmup}"
-    device = f"{parts.device}, {environment['precision']}, {environment['threads']} threads, torch {torch.__version__}"
-    return [
-        ("run", f"{run.directory}" + (f"  commit {environment['commit']}" if environment["commit"] else "")),
-        ("device", device),
-        ("model", f"{config.model.option}, {parameters:,} parameters"),
-        ("data", f"{config.data.option}, {len(parts.data.train):,} train / {len(parts.data.val):,} val, "
-                 f"{spec.shape_words()}, {kind}{description}"),
-        ("task", f"{parts.task.kind}, best by {state.monitor.name} ({state.monitor.mode})"),
-        ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
-        ("steps", where),
-        ("schedule", rates),
-        ("watch", f"tensorboard --logdir {run.tensorboard}"),
-        ("resume", f"train resume={run.directory}"),
-    ]  # fmt: skip
 
 
 def summarize(trainer: Trainer, reason: str, run: Run) -> dict[str, Any]:
@@ -180,22 +150,3 @@ def summarize(trainer: Trainer, reason: str, run: Run) -> dict[str, Any]:
         "total_steps": trainer.plan.total,
         "seconds": round(trainer.seconds, 3),
     }
-
-
-def closing_lines(summary: dict[str, Any], run: Run, imports: Sequence[str]) -> list[tuple[str, str]]:
-    """The last lines: how it ended, what was best and where, and what to type next."""
-    imported = "".join(f"--import {name} " for name in imports)
-    words = summary["status"] + ("" if summary["reason"] == "completed" else f" ({summary['reason']})")
-    lines = [("end", f"{words} after {summary['steps']:,} steps in {format_duration(summary['seconds'])}")]
-    best = summary["best"]
-    if best is not None:
-        value = format_value(best["metric"], best["value"])
-        lines.append(
-            ("best", f"{best['metric']} {value} at step {best['step']:,}, in {run.directory / best['checkpoint']}")
-        )
-    if summary["status"] == "stopped":
-        lines.append(("next", f"train {imported}resume={run.directory}"))
-    else:
-        lines.append(("next", f"tensorboard --logdir {run.tensorboard}, or train further: "
-                              f"train {imported}resume={run.directory} trainer.steps={2 * summary['total_steps']}"))  # fmt: skip
-    return lines

@@ -72,7 +72,8 @@ class DataSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DataSpec":
         """From what `to_dict` gave."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        kwargs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**kwargs)
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ class Record:
         best: the best monitored score so far.
         scalars: `train/loss`, `val/accuracy`, `lr`, ... in a fixed order.
         confusion: see `Evaluation.confusion`.
-        images, labels: a few augmented training samples as the model sees them, (N, C, H, W) in [0, 1], and their names.
+        images, labels: a few augmented training samples as the model sees them, (N, C, H, W) in [0, 1]; their names.
         histograms: tensors by name.
     """
 

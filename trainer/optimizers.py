@@ -70,9 +70,9 @@ def _eager(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
         method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
         if method is not None and not hasattr(method, "__dynamo_disable"):
             # The mark that the wrapper would leave on its first call, after the import.
-            setattr(method, "__dynamo_disable", method)  # noqa: B010  # as an attribute its name would be mangled
+            setattr(method, "__dynamo_disable", method)  # as an attribute its name would be mangled
     step = torch.no_grad()(inspect.unwrap(cls.step))
-    step.hooked = True  # type: ignore[attr-defined]  # what torch looks for before it wraps a step
+    step.hooked = True  # what torch looks for before it wraps a step
     return type(cls.__name__, (cls,), {"step": step})
 
 

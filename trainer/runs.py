@@ -188,16 +188,16 @@ def locate(where: str, output_dir: Path) -> tuple[Run | None, str]:
 
 def commit() -> str | None:
     """The git commit of the working directory, "+dirty" where files differ from it; None outside a repository."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+
     try:
-        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
-        if head.returncode:
-            return None
-        status = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        head = git("rev-parse", "--short=12", "HEAD")
+        return head + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
         return None
-    return head.stdout.strip() + ("+dirty" if status.stdout.strip() else "")
 
 
 def _letters(count: int) -> str:

@@ -56,8 +56,8 @@ def save(directory: Path, payload: dict[str, Any], notes: dict[str, Any]) -> Non
             _sync(text)
         sync_directory(aside)
         if directory.exists():
-            os.rename(directory, replaced)
-        os.rename(aside, directory)
+            directory.rename(replaced)
+        aside.rename(directory)
         sync_directory(directory.parent)
     finally:
         for leftover in (aside, replaced):
@@ -103,7 +103,7 @@ def write_text(path: Path, text: str) -> None:
     with open(aside, "w", encoding="utf-8") as file:
         file.write(text)
         _sync(file)
-    os.replace(aside, path)
+    aside.replace(path)
     sync_directory(path.parent)
 
 

@@ -115,7 +115,7 @@ class RegressionTask:
     """
 
     kind, monitor, mode = "regression", "val/loss", "min"
-    score_names = ("loss", "rmse", "r2")
+    score_names: tuple[str, ...] = ("loss", "rmse", "r2")
 
     def __init__(self, spec: DataSpec, loss: str = "mse", delta: float = 1.0) -> None:
         if spec.labels is not None:
@@ -197,7 +197,7 @@ class RegressionEvaluation:
 
     def confusion(self) -> None:
         """There are no classes."""
-        return None
+        return
 
 
 def _vector(*values: Tensor | float) -> Tensor:

@@ -38,7 +38,8 @@ def options_of(group: str) -> dict[str, str]:
         if group in registry.GROUPS and name in registry.names(group):
             lines[name] = one_line(registry.lookup(group, name))
         else:
-            lines[name] = files[name].read_text(encoding="utf-8").splitlines()[0].lstrip("# ").rstrip()
+            head = files[name].read_text(encoding="utf-8").splitlines()
+            lines[name] = next((text.lstrip("# ") for text in head if not text.startswith("# @package")), "")
     return lines
 
 

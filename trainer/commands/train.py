@@ -126,16 +126,15 @@ def _resumed(run: Any, overrides: list[str], args: argparse.Namespace) -> tuple[
     for key in changed:
         if is_fixed(cfg, key):
             raise ConfigError(
-                f"{key}={after.get(key)}: {run.directory} was trained with {key}={before.get(key)}, and this cannot change "
-                f"in the middle of a run; start a new one with init_from={run.directory} to keep the weights."
+                f"{key}={after.get(key)}: {run.directory} was trained with {key}={before.get(key)}, which cannot "
+                f"change in the middle of a run; start a new one with init_from={run.directory} to keep the weights."
             )
     return cfg, [f"{key}: {before.get(key)} → {after.get(key)}" for key in changed]
 
 
 def is_fixed(cfg: Any, key: str) -> bool:
     """Whether a key shapes the model, the data, the optimizer's state or the random streams of a run."""
-    from omegaconf import OmegaConf
-
+    from trainer.compose import section_type
     from trainer.config import Config
 
     group, _, name = key.partition(".")
@@ -144,7 +143,7 @@ def is_fixed(cfg: Any, key: str) -> bool:
         return key in ("model", "data", "optimizer", "init_from", *fixed_keys)
     if group == "model":
         return True
-    keys = OmegaConf.get_type(cfg, group).keys()  # type: ignore[union-attr]
+    keys = section_type(cfg, group).keys()
     return name in keys and keys[name][2].fixed
 
 

@@ -43,7 +43,7 @@ class Cnn(Model):
         channels, height, width = spec.input_shape
         if min(height, width) < 8:
             raise ConfigError(
-                f"model=cnn halves the image three times and needs at least 8×8 pixels; the data gives {height}×{width}."
+                f"model=cnn halves the image three times and needs 8×8 pixels or more; the data gives {height}×{width}."
             )
         return CNNClassifier(
             num_classes=spec.outputs,

@@ -8,7 +8,8 @@ from trainer.errors import ConfigError
 from trainer.registry import register
 
 if TYPE_CHECKING:
-    from trainer.interfaces import DataSpec, Task as BuiltTask
+    from trainer.interfaces import DataSpec
+    from trainer.interfaces import Task as BuiltTask
 
 
 @dataclass

@@ -40,15 +40,7 @@ def read(root: Path, dataset: Callable[..., Any] | None = None) -> dict[str, Any
     Raises:
         DataError: where they are neither there nor to be had, with what to do.
     """
-    if dataset is None:
-        try:
-            from torchvision.datasets import CIFAR10 as dataset
-        except (ImportError, RuntimeError) as error:
-            raise DataError(
-                f"data=cifar10 is read by torchvision, which cannot be imported here: {error}. "
-                "Install it together with torch: pip install --upgrade torch torchvision"
-            ) from error
-    assert dataset is not None
+    dataset = dataset or _torchvision_cifar10()
     try:
         root.mkdir(parents=True, exist_ok=True)
         parts = {name: dataset(root, train=name == "train", download=True) for name in ("train", "test")}
@@ -63,3 +55,15 @@ def read(root: Path, dataset: Callable[..., Any] | None = None) -> dict[str, Any
         tensors[f"{name}_images"] = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
         tensors[f"{name}_targets"] = torch.tensor(part.targets)
     return tensors
+
+
+def _torchvision_cifar10() -> Callable[..., Any]:
+    try:
+        from torchvision.datasets import CIFAR10
+    except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
+        raise DataError(
+            f"data=cifar10 is read by torchvision, which cannot be imported here: {error}. "
+            "Install it together with torch: pip install --upgrade torch torchvision"
+        ) from error
+    reader: Callable[..., Any] = CIFAR10
+    return reader

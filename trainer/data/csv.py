@@ -146,10 +146,11 @@ class Encoder:
                 encoder.numeric[name] = _moments(numbers[rows], config.standardize)
             else:
                 encoder.levels[name] = sorted(known.unique().to_list())
-                if len(encoder.levels[name]) > min(MAX_LEVELS, max(10, len(rows) // 2)):
+                count = len(encoder.levels[name])
+                if count > min(MAX_LEVELS, max(10, len(rows) // 2)):
                     raise DataError(
-                        f"The column {name} has {len(encoder.levels[name])} distinct values in {len(rows)} training rows, "
-                        f"like an identifier or free text; leave it out with data.ignore=[{name}]."
+                        f"The column {name} has {count} distinct values in {len(rows)} training rows, like an "
+                        f"identifier or free text; leave it out with data.ignore=[{name}]."
                     )
         if not encoder.numeric and not encoder.levels:
             raise DataError("There is no column to learn from beside the target.")

@@ -109,7 +109,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 class Decoder:
-    """Reads one image file as uint8 (channels, height, width): upright, in RGB or grey; of an animation the first frame.
+    """Reads an image file as uint8 (channels, height, width): upright, in RGB or grey; of an animation its first frame.
 
     Args:
         size: (height, width) to give.
@@ -131,8 +131,8 @@ class Decoder:
         if (image.height, image.width) != self.size:
             if not self.resize:
                 raise ConfigError(
-                    f"data.image_size is needed, since the images differ in size: {path} is {image.height}×{image.width}, "
-                    f"others are {height}×{width} (height × width). Try data.image_size=64 or 224."
+                    f"data.image_size is needed, since the images differ in size: {path} is {image.height}×"
+                    f"{image.width}, others are {height}×{width} (height × width). Try data.image_size=64 or 224."
                 )
             image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(image)

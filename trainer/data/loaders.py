@@ -182,7 +182,7 @@ def _data_loader(
     assert not isinstance(split.inputs, Tensor)
     return DataLoader(
         _Indexed(split.inputs),
-        batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of index lists serves
+        batch_sampler=batches,  # any iterable of index lists serves
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=persistent and workers > 0,

@@ -1,5 +1,7 @@
 """The convolutional classifier that the project teaches with."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
@@ -53,6 +55,6 @@ class CNNClassifier(nn.Module):
 def _block(*channels: int, dropout: float) -> list[nn.Module]:
     """3×3 convolutions through the given channels, each normalised and rectified; then pooling and dropout."""
     layers: list[nn.Module] = []
-    for before, after in zip(channels, channels[1:], strict=False):
+    for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
     return [*layers, nn.MaxPool2d(2), nn.Dropout2d(dropout)]

@@ -13,7 +13,11 @@ class CustomLinear(nn.Module):
         bias: whether `b` is added.
 
     Shape:
-        (..., in_features) float to (..., out_features). `weight` is (out_features, in_features), `bias` (out_features,).
+        (..., in_features) float to (..., out_features).
+
+    Attributes:
+        weight: (out_features, in_features).
+        bias: (out_features,), or None.
 
     The weights start Kaiming-normal (He et al. 2015, eq. 10: variance 2 / in_features), the bias at zero.
     """

@@ -30,7 +30,7 @@ def image_grid(images: Tensor, labels: list[str] | None, columns: int = 8, side:
 
 
 def confusion_picture(matrix: Tensor, labels: tuple[str, ...], cell: int = 36) -> Pixels:
-    """A confusion matrix: rows are true classes, columns predictions, darker is more of the row; counts up to 20 classes."""
+    """A confusion matrix: rows are true classes, columns predictions, darker is more of its row; counts if they fit."""
     classes = len(labels)
     counted = classes <= 20
     cell = cell if counted else max(2, 720 // classes)

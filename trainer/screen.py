@@ -1,0 +1,63 @@
+"""What a run says of itself before the first step and after the last."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from trainer.assembly import Parts
+from trainer.runs import Run
+from trainer.sinks.console import format_duration, format_value
+
+Lines = list[tuple[str, str]]  # (what, the words)
+
+
+def opening_lines(parts: Parts, run: Run, environment: dict[str, Any]) -> Lines:
+    """What is about to be trained, on what, for how long, and how to watch and resume it."""
+    config, plan, state, spec = parts.config, parts.plan, parts.state, parts.data.spec
+    commit = f"  commit {environment['commit']}" if environment["commit"] else ""
+    parameters = sum(p.numel() for p in state.model.parameters())
+    kind = f"{len(spec.labels)} classes" if spec.labels is not None else "a number to predict"
+    sizes = f"{len(parts.data.train):,} train / {len(parts.data.val):,} val, {spec.shape_words()}, {kind}"
+    description = f", {parts.data.description}" if parts.data.description else ""
+    batch = config.data.batch_size
+    micro = min(plan.micro_batch or batch, batch)
+    length = f"{plan.total:,} = {plan.total / plan.steps_per_epoch:.4g} epochs × {plan.steps_per_epoch:,}"
+    resumed = f", resumed at step {state.step:,}" if state.step else ""
+    warmup = f" after a warm-up of {config.scheduler.warmup}" if config.scheduler.warmup != "0" else ""
+    threads = environment["threads"]
+    cpu = f"{threads} CPU thread{'s' * (threads != 1)}"
+    rate = getattr(config.optimizer, "lr", None)
+    return [
+        ("run", f"{run.directory}{commit}"),
+        ("device", f"{parts.device}, {environment['precision']}, {cpu}, torch {torch.__version__}"),
+        ("model", f"{config.model.option}, {parameters:,} parameters"),
+        ("data", f"{config.data.option}, {sizes}{description}"),
+        ("task", f"{parts.task.kind}, best by {state.monitor.name} ({state.monitor.mode})"),
+        ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
+        ("steps", f"{length}{resumed}"),
+        ("schedule", f"{config.optimizer.option} lr {rate}, {config.scheduler.option}{warmup}"),
+        ("watch", f"tensorboard --logdir {run.tensorboard}"),
+        ("resume", resume_command(run, environment["imports"])),
+    ]
+
+
+def resume_command(run: Run, imports: Sequence[str]) -> str:
+    """What to type to go on with a run."""
+    return f"train {''.join(f'--import {name} ' for name in imports)}resume={run.directory}"
+
+
+def closing_lines(summary: dict[str, Any], run: Run, imports: Sequence[str]) -> Lines:
+    """How it ended, what was best and where, and what to type next."""
+    words = summary["status"] + ("" if summary["reason"] == "completed" else f" ({summary['reason']})")
+    lines = [("end", f"{words} after {summary['steps']:,} steps in {format_duration(summary['seconds'])}")]
+    best = summary["best"]
+    if best is not None:
+        value = format_value(best["metric"], best["value"])
+        where = f", in {run.directory / best['checkpoint']}" if best["checkpoint"] else ""
+        lines.append(("best", f"{best['metric']} {value} at step {best['step']:,}{where}"))
+    again = resume_command(run, imports)
+    if summary["status"] == "stopped":
+        return [*lines, ("next", again)]
+    further = f"{again} trainer.steps={2 * summary['total_steps']}"
+    return [*lines, ("next", f"tensorboard --logdir {run.tensorboard}, or train further: {further}")]
