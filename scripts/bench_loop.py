@@ -45,7 +45,7 @@ from trainer.device import ALL_THREADS
 from trainer.interfaces import Sink
 from trainer.models.cnn import CNNClassifier
 from trainer.models.linear import linear_model
-from trainer.sinks.console import PlainSink
+from trainer.sinks.console import PlainSink, Progress
 from trainer.sinks.files import MetricsSink
 from trainer.sinks.tensorboard import TensorBoardSink
 
@@ -85,7 +85,9 @@ def ours(config: Config, directory: Path) -> Segment:
         run, plan = parts.run, parts.plan
         assert run is not None
         return [
-            PlainSink(Console(file=io.StringIO()), plan.total, 1, parts.state.monitor.name),
+            PlainSink(
+                Console(file=io.StringIO()), Progress(plan.total, plan.steps_per_epoch, parts.state.monitor.name)
+            ),
             MetricsSink(run.directory),
             TensorBoardSink(run.tensorboard, {}, parts.data.spec.labels),
         ]

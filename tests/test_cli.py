@@ -253,10 +253,19 @@ def test_a_reader_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
     assert "BrokenPipe" not in error
 
 
-def test_a_listing_into_a_closed_pipe_is_silent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", ["train --help", "explain seed", "--help"])
+def test_an_answer_into_a_closed_pipe_is_silent(arguments: str, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "trainer", "train", "--help"]
-    result = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "trainer", *arguments.split()],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     os.close(writer)
     assert result.stderr == ""

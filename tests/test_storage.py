@@ -223,7 +223,7 @@ def edit_manifest(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))])
 @pytest.mark.parametrize("mmap", [False, True])
 def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path: Path, write: Callable[..., Any], mmap: bool) -> None:
     hostile, proof = tmp_path / "hostile", tmp_path / "proof"

@@ -22,7 +22,7 @@ from trainer.interfaces import Sink
 from trainer.runs import Run
 from trainer.screen import closing_lines, opening_lines
 from trainer.signals import Interruption
-from trainer.sinks.console import LiveSink, PlainSink
+from trainer.sinks.console import LiveSink, PlainSink, Progress
 from trainer.sinks.files import MetricsSink
 from trainer.sinks.tensorboard import TensorBoardSink
 
@@ -90,7 +90,7 @@ class Execution:
                 for sink in self._sinks:
                     sink.close(summary)
                 self.run.write_summary(summary)
-            for name, text in closing_lines(summary, self.run, self.imports):
+            for name, text in closing_lines(summary, self.config, self.run, self.imports):
                 self._say(f"{name:<10}{text}")
         return summary
 
@@ -113,19 +113,18 @@ class Execution:
             self._say(f"{name:<10}{text}")
         for change in self.changes:
             self._say(f"{'changed':<10}{change}")
-        epochs = math.ceil(plan.total / plan.steps_per_epoch)
-        shape = (plan.total, epochs, parts.state.monitor.name, start)
+        progress = Progress(plan.total, plan.steps_per_epoch, parts.state.monitor.name, start)
         hparams = {
             k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in compose.flat(self.cfg).items()
         }
         self._sinks += [
-            PlainSink(self._log, *shape),
+            PlainSink(self._log, progress),
             MetricsSink(self.run.directory, start),
             TensorBoardSink(self.run.tensorboard, hparams, parts.data.spec.labels, start),
         ]
         if self.console is not None:
             sink = LiveSink if self.console.is_terminal else PlainSink
-            self._sinks.append(sink(self.console, *shape))
+            self._sinks.append(sink(self.console, progress))
         return self._sinks
 
 

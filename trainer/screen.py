@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from trainer.assembly import Parts
+from trainer.config import Config
 from trainer.runs import Run
 from trainer.sinks.console import format_duration, format_value
 
@@ -47,7 +48,7 @@ def resume_command(run: Run, imports: Sequence[str]) -> str:
     return f"train {''.join(f'--import {name} ' for name in imports)}resume={run.directory}"
 
 
-def closing_lines(summary: dict[str, Any], run: Run, imports: Sequence[str]) -> Lines:
+def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Sequence[str]) -> Lines:
     """How it ended, what was best and where, and what to type next."""
     words = summary["status"] + ("" if summary["reason"] == "completed" else f" ({summary['reason']})")
     lines = [("end", f"{words} after {summary['steps']:,} steps in {format_duration(summary['seconds'])}")]
@@ -56,8 +57,9 @@ def closing_lines(summary: dict[str, Any], run: Run, imports: Sequence[str]) -> 
         value = format_value(best["metric"], best["value"])
         where = f", in {run.directory / best['checkpoint']}" if best["checkpoint"] else ""
         lines.append(("best", f"{best['metric']} {value} at step {best['step']:,}{where}"))
-    again = resume_command(run, imports)
-    if summary["status"] == "stopped":
-        return [*lines, ("next", again)]
-    further = f"{again} trainer.steps={2 * summary['total_steps']}"
-    return [*lines, ("next", f"tensorboard --logdir {run.tensorboard}, or train further: {further}")]
+    command = resume_command(run, imports)
+    if summary["status"] == "completed":
+        settings = config.trainer
+        length = f"steps={2 * settings.steps}" if settings.steps else f"epochs={2 * settings.epochs}"
+        command = f"{command} trainer.{length}   (train further)"
+    return [*lines, ("next", command)]

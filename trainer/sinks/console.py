@@ -4,9 +4,9 @@ import math
 import time
 from typing import Any
 
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, TextColumn
 
 from trainer.interfaces import Record
 
@@ -30,85 +30,105 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def line(record: Record, total: int, epochs: int, monitor: str, rate: float) -> str:
-    """One record as one line: step, epoch, scores, speed, time left, best so far."""
-    scalars = record.scalars
-    words = [f"epoch {record.epoch}/{epochs}", f"step {record.step}/{total}"]
-    for name, value in scalars.items():
-        if name.startswith(("train/", "val/")):
-            words.append(f"{name} {format_value(name, value)}")
-    if "lr" in scalars:
-        words.append(f"lr {format_value('lr', scalars['lr'])}")
-    if "samples_per_second" in scalars:
-        words.append(f"{scalars['samples_per_second']:,.0f} samples/s")
-    if rate and record.step < total:
-        words.append(f"eta {format_duration((total - record.step) / rate)}")
-    if record.best is not None:
-        words.append(f"best {monitor.removeprefix('val/')} {format_value(monitor, record.best)}")
-    return "  ".join(words)
+def scores(record: Record) -> str:
+    """`train loss 0.39 accuracy 0.89  val loss 0.37 accuracy 0.90`."""
+    groups: dict[str, list[str]] = {}
+    for name, value in record.scalars.items():
+        split, _, score = name.partition("/")
+        if score:
+            groups.setdefault(split, []).append(f"{score} {format_value(score, value)}")
+    return "  ".join(f"{split} {' '.join(words)}" for split, words in groups.items())
+
+
+class Progress:
+    """What both displays need: the length of the run, and how fast it goes.
+
+    Args:
+        total: steps of the whole run.
+        steps_per_epoch: steps of one pass over the training data.
+        monitor: the score that decides what is best.
+        start_step: steps done when this process starts.
+    """
+
+    def __init__(self, total: int, steps_per_epoch: int, monitor: str, start_step: int = 0) -> None:
+        self.total, self.steps_per_epoch, self.monitor = total, steps_per_epoch, monitor
+        self.start_step, self._started = start_step, time.monotonic()
+
+    def rate(self, step: int) -> float:
+        """Steps a second since the start of the process, validations and saves included."""
+        return max(step - self.start_step, 1) / max(time.monotonic() - self._started, 1e-9)
+
+    def position(self, step: int) -> str:
+        """`epoch 3/20  step 69/460`; the epoch is the one that the step belongs to."""
+        epoch, epochs = (-(-steps // self.steps_per_epoch) for steps in (step, self.total))
+        return f"epoch {epoch}/{epochs}  step {step}/{self.total}"
+
+    def speed(self, record: Record) -> str:
+        """`lr 0.001  6,176 samples/s  eta 3m20s`."""
+        words = []
+        if "lr" in record.scalars:
+            words.append(f"lr {format_value('lr', record.scalars['lr'])}")
+        if "samples_per_second" in record.scalars:
+            words.append(f"{record.scalars['samples_per_second']:,.0f} samples/s")
+        if record.step < self.total:
+            words.append(f"eta {format_duration((self.total - record.step) / self.rate(record.step))}")
+        return "  ".join(words)
+
+    def best(self, record: Record) -> str:
+        """`best 0.9972`; "" before the first validation."""
+        return "" if record.best is None else f"best {format_value(self.monitor, record.best)}"
+
+
+def _join(*words: str) -> str:
+    return "  ".join(word for word in words if word)
+
+
+def _is_validation(record: Record) -> bool:
+    return any(name.startswith("val/") for name in record.scalars)
 
 
 class PlainSink:
     """One line for each record, at most one a second between validations; for pipes and log files."""
 
-    def __init__(self, console: Console, total: int, epochs: int, monitor: str, start_step: int = 0) -> None:
-        self.console, self.total, self.epochs, self.monitor = console, total, epochs, monitor
-        self._start_step, self._started, self._printed = start_step, time.monotonic(), -math.inf
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self.console, self.progress, self._printed = console, progress, -math.inf
 
     def write(self, record: Record) -> None:
-        now = time.monotonic()
-        validated = any(name.startswith("val/") for name in record.scalars)
-        if not record.scalars or (not validated and now - self._printed < QUIET_SECONDS):
+        now, progress = time.monotonic(), self.progress
+        if not _is_validation(record) and now - self._printed < QUIET_SECONDS:
             return
         self._printed = now
-        rate = (record.step - self._start_step) / (now - self._started)
-        text = line(record, self.total, self.epochs, self.monitor, rate)
+        text = _join(
+            progress.position(record.step),
+            scores(record),
+            progress.speed(record),
+            progress.best(record),
+        )
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def close(self, summary: dict[str, Any]) -> None:
         """Nothing to release."""
 
 
-class _Numbers(ProgressColumn):
-    """The scores of the last record."""
-
-    def render(self, task: Task) -> Text:
-        return Text(task.fields.get("numbers", ""))
-
-
 class LiveSink:
     """A progress bar with the current numbers, and a line above it for each validation."""
 
-    def __init__(self, console: Console, total: int, epochs: int, monitor: str, start_step: int = 0) -> None:
-        self.plain = PlainSink(console, total, epochs, monitor, start_step)
-        self.total, self.epochs = total, epochs
-        self._start_step, self._started = start_step, time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), _Numbers())
-        self.progress = Progress(*columns, console=console, transient=True, refresh_per_second=5)
-        self.bar = self.progress.add_task("starting", total=total, completed=start_step)
-        self.progress.start()
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self.console, self.progress = console, progress
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[numbers]}"))
+        self.bar = rich.progress.Progress(*columns, console=console, transient=True, refresh_per_second=5)
+        self.task = self.bar.add_task("starting", total=progress.total, completed=progress.start_step, numbers="")
+        self.bar.start()
 
     def write(self, record: Record) -> None:
-        scalars = record.scalars
-        if any(name.startswith("val/") for name in scalars):
-            self.plain.write(record)
-        rate = (record.step - self._start_step) / (time.monotonic() - self._started)
-        words = [
-            f"{name.removeprefix('train/')} {format_value(name, value)}"
-            for name, value in scalars.items()
-            if name.startswith("train/") or name == "lr"
-        ]
-        if "samples_per_second" in scalars:
-            words.append(f"{scalars['samples_per_second']:,.0f}/s")
-        if rate and record.step < self.total:
-            words.append(f"eta {format_duration((self.total - record.step) / rate)}")
-        if record.best is not None:
-            words.append(f"best {format_value(self.plain.monitor, record.best)}")
-        fields = {"numbers": "  ".join(words)} if any(n.startswith("train/") for n in scalars) else {}
-        shown = min(record.epoch + 1, self.epochs)
-        description = f"epoch {shown}/{self.epochs}  step {record.step}/{self.total}"
-        self.progress.update(self.bar, completed=record.step, description=description, **fields)  # type: ignore[arg-type]
+        progress = self.progress
+        where, best = progress.position(record.step), progress.best(record)
+        if _is_validation(record):
+            self.console.print(_join(where, scores(record), best), soft_wrap=True, highlight=False, markup=False)
+        training = Record(0, 0, 0.0, scalars={k: v for k, v in record.scalars.items() if k.startswith("train/")})
+        numbers = _join(scores(training), progress.speed(record), best)
+        self.bar.update(self.task, completed=record.step, description=where, numbers=numbers)
 
     def close(self, summary: dict[str, Any]) -> None:
         """Remove the bar; the lines above it stay."""
-        self.progress.stop()
+        self.bar.stop()

@@ -42,8 +42,8 @@ def confusion_picture(matrix: Tensor, labels: tuple[str, ...], cell: int = 36) -
         for column in range(classes):
             share = float(shares[row, column])
             x, y = margin + column * cell, margin + row * cell
-            shade = round(255 * (1 - share))
-            draw.rectangle([x, y, x + cell - 1, y + cell - 1], fill=(shade, shade, 255 if shade else 128))
+            fill = tuple(round(255 - share * (255 - full)) for full in (20, 50, 120))
+            draw.rectangle([x, y, x + cell - 1, y + cell - 1], fill=fill)
             if counted and matrix[row, column]:
                 ink = "white" if share > 0.5 else "black"
                 draw.text((x + 3, y + cell // 3), str(int(matrix[row, column])), fill=ink, font=font)
