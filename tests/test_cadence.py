@@ -56,7 +56,7 @@ def test_what_is_no_duration_is_refused_with_the_key_and_the_forms(text: str) ->
 def test_minutes_are_refused_where_only_steps_make_sense(text: str) -> None:
     with pytest.raises(ConfigError, match=r"scheduler\.warmup=") as error:
         parse(text, "scheduler.warmup", wall_clock=False)
-    assert "15min" not in str(error.value)
+    assert "wall-clock" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -67,16 +67,22 @@ def test_a_duration_in_steps_of_a_run_of_1000_with_10_an_epoch(text: str, steps:
     assert parse(text, KEY).steps(steps_per_epoch=10, total=1000) == steps
 
 
+def _read(text: str) -> Duration | str:
+    try:
+        return parse(text, KEY)
+    except ConfigError as error:
+        return str(error)
+
+
 @given(st.one_of(st.text(max_size=12), st.from_regex(r"\A[0-9. ]{1,8}[a-z%]{0,6}\Z")))
 def test_any_text_is_a_finite_duration_or_an_error_that_names_the_key(text: str) -> None:
-    try:
-        duration = parse(text, KEY)
-    except ConfigError as error:
-        assert str(error).startswith(f"{KEY}={text}")
+    read = _read(text)
+    if isinstance(read, str):
+        assert read.startswith(f"{KEY}={text}: not a duration")
     else:
-        assert math.isfinite(duration.value)
-        assert duration.value >= 0
-        assert duration.unit in ("step", "epoch", "%", "second")
+        assert math.isfinite(read.value)
+        assert read.value >= 0
+        assert read.unit in ("step", "epoch", "%", "second")
 
 
 @given(total=st.integers(1, 300), every=st.integers(1, 400))

@@ -1,7 +1,6 @@
 """The store: `last` and `best` always stand for complete checkpoints, and damage is passed over aloud."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -108,8 +107,8 @@ def test_the_manifest_has_the_notes(store: Store) -> None:
 def test_the_names_are_relative_links_so_that_a_run_can_be_moved(store: Store, tmp_path: Path) -> None:
     save(store, 1, best=True)
     save(store, 2)
-    assert os.readlink(store.directory / "last") == "step-00000002"
-    assert os.readlink(store.directory / "best") == "step-00000001"
+    assert (store.directory / "last").readlink() == Path("step-00000002")
+    assert (store.directory / "best").readlink() == Path("step-00000001")
     moved = tmp_path / "elsewhere" / "checkpoints"
     moved.parent.mkdir()
     shutil.move(store.directory, moved)
@@ -226,7 +225,7 @@ def test_leftovers_of_a_killed_save_are_removed_by_the_next(store: Store) -> Non
     save(store, 1)
     shutil.copytree(store.directory / "step-00000001", store.directory / ".tmp-step-00000002-0a1b2c3d")
     save(Store(store.directory), 2)
-    assert sorted(os.listdir(store.directory)) == ["last", "step-00000001", "step-00000002"]
+    assert sorted(path.name for path in store.directory.iterdir()) == ["last", "step-00000001", "step-00000002"]
 
 
 def test_a_wrong_name_lists_what_there_is(store: Store) -> None:

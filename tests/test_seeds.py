@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,12 +38,15 @@ def test_fold_is_a_function_into_63_bits(seed: int, purpose: int, counter: int) 
     assert 0 <= seeds.fold(seed, purpose, counter) < 2**63
 
 
-def test_fold_values_do_not_change_between_releases() -> None:
-    assert [seeds.fold(0, seeds.DROPOUT, step) for step in range(3)] == [
-        8318018736208806542,
-        4363463219178036093,
-        7138098391154480034,
-    ]
+@pytest.mark.parametrize(
+    ("seed", "published"),
+    [
+        (0, [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]),
+        (1234567, [6457827717110365317, 3203168211198807973, 9817491932198370423]),
+    ],
+)
+def test_fold_gives_the_published_outputs_of_splitmix64(seed: int, published: list[int]) -> None:
+    assert [seeds.fold(seed, counter) for counter in range(3)] == [output >> 1 for output in published]
 
 
 def test_a_neighbouring_step_flips_half_of_the_bits() -> None:

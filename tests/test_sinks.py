@@ -72,7 +72,12 @@ def test_rows_after_the_restored_step_are_cut_from_both_files(tmp_path: Path) ->
     second.write(record(4, train__loss=40.0, val__loss=4.0))
     second.close({})
     assert [(row["step"], row["train/loss"]) for row in read_metrics(tmp_path)] == [(1, 1), (2, 2), (3, 3), (4, 40)]
-    assert [(row["step"], row["val/loss"]) for row in table(tmp_path)] == [("1", ""), ("2", ""), ("3", ""), ("4", "4.0")]
+    assert [(row["step"], row["val/loss"]) for row in table(tmp_path)] == [
+        ("1", ""),
+        ("2", ""),
+        ("3", ""),
+        ("4", "4.0"),
+    ]
 
 
 def test_a_new_run_starts_with_no_rows(tmp_path: Path) -> None:

@@ -301,7 +301,7 @@ def test_a_writer_killed_at_random_leaves_what_it_had_saved(tmp_path: Path, writ
         writer.stdin.write(f"{number}\n")
         writer.stdin.flush()
         child = int(writer.stdout.readline())
-        wait_for(lambda: done(tmp_path) > number)
+        wait_until_done(tmp_path, number + 1)
         time.sleep(draw.uniform(0, 0.05))
         os.kill(child, signal.SIGKILL)
         assert writer.stdout.readline() == "gone\n"
@@ -316,9 +316,9 @@ def done(folder: Path) -> int:
     return int(path.read_text()) if path.exists() else 0
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until_done(folder: Path, number: int, seconds: float = 30) -> None:
     end = time.monotonic() + seconds
-    while not condition():
+    while done(folder) < number:
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.001)
 

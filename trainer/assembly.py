@@ -92,6 +92,8 @@ def assemble(
     if config.init_from is not None and resume is None:
         load_weights(model, config.init_from, Path(config.output_dir))
     state = _state(config, task, plan, model.to(device), data.spec)
+    if run is not None and not run.config.exists():
+        run.write_config(compose.to_yaml(compose.from_config(config)), [])
     store = None if run is None else Store(run.checkpoints, settings.keep, warn)
     if resume is not None:
         assert store is not None

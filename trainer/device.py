@@ -1,6 +1,7 @@
 """Where and how precisely the maths runs."""
 
 import contextlib
+import os
 import random
 from contextlib import AbstractContextManager
 
@@ -67,6 +68,8 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 def configure(deterministic: bool, seed: int) -> None:
     """Settings of the whole process: deterministic algorithms, and the generators that plug-ins may use."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
     if deterministic != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(deterministic)  # imports the compiler: not for nothing
     torch.backends.cudnn.deterministic = deterministic

@@ -140,8 +140,13 @@ class Run:
         return summary if isinstance(summary, dict) else None
 
     def reopen(self) -> None:
-        """The run goes on: it has not ended after all."""
+        """The run goes on: it has not ended after all. What a killed process left half-written is removed."""
         (self.directory / "summary.json").unlink(missing_ok=True)
+        for leftover in self.directory.rglob(f"{storage.TEMPORARY}*"):
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
 
 
 def unique_name(output_dir: Path) -> Path:

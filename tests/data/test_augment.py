@@ -22,7 +22,7 @@ from trainer.data.augment import (
 )
 from trainer.errors import ConfigError
 
-WHOLE_ANGLES = torch.arange(-180.0, 181.0)
+EVERY_THIRD_DEGREE = torch.arange(-180.0, 181.0, 3)  # with all multiples of 30°, where ties are
 EVEN = [(3, 32, 32), (1, 28, 28), (1, 8, 8), (2, 12, 20)]
 ODD = [(1, 31, 31), (2, 20, 33), (1, 7, 12)]
 
@@ -37,8 +37,8 @@ def pixels(*shape: int) -> Tensor:
 
 
 def angles() -> Tensor:
-    """Every whole degree, and 200 between."""
-    return torch.cat([WHOLE_ANGLES, torch.rand(200, generator=generator(1)) * 360 - 180])
+    """Every third degree, and 80 random ones."""
+    return torch.cat([EVERY_THIRD_DEGREE, torch.rand(80, generator=generator(1)) * 360 - 180])
 
 
 def one_by_one(images: Tensor, mirrored: Tensor, degrees: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """Loaders: what is in which batch, resuming at any step, resident against streaming, exact evaluation."""
 
 import dataclasses
-from itertools import islice
+from itertools import chain, islice
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -73,20 +73,22 @@ def epoch_of(order: Order, epoch: int) -> list[list[int]]:
     return [batch.targets.tolist() for batch in take(loader, epoch * order.steps_per_epoch, order.steps_per_epoch)]
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 2**63), st.integers(0, 10))
 def test_every_sample_comes_exactly_once_in_an_epoch(samples: int, size: int, seed: int, epoch: int) -> None:
     batches = epoch_of(Order(samples, size, drop_last=False, seed=seed), epoch)
-    assert sorted(sum(batches, [])) == list(range(samples))
+    assert sorted(chain.from_iterable(batches)) == list(range(samples))
     assert all(len(batch) == size for batch in batches[:-1])
     assert len(batches) == -(-samples // size)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**63), st.integers(0, 10))
 def test_drop_last_leaves_only_full_batches(samples: int, size: int, seed: int, epoch: int) -> None:
     size = min(samples, size)
     batches = epoch_of(Order(samples, size, drop_last=True, seed=seed), epoch)
     assert [len(batch) for batch in batches] == [size] * (samples // size)
-    assert len(set(sum(batches, []))) == samples // size * size
+    assert len(set(chain.from_iterable(batches))) == samples // size * size
 
 
 def test_each_epoch_has_another_order() -> None:
@@ -140,14 +142,14 @@ def test_augmentation_differs_from_epoch_to_epoch() -> None:
     assert not torch.equal(first.inputs, second.inputs)
 
 
-@pytest.mark.parametrize("width", [1, 1000, 20_000])
+@pytest.mark.parametrize("width", [1, 1000, 11_000])
 @pytest.mark.parametrize("size", [3, 64])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_gathering_many_batches_at_once_is_invisible(width: int, size: int, drop_last: bool) -> None:
-    inputs, targets = torch.rand(200, width), torch.arange(200)
-    order = Order(200, size, drop_last, seed=1)
+    inputs, targets = torch.rand(130, width), torch.arange(130)
+    order = Order(130, size, drop_last, seed=1)
     loader = ResidentLoader(Split(inputs, targets), order, as_float, None, CPU)
-    for step, batch in enumerate(take(loader, 0, 2 * order.steps_per_epoch + 1)):
+    for step, batch in enumerate(take(loader, 0, order.steps_per_epoch + 5)):
         epoch, offset = divmod(step, order.steps_per_epoch)
         index = order.permutation(epoch)[offset * size : (offset + 1) * size]
         assert torch.equal(batch.inputs, inputs[index])
@@ -156,7 +158,7 @@ def test_gathering_many_batches_at_once_is_invisible(width: int, size: int, drop
 
 def test_blocks_of_several_batches_were_covered() -> None:
     assert BLOCK_BYTES > 2 * 64 * (1 * 4 + 8), "narrow rows: many batches to a block"
-    assert BLOCK_BYTES < 2 * 64 * 20_000 * 4, "wide rows: one batch to a block"
+    assert BLOCK_BYTES < 2 * 3 * 11_000 * 4, "wide rows: one batch to a block"
 
 
 @pytest.mark.parametrize("workers", [None, 0, 2])
@@ -195,6 +197,7 @@ def assert_exact(loader: EvalLoader, samples: int, size: int) -> None:
     assert torch.cat([b.inputs for b in batches])[counted, 0].tolist() == list(range(1, samples + 1))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 50), st.integers(1, 60))
 def test_resident_evaluation_counts_each_sample_once_in_order(samples: int, size: int) -> None:
     assert_exact(evaluation(samples, size, workers=None), samples, size)

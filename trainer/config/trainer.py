@@ -26,7 +26,7 @@ class Trainer(Section):
     micro_batch: int | None = key(
         None, "samples at a time through the network; the batch is accumulated from these", at_least=1
     )
-    deterministic: bool = key(False, "allow only deterministic algorithms, and fail where there is none")
+    deterministic: bool = key(False, "only deterministic algorithms, or fail; a GPU needs it for bit-identical runs")
     threads: int | None = key(None, "CPU threads of the maths; null: torch's own choice", at_least=1)
 
     clip_norm: float | None = key(None, "longest allowed gradient (L2 over all parameters)", above=0)

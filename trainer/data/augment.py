@@ -24,9 +24,8 @@ class ImageAugment:
         batch = len(images)
         mirrored = torch.rand(batch, generator=generator) < 0.5 if self.flip else torch.zeros(batch, dtype=torch.bool)
         angles = (torch.rand(batch, generator=generator) * 2 - 1) * self.degrees
-        if not self.degrees:
-            return flip(images, mirrored.to(images.device)) if self.flip else images
-        return flip_rotate(images, mirrored, angles)
+        mirrored, angles = mirrored.to(images.device), angles.to(images.device)
+        return flip_rotate(images, mirrored, angles) if self.degrees else flip(images, mirrored)
 
 
 def flip(images: Tensor, mirrored: Tensor) -> Tensor:
@@ -42,21 +41,21 @@ def flip_rotate(images: Tensor, mirrored: Tensor, degrees: Tensor) -> Tensor:
 
     Args:
         images: (B, C, H, W), any dtype.
-        mirrored: bool (B,), on the CPU.
-        degrees: float (B,), on the CPU.
+        mirrored: bool (B,).
+        degrees: float (B,).
     """
     batch, channels, height, width = images.shape
-    radians = degrees * (math.pi / 180)
+    device, radians = images.device, degrees * (math.pi / 180)
     cos, sin = radians.cos()[:, None, None], radians.sin()[:, None, None]
     # Where an output pixel comes from: its position about the centre, turned back.
-    y = (torch.arange(height) - (height - 1) / 2)[None, :, None]
-    x = (torch.arange(width) - (width - 1) / 2)[None, None, :]
+    y = (torch.arange(height, device=device) - (height - 1) / 2)[None, :, None]
+    x = (torch.arange(width, device=device) - (width - 1) / 2)[None, None, :]
     source_x = (cos * x - sin * y + (width - 1) / 2).round_()
     source_y = (sin * x + cos * y + (height - 1) / 2).round_()
     outside = (source_x < 0) | (source_x > width - 1) | (source_y < 0) | (source_y > height - 1)
     source_x = torch.where(mirrored[:, None, None], width - 1 - source_x, source_x)
     index = (source_y * width + source_x).masked_fill_(outside, 0).long().view(batch, 1, height * width)
-    index, outside = index.to(images.device), outside.view(batch, 1, height * width).to(images.device)
+    outside = outside.view(batch, 1, height * width)
     pixels = images.reshape(batch, channels, height * width).gather(2, index.expand(-1, channels, -1))
     return pixels.masked_fill_(outside, 0).view(batch, channels, height, width)
 
