@@ -1,6 +1,6 @@
 """Draw docs/run.png: the two pictures that a run of the digits leaves in TensorBoard, side by side.
 
-    python scripts/readme_picture.py
+python scripts/readme_picture.py
 """
 
 import io

@@ -65,7 +65,14 @@ def write_plugin(path: Path, name: str) -> None:
 
 def run_in(folder: Path, verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "trainer", verb, *arguments],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "trainer",
+            verb,
+            *arguments,
+        ],  # -P: as the command, without this folder on the path
         cwd=folder,
         env=os.environ | {"COLUMNS": "200"} | environment,
         capture_output=True,

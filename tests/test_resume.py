@@ -384,7 +384,7 @@ def test_streaming_workers_killed_or_stopped_are_resumed_to_the_same_bits(tmp_pa
     assert stop_after(stopped, tmp_path / "b", 9, signal.SIGTERM) == 143
     killed = start(tmp_path / "b", "resume=auto")
     assert stop_after(killed, tmp_path / "b", 40, signal.SIGKILL) == -signal.SIGKILL
-    finish(tmp_path / "b", "resume=auto")  # at once, while orphaned workers may still live
+    finish(tmp_path / "b", "resume=auto", *streamed(pictures))  # at once, while orphaned workers may live
     assert bits(the_run(tmp_path / "b")) == bits(the_run(tmp_path / "a"))
 
 

@@ -187,7 +187,7 @@ class Trainer:
         """Train to the end of the plan with validation, records and checkpoints.
 
         Returns:
-            Why it ended: "completed", "early stopping", "max_time", or the name of a signal.
+            Why it ended: "completed", "early stopping", "max_time", or "signal N".
 
         Raises:
             TrainerError: when the loss or the weights are no longer finite.
@@ -236,7 +236,7 @@ class Trainer:
             state.ema.update_parameters(state.model)
         state.step += 1
         self._samples += batch.targets.size(0)
-        if self._first is None:
+        if self._first is None and self.picture is not None:
             self._first = batch
         return Report(state.step, state.step // self.plan.steps_per_epoch, loss_sum, weight, lr, grad_norm)
 
@@ -305,7 +305,7 @@ class Trainer:
             record.images = self.picture(self._first.inputs[:32]).cpu()
             if self.labels is not None:
                 record.labels = [self.labels[target] for target in self._first.targets[:32].tolist()]
-            self.picture = None
+            self.picture = self._first = None
         for sink in self.sinks:
             sink.write(record)
 

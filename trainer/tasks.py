@@ -9,6 +9,7 @@ from torch import Tensor
 from trainer.errors import ConfigError
 from trainer.interfaces import DataSpec, Evaluation
 
+TINY = 1e-12  # stands for the weight of a batch whose classes all weigh nothing: its loss is then 0, not 0/0
 TOP5_FROM = 11  # classes from which top-5 accuracy says something
 
 
@@ -43,7 +44,9 @@ class ClassificationTask:
 
     def weight(self, targets: Tensor) -> Tensor | float:
         """Number of targets, or the sum of their class weights."""
-        return float(targets.size(0)) if self.class_weights is None else self.class_weights[targets].sum()
+        if self.class_weights is None:
+            return float(targets.size(0))
+        return self.class_weights[targets].sum().clamp(min=TINY)
 
     def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Sum over the batch of the (weighted, smoothed) cross-entropies."""
