@@ -4,7 +4,7 @@ import math
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.cadence import Cadence, Duration, parse
@@ -74,6 +74,7 @@ def _read(text: str) -> Duration | str:
         return str(error)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(max_size=12), st.from_regex(r"\A[0-9. ]{1,8}[a-z%]{0,6}\Z")))
 def test_any_text_is_a_finite_duration_or_an_error_that_names_the_key(text: str) -> None:
     read = _read(text)
@@ -85,6 +86,7 @@ def test_any_text_is_a_finite_duration_or_an_error_that_names_the_key(text: str)
         assert read.unit in ("step", "epoch", "%", "second")
 
 
+@settings(deadline=None)
 @given(total=st.integers(1, 300), every=st.integers(1, 400))
 def test_due_every_so_many_steps_and_at_the_last(total: int, every: int) -> None:
     cadence = Cadence.of(str(every), KEY, steps_per_epoch=7, total=total)
@@ -93,12 +95,14 @@ def test_due_every_so_many_steps_and_at_the_last(total: int, every: int) -> None
     assert cadence.recurs
 
 
+@settings(deadline=None)
 @given(total=st.integers(1, 300), epochs=st.integers(1, 5), per_epoch=st.integers(1, 50))
 def test_due_at_the_end_of_every_so_many_epochs(total: int, epochs: int, per_epoch: int) -> None:
     cadence = Cadence.of(f"{epochs}ep", KEY, per_epoch, total)
     assert all(cadence.due(step) == (step == total or step % (epochs * per_epoch) == 0) for step in range(1, total + 1))
 
 
+@settings(deadline=None)
 @given(total=st.integers(1, 500), start=st.integers(1, 500), every=st.integers(1, 60))
 def test_a_cadence_in_steps_does_not_depend_on_what_was_asked_before(total: int, start: int, every: int) -> None:
     asked, fresh = (Cadence.of(str(every), KEY, 10, total) for _ in range(2))

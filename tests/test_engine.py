@@ -396,19 +396,15 @@ def test_the_generator_of_the_process_does_not_matter() -> None:
 
 
 def test_dropout_differs_from_step_to_step() -> None:
-    made = config(model=Mlp(hidden=[40], dropout=0.5), optimizer=SGD(lr=1e-12))
-    trainer = build(made)
-    kept: list[Tensor] = []
+    trainer = build(config(model=Mlp(hidden=[40], dropout=0.5)))
+    masks: list[tuple[Tensor, Tensor]] = []
     dropout = next(m for m in trainer.state.model.modules() if isinstance(m, torch.nn.Dropout))
-    dropout.register_forward_hook(lambda module, args, out: kept.append((out != 0)[:16]))
+    dropout.register_forward_hook(lambda module, args, out: masks.append((args[0][:16] != 0, out[:16] != 0)))
     list(trainer.steps())
-    ones = [torch.ones(16, 40)] * 9
-    masks = []
-    for step, one in enumerate(ones):
-        torch.manual_seed(seeds.fold(0, seeds.DROPOUT, step))
-        masks.append(F.dropout(one, 0.5, training=True) != 0)
-    assert all(not torch.equal(a, b) for i, a in enumerate(masks) for b in masks[:i])
-    assert all(not torch.equal(a, b) for i, a in enumerate(kept) for b in kept[:i])
+    pairs = [(a, b) for i, a in enumerate(masks) for b in masks[:i]]
+    assert len(pairs) == 36
+    for (alive, kept), (other_alive, other_kept) in pairs:
+        assert ((kept != other_kept) & alive & other_alive).any()
 
 
 def test_the_recorded_rate_follows_the_schedule() -> None:

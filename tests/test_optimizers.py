@@ -5,6 +5,7 @@ import inspect
 import io
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +22,15 @@ OPTIMIZERS = [
 DENSE = [name for name in OPTIMIZERS if name != "sparse_adam"]
 PLAIN = [name for name in DENSE if name != "muon"]
 FUSED = {"sgd", "adam", "adamw", "adagrad"}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads that share a few numbers spend longer meeting than computing."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _mlp() -> nn.Sequential:

@@ -48,7 +48,7 @@ from pathlib import Path
 import torch
 from trainer import storage
 
-base, outcomes = Path(sys.argv[1]), []
+base, old, outcomes = Path(sys.argv[1]), sys.argv[2] == "old", []
 WATCHED = {"open", "os.mkdir", "os.rename", "os.rmdir", "os.remove", "os.symlink", "os.scandir", "shutil.rmtree"}
 
 def content(number):
@@ -56,7 +56,9 @@ def content(number):
 
 for k in range(1, 200):
     directory = base / str(k) / "checkpoint"
-    storage.save(directory, content(1), {})
+    directory.parent.mkdir(parents=True)
+    if old:
+        storage.save(directory, content(1), {})
     storage.write_text(directory.parent / "note.txt", "old " * 1000)
     child = os.fork()
     if not child:
@@ -72,7 +74,7 @@ for k in range(1, 200):
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     try:
-        number = storage.load(directory)["number"]
+        number = storage.load(directory)["number"] if old or directory.exists() else "absent"
     except Exception as error:
         number = repr(error)
     outcomes.append([k, number, (directory.parent / "note.txt").read_text()])
@@ -323,16 +325,23 @@ def wait_until_done(folder: Path, number: int, seconds: float = 30) -> None:
         time.sleep(0.001)
 
 
-def test_a_writer_killed_at_any_system_event_leaves_the_old_or_the_new(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", KILLED_AT_EACH_EVENT, str(tmp_path)]
+def killed_at_each_event(folder: Path, old: str) -> list[tuple[int, Any, str]]:
+    """[event, the number that loads or what went wrong, the text] for every event of one save and one text."""
+    command = [sys.executable, "-c", KILLED_AT_EACH_EVENT, str(folder), old]
     result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     outcomes = json.loads(result.stdout)
     assert len(outcomes) > 10
     assert outcomes[-1] == [len(outcomes), 2, "new " * 1000]
-    lost = [(k, number) for k, number, _ in outcomes if number not in (1, 2)]
-    assert not lost
-    assert all(text in ("old " * 1000, "new " * 1000) for _, _, text in outcomes)
-    assert {number for _, number, _ in outcomes} == {1, 2}
+    assert {text for _, _, text in outcomes} == {"old " * 1000, "new " * 1000}
+    return [(event, number, text) for event, number, text in outcomes]
+
+
+def test_a_writer_killed_at_any_system_event_leaves_a_whole_directory_or_none(tmp_path: Path) -> None:
+    assert {number for _, number, _ in killed_at_each_event(tmp_path, "none")} == {"absent", 2}
+
+
+def test_a_writer_killed_at_any_system_event_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    assert {number for _, number, _ in killed_at_each_event(tmp_path, "old")} == {1, 2}
 
 
 def test_a_reader_never_sees_half_a_text(tmp_path: Path) -> None:

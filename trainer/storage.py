@@ -15,6 +15,18 @@ from trainer.errors import CheckpointError
 
 PAYLOAD, MANIFEST, TEMPORARY = "state.pt", "manifest.json", ".tmp-"
 
+# What torch.load(weights_only=True) raises for a file that is cut short, or no checkpoint at all.
+UNLOADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
+
 
 class _HashingFile:
     """A file open for writing that keeps the SHA-256 and the size of what passes through."""
@@ -90,8 +102,8 @@ def load(directory: Path, mmap: bool = False) -> dict[str, Any]:
             if hashlib.file_digest(file, "sha256").hexdigest() != manifest["sha256"]:
                 raise CheckpointError(f"{path}: damaged: its SHA-256 is not the one in {MANIFEST}.")
             payload = torch.load(path if mmap else _rewound(file), map_location="cpu", weights_only=True, mmap=mmap)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: cannot be loaded ({str(error).splitlines()[0]}).") from error
+    except UNLOADABLE as error:
+        raise CheckpointError(f"{path}: cannot be loaded ({' '.join(str(error).split())[:200]}).") from error
     if not isinstance(payload, dict):
         raise CheckpointError(f"{path}: holds a {type(payload).__name__}, not a dictionary.")
     return payload

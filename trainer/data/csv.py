@@ -54,7 +54,11 @@ def read(config: Csv) -> tuple[pl.DataFrame, str]:
         table = pl.read_csv(path, separator=delimiter, has_header=config.header, infer_schema=False)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable CSV file ({str(error).splitlines()[0]}).") from error
-    table.columns = [name.strip() if config.header else str(i) for i, name in enumerate(table.columns)]
+    names = [name.strip() if config.header else str(i) for i, name in enumerate(table.columns)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: more than one column is named '{twice}'; rename one.")
+    table.columns = names
     if config.target is None:
         raise ConfigError(f"data.target is needed: the column to predict. Columns: {', '.join(table.columns)}.")
     for key in ("numeric", "categorical", "ignore"):
@@ -96,13 +100,16 @@ def _target(config: Csv, column: pl.Series) -> tuple[torch.Tensor, tuple[str, ..
     """Class codes (int64, N) and names, or numbers (float32, N×1) and None."""
     numbers = _numbers(column)
     if numbers is None and config.target_type == "number":
-        bad = column.filter(column.cast(pl.Float64, strict=False).is_null())[0]
-        raise DataError(f"data.target_type=number: the column {column.name} holds '{bad}', which is not a number.")
+        bad = column.filter(~column.cast(pl.Float64, strict=False).is_finite().fill_null(False))[0]
+        raise DataError(f"data.target_type=number: the column {column.name} holds '{bad}', not a finite number.")
     whole = numbers is not None and (numbers == numbers.round()).all() and numbers.n_unique() <= MAX_CLASSES
     if numbers is not None and (config.target_type == "number" or (config.target_type == "auto" and not whole)):
         if numbers.n_unique() == 1:
             raise DataError(f"The target {column.name} is {column[0]} in every row: there is nothing to learn.")
         return torch.from_numpy(numbers.to_numpy().astype(np.float32)).unsqueeze(1), None
+    if numbers is not None:  # 1 and 1.0 are one class, named as it is first written
+        first = pl.DataFrame({"text": column, "number": numbers}).unique("number", keep="first", maintain_order=True)
+        column = numbers.replace_strict(first["number"], first["text"]).alias(column.name)
     levels = column.unique().to_list()
     levels.sort(key=float if numbers is not None else str)
     if len(levels) < 2:

@@ -23,14 +23,16 @@ CLASSES = (
 def build(config: FashionMnist, seed: int) -> Data:
     """uint8 images (N, 1, 28, 28)."""
     folder = _find(Path(config.root).expanduser())
-    train, test = (
-        Split(
-            read_idx(_file(folder, f"{part}-images-idx3-ubyte"), dimensions=3).unsqueeze(1),
-            read_idx(_file(folder, f"{part}-labels-idx1-ubyte"), dimensions=1).long(),
-        )
-        for part in ("train", "t10k")
-    )
+    train, test = (_split(folder, part) for part in ("train", "t10k"))
     return image_data(config, train, None if config.val_fraction else test, CLASSES, seed)
+
+
+def _split(folder: Path, part: str) -> Split:
+    files = (_file(folder, f"{part}-{name}") for name in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+    (_, images), (path, labels) = ((file, read_idx(file, dimensions=d)) for file, d in zip(files, (3, 1), strict=True))
+    if len(labels) != len(images) or (labels >= len(CLASSES)).any():
+        raise DataError(f"{path}: must hold a class of 0 to 9 for each of the {len(images)} images.")
+    return Split(images.unsqueeze(1), labels.long())
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:

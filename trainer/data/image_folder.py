@@ -60,7 +60,7 @@ def build(config: ImageFolder, seed: int) -> Data:
     if total > config.cache_bytes:
         return _streamed(config, seed, labels, listings, decoder)
     tensors, hit = cached(root, _fingerprint(root, listings, decoder), lambda: _decode_all(listings, decoder))
-    splits = [Split(tensors[f"images{i}"], tensors[f"targets{i}"]) for i in range(len(listings))]
+    splits = [Split(tensors[f"images{i}"], listing.targets) for i, listing in enumerate(listings)]
     description = "decoded cache" if hit else "decoded"
     return image_data(config, splits[0], splits[1] if len(splits) == 2 else None, labels, seed, description)
 
@@ -124,7 +124,10 @@ class Decoder:
     def __call__(self, path: Path) -> np.ndarray:
         try:
             with Image.open(path) as file:
-                image = ImageOps.exif_transpose(file).convert("L" if self.channels == 1 else "RGB")
+                image = ImageOps.exif_transpose(file)
+                if image.mode.startswith("I;16"):  # convert would cut off above 255
+                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                image = image.convert("L" if self.channels == 1 else "RGB")
         except UNREADABLE as error:
             raise _unreadable(path, error) from error
         height, width = self.size
@@ -174,7 +177,7 @@ def _decode_all(listings: Sequence[Listing], decoder: Decoder) -> dict[str, Any]
                 results = map(decoder.many, parts)
             for part, pixels in zip(images.split(CHUNK), results, strict=True):
                 part.copy_(torch.from_numpy(pixels))
-        tensors |= {f"images{i}": images, f"targets{i}": listing.targets}
+        tensors[f"images{i}"] = images
     return tensors
 
 

@@ -23,23 +23,25 @@ def split_index(targets: Tensor, fraction: float, seed: int) -> tuple[Tensor, Te
     if wanted >= samples:
         raise DataError(f"data.val_fraction={fraction} of {samples} samples leaves none to train on.")
     if targets.dtype == torch.int64 and targets.ndim == 1:
-        order = _stratified(order, targets)
+        order = _stratified(order, targets, wanted)
     return order[wanted:].sort().values, order[:wanted].sort().values
 
 
-def _stratified(order: Tensor, targets: Tensor) -> Tensor:
-    """Reorder so that every prefix holds the classes in their overall proportions, as nearly as whole samples allow."""
+def _stratified(order: Tensor, targets: Tensor, wanted: int) -> Tensor:
+    """Reorder so that the first `wanted` hold each class in proportion: its share rounded down or up.
+
+    What rounding down leaves goes to the largest remainders (Hamilton's method).
+    """
     classes = targets[order]
-    by_class = classes.argsort(stable=True)
     counts = torch.bincount(classes)
-    starts = counts.cumsum(0) - counts
+    able = torch.where(counts > 1, counts, 0)  # a class's only sample stays in training
+    share = able.double() * (wanted / max(1, int(able.sum())))
+    take = share.floor().long()
+    take[(share - take).argsort(descending=True, stable=True)[: wanted - int(take.sum())]] += 1
+    by_class = classes.argsort(stable=True)
     rank = torch.empty_like(by_class)
-    rank[by_class] = torch.arange(len(order)) - starts.repeat_interleave(counts)
-    # The k-th of n samples of a class belongs at (k + 1/2) / n of the way; a class's only sample goes last.
-    size = counts[classes]
-    place = (rank.double() + 0.5) / size
-    place[size == 1] = 2.0
-    return order[place.argsort(stable=True)]
+    rank[by_class] = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return order[(rank >= take[classes]).long().argsort(stable=True)]
 
 
 def from_tensors(

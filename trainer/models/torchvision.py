@@ -1,7 +1,6 @@
 """The classifiers of torchvision, by name."""
 
 import inspect
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from trainer.errors import ConfigError, did_you_mean
 from trainer.interfaces import DataSpec
+from trainer.storage import UNLOADABLE
 
 
 def build_classifier(arch: str, weights: str | None, spec: DataSpec) -> nn.Module:
@@ -42,7 +42,7 @@ def build_classifier(arch: str, weights: str | None, spec: DataSpec) -> nn.Modul
         arguments["image_size"] = _square(arch, spec)
     try:
         network: nn.Module = models.get_model(arch, **arguments)
-    except ValueError as error:
+    except (ValueError, AssertionError) as error:
         raise ConfigError(f"model.arch={arch} cannot be built for images of {spec.shape_words()}: {error}") from error
     if weights is not None:
         _load(network, Path(weights))
@@ -81,8 +81,10 @@ def _load(network: nn.Module, path: Path) -> None:
         raise ConfigError(f"model.weights={path}: no such file.")
     try:
         given = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except UNLOADABLE as error:
         raise ConfigError(f"model.weights={path}: not a state dict that can be loaded safely: {error}") from error
+    if not isinstance(given, dict) or not all(isinstance(value, Tensor) for value in given.values()):
+        raise ConfigError(f"model.weights={path}: not a state dict (tensors by name).")
     own = network.state_dict()
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     body = {name for name in own if not name.startswith(("fc.", "classifier.", "head.", "heads."))}
