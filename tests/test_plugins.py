@@ -64,15 +64,9 @@ def write_plugin(path: Path, name: str) -> None:
 
 
 def run_in(folder: Path, verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # -P: like the installed command, which does not have this folder on its path.
     return subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "trainer",
-            verb,
-            *arguments,
-        ],  # -P: as the command, without this folder on the path
+        [sys.executable, "-P", "-m", "trainer", verb, *arguments],
         cwd=folder,
         env=os.environ | {"COLUMNS": "200"} | environment,
         capture_output=True,

@@ -99,6 +99,7 @@ def assemble(
         assert store is not None
         payload, _ = store.load(resume)
         state.load_state_dict(payload)
+        store.rewind(state.step, state.monitor.best_step)
     if settings.compile:
         model.compile()
     parts = Parts(config, data, task, plan, state, device, precision, run)
@@ -143,7 +144,7 @@ def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
     Raises:
         CheckpointError: where it is missing or damaged.
     """
-    run, named = locate(str(path), Path())
+    run, named = locate(str(path), Path(), "path")
     assert run is not None
     store = Store(run.checkpoints)
     name = checkpoint if (Path(path) / "config.yaml").is_file() else named
@@ -162,7 +163,7 @@ def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
     Raises:
         CheckpointError: where it is missing, damaged, or of another network.
     """
-    run, name = locate(source, output_dir)
+    run, name = locate(source, output_dir, "init_from")
     if run is None:
         raise CheckpointError(f"init_from={source}: there is no unfinished run in {output_dir}.")
     payload, path = Store(run.checkpoints).load(name)

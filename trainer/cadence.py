@@ -8,6 +8,7 @@ from trainer.errors import ConfigError
 
 _UNITS = {"": "step", "step": "step", "steps": "step", "ep": "epoch", "epoch": "epoch", "epochs": "epoch", "%": "%"}
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+LONGEST = 1e15  # steps or seconds: more is a slip of the key
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z%]*)\s*")
 
 
@@ -30,9 +31,9 @@ def parse(text: str | float, key: str, wall_clock: bool = True) -> Duration:
     match_ = _PATTERN.fullmatch(str(text).lower())
     if match_:
         value, unit = float(match_[1]), match_[2]
-        if unit in _UNITS:
+        if unit in _UNITS and value < LONGEST:
             return Duration(value, _UNITS[unit])
-        if unit in _SECONDS and wall_clock:
+        if unit in _SECONDS and wall_clock and value < LONGEST:
             return Duration(value * _SECONDS[unit], "second")
     forms = "500 (steps), 10ep (epochs), 5% (of the run)" + (", 15min, 30s, 2h (wall-clock)" if wall_clock else "")
     raise ConfigError(f"{key}={text}: not a duration; write {forms}.")

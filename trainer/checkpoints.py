@@ -52,10 +52,22 @@ class Store:
         older = [path for path in reversed(self.steps()) if path.name < wanted.name]
         for path in [wanted, *(older if name == LAST else [])]:
             try:
-                return storage.load(path), path
+                payload = storage.load(path)
+                self._written.add(int(path.name.removeprefix("step-")))  # what is loaded need not be saved again
+                return payload, path
             except CheckpointError as error:
                 self.warn(str(error))
         raise CheckpointError(f"{self.directory}: no undamaged checkpoint for '{name}'; see the messages above.")
+
+    def rewind(self, step: int, best_step: int) -> None:
+        """Let no name stand for a checkpoint after `step`: the run goes on from there."""
+        best = self.directory / BEST
+        if best.exists() and int(best.resolve().name.removeprefix("step-")) > step:
+            before = self.directory / f"step-{best_step:08d}"
+            if best_step <= step and before.is_dir():
+                self._point(BEST, before)
+            else:
+                best.unlink()
 
     def resolve(self, name: str) -> Path:
         """The directory that a name stands for; raises `CheckpointError` where there is none."""
@@ -91,3 +103,4 @@ class Store:
         for path in self.steps():
             if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
+        storage.remove_leftovers(self.directory)

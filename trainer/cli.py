@@ -1,6 +1,7 @@
 """The two console scripts: `train`, and `trainer VERB` for everything else."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -21,23 +22,28 @@ def train() -> None:
 
 def main() -> None:
     """Entry point of `trainer`."""
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: trainer VERB ...\n\nverbs:")
-        print("\n".join(f"  {verb:<10}{line}" for verb, (_, line) in VERBS.items()))
-        sys.exit(0)
-    if arguments[0] == "--version":
-        from trainer import __version__
+    verb, *arguments = sys.argv[1:] or ["--help"]
+    sys.exit(run(verb, arguments))
 
-        print(f"trainer {__version__}")
-        sys.exit(0)
-    sys.exit(run(arguments[0], arguments[1:]))
+
+def usage() -> str:
+    """`trainer --help`."""
+    lines = [f"  {verb:<10}{line}" for verb, (_, line) in VERBS.items()]
+    return "\n".join(["usage: trainer VERB ...", "", "verbs:", *lines])
 
 
 def run(verb: str, arguments: Sequence[str]) -> int:
     """Run a verb; a user's mistake becomes one message and its exit code, a bug keeps its traceback."""
     try:
-        return _command(verb)(arguments)
+        if verb in ("-h", "--help"):
+            print(usage())
+            code = 0
+        elif verb == "--version":
+            code = _command("train")(["--version"])
+        else:
+            code = _command(verb)(arguments)
+        sys.stdout.flush()
+        return code
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -45,8 +51,8 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader has gone (`train | head`); say nothing more to it, not even when Python flushes at exit.
-        sys.stderr.close()
+        # The reader has gone (`train | head`); what is still buffered must not fail again when Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -13,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer import registry
@@ -41,6 +42,8 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> DictC
     choices: list[Override] = []
     values: list[Override] = []
     for override in parse(overrides):
+        if override.package is not None:
+            raise ConfigError(f"{override.input_line}: an option cannot be put elsewhere; write it without the @.")
         (choices if _is_choice(override) else values).append(override)
     for choice in choices:
         name = choice.value()
@@ -49,6 +52,13 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> DictC
             raise registry.unknown_option(choice.key_or_group, str(name), known)
     named = [f"{choice.key_or_group}={choice.value()}" for choice in choices if choice.value() is not None]
     cfg = _hydra(named, config_dirs)
+    for group in SECTIONS:
+        if not section_type(cfg, group).option:
+            schemas = ", ".join(f"_{name}" for name in registry.names(group))
+            raise ConfigError(
+                f"The file chosen for {group} does not say what it is a variant of; begin it with "
+                f"'defaults: [SCHEMA, _self_]', where SCHEMA is one of {schemas}."
+            )
     return assign(cfg, values)
 
 
@@ -74,6 +84,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
                 f"'{text}' is not an override; write key=value or group=option, such as optimizer.lr=1e-3 or "
                 f"model=mlp, and quote what the grammar uses: 'key=\"a,b\"' ({str(error).splitlines()[0]})."
             ) from error
+        if not parsed[-1].key_or_group:
+            raise ConfigError(f"'{text}' is not an override; write key=value or group=option.")
     return parsed
 
 
@@ -117,16 +129,16 @@ def from_config(config: Config) -> DictConfig:
 def from_yaml(text: str, source: str) -> DictConfig:
     """What `to_yaml` gave; raises `ConfigError` naming `source` for anything else."""
     try:
-        plain = OmegaConf.create(text)
-        if not isinstance(plain, DictConfig):
-            raise ConfigError(f"{source}: not the config of a run.")
+        plain = yaml.safe_load(text)
         chosen = plain.pop("options")
         cfg = _blank()
         for group in SECTIONS:
-            section = OmegaConf.structured(registry.lookup(group, chosen[group]))
+            section = OmegaConf.structured(registry.lookup(group, str(chosen[group])))
             cfg[group] = OmegaConf.merge(section, plain.pop(group))
         merged = OmegaConf.merge(cfg, plain)
-    except (OmegaConfBaseException, KeyError, AttributeError, ValueError) as error:
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, OmegaConfBaseException, LookupError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"{source}: not the config of a run ({_first_line(error)}).") from error
     assert isinstance(merged, DictConfig)
     return merged
@@ -159,12 +171,29 @@ def _is_choice(override: Override) -> bool:
 def _hydra(choices: list[str], config_dirs: Sequence[Path]) -> DictConfig:
     publish(config_dirs)
     search = ",".join(f"file://{path.resolve()}" for path in config_dirs)
+    searchpath = [f"hydra.searchpath=[{search}]"] if search else []
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="train"):
-            return hydra_compose("train", [*choices, *([f"hydra.searchpath=[{search}]"] if search else [])])
+            cfg = hydra_compose("train", [*choices, *searchpath], return_hydra_config=True)
+            if search and _settings(cfg) != _settings(hydra_compose("train", searchpath, return_hydra_config=True)):
+                raise ConfigError(
+                    "hydra: a file of --config-dir changes Hydra's own settings, which can name code to run; remove it."
+                )
+            with open_dict(cfg):
+                del cfg["hydra"]
+            return cfg
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Not a YAML file: {' '.join(str(error).split())}.") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _yaml_error(error) from error
+
+
+def _settings(cfg: DictConfig) -> dict[str, Any]:
+    """Hydra's own settings, without what it notes of this command line."""
+    settings = OmegaConf.to_container(cfg.hydra, resolve=False)
+    assert isinstance(settings, dict)
+    return {str(name): value for name, value in settings.items() if name not in ("job", "overrides", "runtime")}
 
 
 def publish(config_dirs: Sequence[Path] = ()) -> None:
@@ -192,7 +221,7 @@ def _yaml_error(error: Exception) -> ConfigError:
     """What a YAML file did wrong: the file where Hydra names it, the key, and the near ones."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     where = re.search(r"In '([^']+)'", str(error))
     source = f"{where[1]}.yaml: " if where else ""
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
@@ -200,6 +229,8 @@ def _yaml_error(error: Exception) -> ConfigError:
         if isinstance(owner, type) and dataclasses.is_dataclass(owner):
             known = [field.name for field in dataclasses.fields(owner)]
         word = str(cause.full_key).rpartition(".")[2]
+        if word == "experiment" and owner is Config:
+            return ConfigError(f"{source}an experiment begins with the line '# @package _global_'.")
         if known and word not in known:
             return ConfigError(
                 f"{source}{cause.full_key}: no such key.{did_you_mean(word, known)} Keys: {', '.join(known)}."

@@ -84,8 +84,8 @@ def diverged(what: str, step: int) -> TrainerError:
 class Tally:
     """Adds up training scores, a few steps at a time: one small kernel for many batches instead of many for each.
 
-    The sums are float64 over float32 losses and whole counts, so that they come out the same however the
-    steps are grouped, in particular when a save in mid-interval closes a group early.
+    The sums are float64 over float32 numbers, which is exact as long as these are within 2^29 of one another: they
+    come out the same however the steps are grouped, in particular when a save in mid-interval closes a group early.
     """
 
     STEPS, NUMBERS = 64, 1 << 20  # a group is closed after so many batches, or outputs
@@ -196,7 +196,9 @@ class Trainer:
         self._started = time.monotonic()
         if state.step == 0:
             self.save(best=False)
-        reason = COMPLETED
+        reason = self._reason_to_stop()
+        if reason != COMPLETED:
+            return reason  # a signal came before the first step, or a resumed run has nothing left to do
         for report in self.steps():
             improved = False
             if plan.records(report.step):

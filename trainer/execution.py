@@ -36,6 +36,7 @@ class Execution:
         run: where it goes; locked by this process.
         console: where a person reads; None: only `train.log` is written.
         interruption: entered by the caller.
+        overrides: what was typed.
         imports: what `--import` was given.
         resume: the checkpoint to go on from.
         changes: keys changed on resuming, as lines for the first screen.
@@ -46,6 +47,7 @@ class Execution:
     run: Run
     console: Console | None
     interruption: Interruption
+    overrides: Sequence[str] = ()
     imports: Sequence[str] = ()
     resume: str | None = None
     changes: Sequence[str] = ()
@@ -87,9 +89,10 @@ class Execution:
                 raise
             finally:
                 summary.setdefault("seconds", round(time.monotonic() - began, 3))
+                if self.started or self.resume is None:  # a change that does not fit leaves the resumed run as it was
+                    self.run.write_summary(summary)
                 for sink in self._sinks:
                     sink.close(summary)
-                self.run.write_summary(summary)
             for name, text in closing_lines(summary, self.config, self.run, self.imports):
                 self._say(f"{name:<10}{text}")
         return summary
@@ -101,6 +104,8 @@ class Execution:
 
     def _make_sinks(self, parts: Parts) -> list[Sink]:
         start, plan = parts.state.step, parts.plan
+        self.run.reopen()
+        self.run.write_config(compose.to_yaml(self.cfg), list(self.overrides))
         environment = self.run.write_environment(
             list(self.imports),
             trainer=__version__,

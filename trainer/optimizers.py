@@ -34,7 +34,7 @@ def build_optimizer(config: Optimizer, model: nn.Module) -> torch.optim.Optimize
     groups = _groups(config, parameters)
     if isinstance(config, Muon):
         return _muon(config, model, kwargs)
-    return _construct(getattr(torch.optim, config.torch_name()), groups, kwargs, parameters[0].device)
+    return _construct(config.option, getattr(torch.optim, config.torch_name()), groups, kwargs)
 
 
 def _groups(config: Optimizer, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
@@ -47,15 +47,16 @@ def _groups(config: Optimizer, parameters: list[nn.Parameter]) -> list[dict[str,
 
 
 def _construct(
-    cls: type[torch.optim.Optimizer], groups: list[dict[str, Any]], kwargs: dict[str, Any], device: torch.device
+    option: str, cls: type[torch.optim.Optimizer], groups: list[dict[str, Any]], kwargs: dict[str, Any]
 ) -> torch.optim.Optimizer:
+    device = groups[0]["params"][0].device
     if "fused" in inspect.signature(cls).parameters and device.type in ("cpu", "cuda", "mps"):
         # torch implements the fused Adagrad on fewer devices than its other fused optimizers.
         kwargs = kwargs | {"fused": cls is not torch.optim.Adagrad or device.type != "mps"}
     try:
         return _eager(cls)(groups, **kwargs)
     except ValueError as error:
-        raise ConfigError(f"optimizer={cls.__name__.lower()}: {error}.") from error
+        raise ConfigError(f"optimizer={option}: {error}.") from error
 
 
 def _eager(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
@@ -85,8 +86,8 @@ def _muon(config: Muon, model: nn.Module, kwargs: dict[str, Any]) -> "Both":
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in held]
     adamw = {"lr": config.adamw_lr, "weight_decay": config.adamw_weight_decay}
     return Both(
-        _construct(torch.optim.Muon, [{"params": matrices}], kwargs, matrices[0].device),
-        _construct(torch.optim.AdamW, _groups(config, others), adamw, matrices[0].device),
+        _construct(config.option, torch.optim.Muon, [{"params": matrices}], kwargs),
+        _construct(config.option, torch.optim.AdamW, _groups(config, others), adamw),
     )
 
 

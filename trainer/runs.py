@@ -20,6 +20,17 @@ from trainer.errors import CheckpointError, ConfigError
 
 PACKAGES = ("torch", "torchvision", "numpy", "polars", "hydra-core", "omegaconf", "tensorboard")
 
+# A forked worker shares its parent's lock and may outlive it by seconds: it closes its copy at once.
+_locks: set[int] = set()
+
+
+def _close_locks() -> None:
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_close_locks)
+
 
 class Run:
     """One run directory; whoever holds a `Run` made by `create` or `lock` is its only writer.
@@ -75,11 +86,13 @@ class Run:
         started = datetime.now().isoformat(" ", "seconds")
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {started}\n".encode())
         self._lock = descriptor
+        _locks.add(descriptor)
         return self
 
     def release(self) -> None:
         """Let another process write."""
         if self._lock is not None:
+            _locks.discard(self._lock)
             os.close(self._lock)
             self._lock = None
 
@@ -139,14 +152,16 @@ class Run:
             return None
         return summary if isinstance(summary, dict) else None
 
+    def never_began(self) -> bool:
+        """Whether the run was stopped before its first checkpoint, so that starting anew loses nothing."""
+        steps = self.checkpoints.glob("step-*") if self.checkpoints.is_dir() else iter(())
+        metrics = self.directory / "metrics.jsonl"
+        return next(steps, None) is None and not (metrics.exists() and metrics.stat().st_size)
+
     def reopen(self) -> None:
         """The run goes on: it has not ended after all. What a killed process left half-written is removed."""
         (self.directory / "summary.json").unlink(missing_ok=True)
-        for leftover in self.directory.rglob(f"{storage.TEMPORARY}*"):
-            if leftover.is_dir() and not leftover.is_symlink():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
+        storage.remove_leftovers(self.directory)
 
 
 def unique_name(output_dir: Path) -> Path:
@@ -162,8 +177,8 @@ def find(output_dir: Path) -> list[Run]:
     return [Run(directory) for _, directory in sorted(runs, reverse=True)]
 
 
-def locate(where: str, output_dir: Path) -> tuple[Run | None, str]:
-    """The run and the name of the checkpoint that `resume=` stands for.
+def locate(where: str, output_dir: Path, key: str = "resume") -> tuple[Run | None, str]:
+    """The run and the name of the checkpoint that `resume=` (or the given key) stands for.
 
     `auto` is the last run that has not completed and that no process is writing, or None; `last` and `best` are
     those checkpoints of the last run; otherwise a run directory, a checkpoint in it, or its `state.pt`.
@@ -177,18 +192,18 @@ def locate(where: str, output_dir: Path) -> tuple[Run | None, str]:
             open_runs = (r for r in runs if (r.summary() or {}).get("status") != "completed" and not r.is_held())
             return next(open_runs, None), "last"
         if not runs:
-            raise CheckpointError(f"resume={where}: there is no run in {output_dir}; see output_dir.")
+            raise CheckpointError(f"{key}={where}: there is no run in {output_dir}; see output_dir.")
         return runs[0], where
     path = Path(where).expanduser()
     if not path.exists():
-        raise CheckpointError(f"resume={where}: no such run directory or checkpoint.")
+        raise CheckpointError(f"{key}={where}: no such run directory or checkpoint.")
     if path.is_file():
         path = path.parent
     if (path / "config.yaml").is_file():
         return Run(path), "last"
     if path.absolute().parent.name == "checkpoints" and (path.absolute().parent.parent / "config.yaml").is_file():
         return Run(path.absolute().parent.parent), path.name
-    raise CheckpointError(f"resume={where}: neither a run directory (with config.yaml) nor a checkpoint in one.")
+    raise CheckpointError(f"{key}={where}: neither a run directory (with config.yaml) nor a checkpoint in one.")
 
 
 def commit() -> str | None:

@@ -84,7 +84,9 @@ class Plateau:
     def observe(self, score: float, mode: str) -> None:
         """Count a validation, and drop the rate when the patience is used up."""
         sign = 1.0 if mode == "min" else -1.0
-        if self.best is None or sign * score < sign * self.best - self.config.threshold * abs(self.best):
+        if math.isnan(score):
+            self.bad += 1
+        elif self.best is None or sign * score < sign * self.best - self.config.threshold * abs(self.best):
             self.best, self.bad = score, 0
         else:
             self.bad += 1

@@ -110,7 +110,7 @@ class TrainState:
         """
         try:
             self.model.load_state_dict(saved["model_state_dict"])
-            self.optimizer.load_state_dict(saved["optimizer_state_dict"])
+            self._load_optimizer(saved["optimizer_state_dict"])
             self.schedule.load_state_dict(saved["scheduler_state_dict"])
             self.scaler.load_state_dict(saved["scaler_state_dict"])
             if self.ema is not None:
@@ -125,6 +125,15 @@ class TrainState:
             ) from error
         if self.tally is not None:
             self.tally = self.tally.to(next(self.model.parameters()).device)
+
+    def _load_optimizer(self, saved: dict[str, Any]) -> None:
+        """Load the optimizer's memory; its settings (rate, decay, ...) stay those of the config, which may be new."""
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(saved)
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            parameters = group["params"]
+            group.clear()
+            group.update(own, params=parameters)
 
     def is_finite(self) -> bool:
         """Whether all weights are finite numbers; synchronises with the device."""

@@ -1,5 +1,6 @@
 """Files that are either whole or absent: written aside, fsynced, renamed; hashed, and verified before use."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -67,9 +68,10 @@ def save(directory: Path, payload: dict[str, Any], notes: dict[str, Any]) -> Non
             json.dump(manifest, text, indent=2)
             _sync(text)
         sync_directory(aside)
-        if directory.exists():
+        if directory.exists() and not _exchange(aside, directory):
             directory.rename(replaced)
-        aside.rename(directory)
+        if aside.exists() and not directory.exists():
+            aside.rename(directory)
         sync_directory(directory.parent)
     finally:
         for leftover in (aside, replaced):
@@ -117,6 +119,22 @@ def write_text(path: Path, text: str) -> None:
         _sync(file)
     aside.replace(path)
     sync_directory(path.parent)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what a killed process has left half-written in a directory that only this process writes."""
+    for leftover in directory.glob(f"{TEMPORARY}*"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two directories in one step, so that neither name is ever absent; False where that is impossible."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: linux/fcntl.h, linux/fs.h
+    return rename is not None and rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0
 
 
 def sync_directory(path: Path) -> None:

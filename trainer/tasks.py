@@ -57,7 +57,9 @@ class ClassificationTask:
     def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor) -> Tensor:
         """[Σ loss, Σ weight, correct, samples]."""
         correct = (outputs.argmax(1) == targets).sum()
-        return _vector(loss_sum, self.weight(targets), correct, targets.size(0))
+        weights = self.class_weights
+        weight = targets.size(0) if weights is None else weights[targets].double().sum()
+        return _vector(loss_sum, weight, correct, targets.size(0))
 
     def training_scores(self, tally: list[float]) -> dict[str, float]:
         """Mean loss and accuracy."""
@@ -148,7 +150,7 @@ class RegressionTask:
 
     def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor) -> Tensor:
         """[Σ loss, numbers, Σ squared error]."""
-        squares = (outputs.float() - targets).double().square().sum()
+        squares = (outputs.float() - targets).square().double().sum()
         return _vector(loss_sum, self.weight(targets), squares)
 
     def training_scores(self, tally: list[float]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from trainer.errors import ConfigError
 from trainer.execution import Execution
 from trainer.runs import Run, unique_name
 from trainer.signals import Interruption
-from trainer.sinks.console import format_duration, format_value
+from trainer.sinks.console import Screen, format_duration, format_value
 
 
 def sweep(
@@ -38,7 +38,7 @@ def sweep(
         if config.resume is not None:
             raise ConfigError("resume= cannot be swept over; resume one run at a time.")
     directory = _make_directory(Path(config.output_dir))
-    console = Console()
+    console = Screen()
     swept = _swept(jobs)
     console.print(f"sweep     {len(jobs)} runs in {directory}", soft_wrap=True, highlight=False)
     task = _Job(console, interruption, imports, swept, len(jobs))
@@ -81,12 +81,12 @@ class _Job:
         info = HydraConfig.get()
         number, overrides = int(info.job.num), list(info.overrides.task)
         run = Run.at(Path(info.runtime.output_dir))
-        run.write_config(compose.to_yaml(cfg), overrides)
+        run.write_config(compose.to_yaml(cfg), overrides)  # before anything can fail
         title = " ".join(o for o in overrides if o.partition("=")[0] in self.swept)
         live = self.console if self.console.is_terminal else None
         try:
             config = compose.to_config(cfg)
-            summary = Execution(cfg, config, run, live, self.interruption, self.imports)()
+            summary = Execution(cfg, config, run, live, self.interruption, overrides, self.imports)()
             best = summary["best"]
             outcome = f"{best['metric']} {format_value(best['metric'], best['value'])}" if best else summary["status"]
         except Exception as error:  # noqa: BLE001  # a bug of one job must not take the others down; its log has the traceback

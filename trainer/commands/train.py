@@ -78,13 +78,13 @@ def train(args: argparse.Namespace, interruption: Any) -> int:
     refuse_ranks()
     fresh = run is None
     run = Run.create(config.output_dir) if run is None else run.lock()
-    from rich.console import Console
-
+    if not fresh and run.never_began():
+        print(f"{run.directory} was stopped before its first checkpoint; it starts from the beginning.")
+        checkpoint = None
     from trainer.execution import Execution
+    from trainer.sinks.console import Screen
 
-    run.reopen()
-    run.write_config(compose.to_yaml(cfg), overrides)
-    execution = Execution(cfg, config, run, Console(), interruption, args.imports, checkpoint, changes)
+    execution = Execution(cfg, config, run, Screen(), interruption, overrides, args.imports, checkpoint, changes)
     try:
         summary = execution()
     except TrainerError:
@@ -151,7 +151,7 @@ def refuse_ranks() -> None:
     """Several processes that each train the whole run into their own directory are never what was meant."""
     import os
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
         raise ConfigError(
             f"WORLD_SIZE={os.environ['WORLD_SIZE']}: this version trains in one process; start it without torchrun."
         )

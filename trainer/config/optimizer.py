@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainer.config.section import Section, key
+from trainer.errors import ConfigError
 from trainer.registry import register
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Adam(Optimizer):
     """Adam (Kingma & Ba 2015): steps scaled by running means of the gradient and its square."""
 
     lr: float = key(1e-3, LR, above=0)
-    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1)
+    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1, length=2)
     eps: float = key(1e-8, EPS, at_least=0)
     weight_decay: float = key(0.0, DECAY, at_least=0)
     amsgrad: bool = key(False, "use the largest second moment seen so far (Reddi et al. 2018)")
@@ -66,7 +67,7 @@ class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
     lr: float = key(1e-3, LR, above=0)
-    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1)
+    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1, length=2)
     eps: float = key(1e-8, EPS, at_least=0)
     weight_decay: float = key(1e-2, "decoupled weight decay: the weights shrink by lr × this each step", at_least=0)
     amsgrad: bool = key(False, "use the largest second moment seen so far (Reddi et al. 2018)")
@@ -78,7 +79,7 @@ class NAdam(Optimizer):
     """Adam with Nesterov momentum (Dozat 2016)."""
 
     lr: float = key(2e-3, LR, above=0)
-    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1)
+    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1, length=2)
     eps: float = key(1e-8, EPS, at_least=0)
     weight_decay: float = key(0.0, DECAY, at_least=0)
     momentum_decay: float = key(4e-3, "how fast the momentum warms up", at_least=0)
@@ -91,7 +92,7 @@ class RAdam(Optimizer):
     """Adam with a rectified variance in the first steps (Liu et al. 2020)."""
 
     lr: float = key(1e-3, LR, above=0)
-    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1)
+    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1, length=2)
     eps: float = key(1e-8, EPS, at_least=0)
     weight_decay: float = key(0.0, DECAY, at_least=0)
     decoupled_weight_decay: bool = key(False, "decay as AdamW does")
@@ -103,7 +104,7 @@ class Adamax(Optimizer):
     """Adam with the infinity norm (Kingma & Ba 2015, section 7)."""
 
     lr: float = key(2e-3, LR, above=0)
-    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1)
+    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1, length=2)
     eps: float = key(1e-8, EPS, at_least=0)
     weight_decay: float = key(0.0, DECAY, at_least=0)
 
@@ -152,10 +153,15 @@ class Adafactor(Optimizer):
     lr: float = key(1e-2, LR, above=0)
     beta2_decay: float = key(-0.8, "exponent of the decay of the second moment", at_most=0)
     eps: list[float | None] = key(
-        [None, 1e-3], "[for the squared gradient (null: the dtype's), for the weights' scale]"
+        [None, 1e-3], "[for the squared gradient (null: the dtype's), for the weights' scale]", length=2
     )
     d: float = key(1.0, "clipping threshold of an update", at_least=1)
     weight_decay: float = key(0.0, "decoupled weight decay", at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eps[1] is None:
+            raise ConfigError(f"optimizer.eps={self.eps}: the second must be a number.")
 
 
 @register("optimizer", "asgd")
@@ -163,7 +169,7 @@ class Adafactor(Optimizer):
 class ASGD(Optimizer):
     """Averaged stochastic gradient descent (Polyak & Juditsky 1992)."""
 
-    lr: float = key(1e-2, LR, above=0)
+    lr: float = key(1e-2, "learning rate; torch applies what the schedule says one step late", above=0)
     lambd: float = key(1e-4, "decay term", at_least=0)
     alpha: float = key(0.75, "power of the decay of the rate", at_least=0)
     t0: float = key(1e6, "step at which averaging starts", at_least=0)
@@ -175,9 +181,9 @@ class ASGD(Optimizer):
 class Rprop(Optimizer):
     """Only the sign of the gradient counts (Riedmiller & Braun 1993); meant for full batches."""
 
-    lr: float = key(1e-2, LR, above=0)
-    etas: list[float] = key([0.5, 1.2], "factors by which a step shrinks (sign flipped) and grows", above=0)
-    step_sizes: list[float] = key([1e-6, 50.0], "smallest and largest step", above=0)
+    lr: float = key(1e-2, "the first step size; what follows is the sign's, and no schedule has a say in it", above=0)
+    etas: list[float] = key([0.5, 1.2], "factors by which a step shrinks (sign flipped) and grows", above=0, length=2)
+    step_sizes: list[float] = key([1e-6, 50.0], "smallest and largest step", above=0, length=2)
 
 
 @register("optimizer", "sparse_adam")
@@ -186,7 +192,7 @@ class SparseAdam(Optimizer):
     """Adam that updates only the rows a sparse embedding used; for models of such embeddings alone."""
 
     lr: float = key(1e-3, LR, above=0)
-    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1)
+    betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1, length=2)
     eps: float = key(1e-8, EPS, above=0)
 
 
@@ -202,7 +208,9 @@ class Muon(Optimizer):
     weight_decay: float = key(0.1, "decoupled weight decay of the matrices", at_least=0)
     momentum: float = key(0.95, "share of the last update that is kept", at_least=0, below=1)
     nesterov: bool = key(True, "look ahead along the momentum")
-    ns_coefficients: list[float] = key([3.4445, -4.775, 2.0315], "coefficients of the Newton-Schulz iteration")
+    ns_coefficients: list[float] = key(
+        [3.4445, -4.775, 2.0315], "coefficients of the Newton-Schulz iteration", length=3
+    )
     eps: float = key(1e-7, EPS, at_least=0)
     ns_steps: int = key(5, "Newton-Schulz iterations", at_least=1, below=100)
     adjust_lr_fn: str | None = key(

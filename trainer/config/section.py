@@ -22,6 +22,7 @@ class Key:
     below: float | None = None
     at_most: float | None = None
     choices: tuple[str, ...] | None = None
+    length: int | None = None  # of a list
     duration: bool = False  # a string such as 500, 10ep, 5%, 15min
     wall_clock: bool = True  # whether a duration may be in minutes
     fixed: bool = False  # cannot change when a run is resumed: it shapes the model, the data or the random streams
@@ -38,6 +39,8 @@ class Key:
     def check(self, name: str, value: Any) -> None:
         """Raise `ConfigError` unless `value` (or each of its items) is allowed; null is the type's business."""
         if isinstance(value, (list, tuple)):
+            if self.length is not None and len(value) != self.length:
+                raise ConfigError(f"{name}={value}: must be a list of {self.length}.")
             for index, item in enumerate(value):
                 self.check(f"{name}[{index}]", item)
             return
@@ -122,7 +125,11 @@ def type_words(hint: Any) -> str:
 
 def _coerce(value: Any, hint: Any, name: str) -> Any:
     """Hold Python callers to the declared types, as OmegaConf holds YAML to them; whole numbers pass as floats."""
-    if hint is Any or (isinstance(hint, type) and issubclass(hint, Section)):
+    if hint is Any:
+        return value
+    if isinstance(hint, type) and issubclass(hint, Section):
+        if not isinstance(value, hint):
+            raise ConfigError(f"{name}={value!r}: expected a {hint.__name__} of trainer.config.{name}.")
         return value
     if isinstance(hint, types.UnionType):
         if value is None:

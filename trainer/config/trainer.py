@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from trainer import cadence
 from trainer.config.section import Section, key
 from trainer.errors import ConfigError
 from trainer.registry import register
@@ -60,9 +61,13 @@ class Trainer(Section):
             raise ConfigError(f"trainer.max_time={self.max_time}: must be a wall-clock time, such as 90min or 2h.")
         for name in ("limit_train", "limit_val"):
             value = getattr(self, name)
-            if value is not None and not re.fullmatch(r"[1-9]\d*|(100|[1-9]\d?)(\.\d+)?%|0?\.\d*[1-9]\d*%", value):
+            if value is not None and not re.fullmatch(
+                r"[1-9]\d*|100(\.0+)?%|[1-9]\d?(\.\d+)?%|0?\.\d*[1-9]\d*%", value
+            ):
                 raise ConfigError(
                     f"trainer.{name}={value}: must be a number of batches, such as 10, or a share, such as 5%."
                 )
-        if self.eval_every in ("0", None) and self.patience is not None:
+        if (
+            self.eval_every is None or not cadence.parse(self.eval_every, "trainer.eval_every").value
+        ) and self.patience is not None:
             raise ConfigError("trainer.patience needs validation: set trainer.eval_every, e.g. to 1ep.")

@@ -1,6 +1,8 @@
 """What a person sees while training: a live display in a terminal, plain lines elsewhere."""
 
 import math
+import os
+import sys
 import time
 from typing import Any
 
@@ -38,6 +40,15 @@ def scores(record: Record) -> str:
         if score:
             groups.setdefault(split, []).append(f"{score} {format_value(score, value)}")
     return "  ".join(f"{split} {' '.join(words)}" for split, words in groups.items())
+
+
+class Screen(Console):
+    """A console whose reader may leave (`train | head`): the run goes on, with `train.log` alone."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on, where rich would end the process."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Progress:

@@ -32,8 +32,7 @@ class TensorBoardSink:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            purge = self.start_step + 1 if self.start_step else None
-            self._writer = SummaryWriter(str(self.directory), purge_step=purge)
+            self._writer = SummaryWriter(str(self.directory), purge_step=self.start_step + 1)
         return self._writer
 
     def write(self, record: Record) -> None:
@@ -48,7 +47,8 @@ class TensorBoardSink:
         """Write the hyperparameters with the best scores, and close."""
         from torch.utils.tensorboard.summary import hparams
 
-        scores = {f"hparams/{name}": value for name, value in summary.get("last", {}).get("scores", {}).items()}
+        last = summary.get("last", {}).get("scores", {})
+        scores = {f"hparams/{name}": value for name, value in last.items() if value is not None}
         if summary.get("best"):
             scores[f"hparams/best_{summary['best']['metric']}"] = summary["best"]["value"]
         if scores:
