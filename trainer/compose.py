@@ -133,6 +133,8 @@ def from_yaml(text: str, source: str) -> DictConfig:
         chosen = plain.pop("options")
         cfg = _blank()
         for group in SECTIONS:
+            if chosen[group] is None:
+                raise KeyError(f"options.{group}")
             section = OmegaConf.structured(registry.lookup(group, str(chosen[group])))
             cfg[group] = OmegaConf.merge(section, plain.pop(group))
         merged = OmegaConf.merge(cfg, plain)
