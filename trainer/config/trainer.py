@@ -23,7 +23,9 @@ class Trainer(Section):
     device: str = key("auto", "auto | cpu | cuda | cuda:N | mps; auto takes the best there is")
     precision: str = key("auto", "auto: bf16 on a GPU that has it, else fp32", choices=("auto", "fp32", "bf16", "fp16"))
     compile: bool = key(False, "compile the model (torch.compile): a slower start, faster steps")
-    channels_last: bool = key(False, "keep images channels-last in memory: often faster for convolutions")
+    channels_last: bool | None = key(
+        None, "images channels-last in memory; null: for convolutions on a CPU or in 16 bits, where it is faster"
+    )
     micro_batch: int | None = key(
         None, "samples at a time through the network; the batch is accumulated from these", at_least=1
     )
