@@ -19,9 +19,9 @@ FLOORS: dict[int, list[str]] = {
     0: ["trainer errors registry cadence seeds storage config config.*"],
     1: ["interfaces", "device", "signals"],
     2: ["models models.*", "data data.*", "sinks sinks.*", "optimizers", "schedulers", "tasks", "plugins", "compose"],
-    3: ["state", "checkpoints"],
-    4: ["engine"],
-    5: ["runs assembly screen execution"],
+    3: ["state", "checkpoints", "plan"],
+    4: ["tally engine"],
+    5: ["runs weights assembly screen execution"],
     6: ["commands commands.* cli __main__"],
 }
 TORCH_ON_THE_GROUND = {"trainer.seeds", "trainer.storage"}

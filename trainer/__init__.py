@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainer.assembly import assemble, load_model
+    from trainer.assembly import assemble
     from trainer.config import Config
     from trainer.config.section import key
     from trainer.engine import Trainer
     from trainer.registry import register
     from trainer.runs import Run
+    from trainer.weights import load_model
 
 __version__ = "0.1.0"
 __all__ = ["Config", "Run", "Trainer", "__version__", "assemble", "key", "load_model", "register"]
@@ -19,7 +20,7 @@ _HOMES = {
     "Trainer": "trainer.engine",
     "assemble": "trainer.assembly",
     "key": "trainer.config.section",
-    "load_model": "trainer.assembly",
+    "load_model": "trainer.weights",
     "register": "trainer.registry",
 }
 

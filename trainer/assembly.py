@@ -4,29 +4,29 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trainer import cadence, compose, seeds
+from trainer import cadence, compose
 from trainer.cadence import Cadence
-from trainer.checkpoints import LAST, Store
+from trainer.checkpoints import Store
 from trainer.config import Config
 from trainer.config.trainer import Trainer as Settings
 from trainer.data.augment import Normalize
 from trainer.data.loaders import make_loaders
 from trainer.data.split import limit
 from trainer.device import choose_device, choose_precision, configure, configure_threads
-from trainer.engine import Plan, Trainer
-from trainer.errors import CheckpointError, ConfigError
-from trainer.interfaces import Data, DataSpec, Sink, Task, TrainLoader
-from trainer.models.rescale import Rescale
-from trainer.runs import Run, locate
+from trainer.engine import Trainer
+from trainer.errors import ConfigError
+from trainer.interfaces import Data, Sink, Task
+from trainer.plan import Plan
+from trainer.runs import Run
 from trainer.schedulers import Clock
 from trainer.signals import Interruption
 from trainer.state import Monitor, TrainState
+from trainer.weights import build_model, load_weights
 
 SinkFactory = Callable[["Parts"], Sequence[Sink]]
 
@@ -84,26 +84,17 @@ def assemble(
     )
     plan = make_plan(settings, train.steps_per_epoch)
     model = build_model(config, data.spec)
-    work = sum(p.numel() for p in model.parameters()) * min(
-        settings.micro_batch or config.data.batch_size, len(data.train)
-    )
-    configure_threads(settings.threads, work)
-    _check_last_batch(model, config, len(data.train), train)
+    _check_last_batch(model, config, len(data.train))
     if config.init_from is not None and resume is None:
         load_weights(model, config.init_from, Path(config.output_dir))
-    channels_last = _channels_last(settings, model, device, precision)
+    batch = min(settings.micro_batch or config.data.batch_size, len(data.train))
+    configure_threads(settings.threads, batch * sum(p.numel() for p in model.parameters()))
     model = model.to(device)
+    channels_last = _channels_last(settings, model, device, precision)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     state = _state(config, task, plan, model)
-    if run is not None and not run.config.exists():
-        run.write_config(compose.to_yaml(compose.from_config(config)), [])
-    store = None if run is None else Store(run.checkpoints, settings.keep, warn)
-    if resume is not None:
-        assert store is not None
-        payload, _ = store.load(resume)
-        state.load_state_dict(payload)
-        store.rewind(state.step, state.monitor.best_step)
+    store = _open_store(config, run, state, resume, warn)
     if settings.compile:
         model.compile()
     parts = Parts(config, data, task, plan, state, device, precision, run)
@@ -126,57 +117,20 @@ def assemble(
     )
 
 
-def build_model(config: Config, spec: DataSpec) -> nn.Module:
-    """The network on the CPU, its weights a function of the seed: the same on every device.
-
-    A regressor's outputs are scaled to the target's units, so that the model learns equally well in any unit.
-    """
-    seeds.reseed(torch.device("cpu"), seeds.fold(config.seed, seeds.INIT))
-    model = config.model.build(spec)
-    if spec.target_mean is None or spec.target_std is None:
-        return model
-    return nn.Sequential(model, Rescale(spec.target_mean, spec.target_std))
-
-
-def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
-    """The trained network of a run, in eval mode on the CPU, with the averaged weights where the run kept them.
-
-    Args:
-        path: a run directory, or a checkpoint in one.
-        checkpoint: which one of a run directory: best, last, or a `step-...`.
-
-    Raises:
-        CheckpointError: where it is missing or damaged.
-    """
-    run, named = locate(str(path), Path(), "path")
-    assert run is not None
-    store = Store(run.checkpoints)
-    name = checkpoint if (Path(path) / "config.yaml").is_file() else named
-    if name == "best" and not (run.checkpoints / "best").exists():
-        name = LAST  # no validation yet
-    payload, _ = store.load(name)
-    config = compose.to_config(compose.from_yaml(run.config.read_text(encoding="utf-8"), str(run.config)))
-    model = build_model(config, DataSpec.from_dict(payload["data_spec"]))
-    _load_into(model, payload)
-    return model.eval()
-
-
-def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
-    """Start from the weights of another run or checkpoint (`init_from`); nothing else of it is taken.
-
-    Raises:
-        CheckpointError: where it is missing, damaged, or of another network.
-    """
-    run, name = locate(source, output_dir, "init_from")
+def _open_store(
+    config: Config, run: Run | None, state: TrainState, resume: str | None, warn: Callable[[str], None]
+) -> Store | None:
+    """The checkpoints of the run, after the state was restored from the one to go on from."""
     if run is None:
-        raise CheckpointError(f"init_from={source}: there is no unfinished run in {output_dir}.")
-    payload, path = Store(run.checkpoints).load(name)
-    try:
-        _load_into(model, payload)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"init_from={path}: weights of another network: {' '.join(str(error).split())[:300]}"
-        ) from error
+        return None
+    if not run.config.exists():
+        run.write_config(compose.to_yaml(compose.from_config(config)), [])
+    store = Store(run.checkpoints, config.trainer.keep, warn)
+    if resume is not None:
+        payload, _ = store.load(resume)
+        state.load_state_dict(payload)
+        store.rewind(state.step, state.monitor.best_step)
+    return store
 
 
 def make_plan(settings: Settings, steps_per_epoch: int) -> Plan:
@@ -200,15 +154,6 @@ def make_plan(settings: Settings, steps_per_epoch: int) -> Plan:
         clip_norm=settings.clip_norm,
         max_seconds=None if max_time is None else cadence.parse(max_time, "trainer.max_time").value,
     )
-
-
-def _load_into(model: nn.Module, payload: dict[str, Any]) -> None:
-    averaged = payload["ema_state_dict"]
-    if averaged is None:
-        model.load_state_dict(payload["model_state_dict"])
-    else:
-        prefix = "module."
-        model.load_state_dict({k.removeprefix(prefix): v for k, v in averaged.items() if k.startswith(prefix)})
 
 
 def _data_and_task(config: Config) -> tuple[Data, Task]:
@@ -262,7 +207,7 @@ def _state(config: Config, task: Task, plan: Plan, model: nn.Module) -> TrainSta
     )
 
 
-def _check_last_batch(model: nn.Module, config: Config, samples: int, train: TrainLoader) -> None:
+def _check_last_batch(model: nn.Module, config: Config, samples: int) -> None:
     """BatchNorm cannot train on a single sample: say so before the end of the first epoch does."""
     sizes = {config.data.batch_size if samples >= config.data.batch_size else samples}
     if not config.data.drop_last:

@@ -3,50 +3,22 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from trainer import seeds
-from trainer.cadence import Cadence
 from trainer.checkpoints import Store
 from trainer.device import autocast
 from trainer.errors import TrainerError
 from trainer.interfaces import Batch, EvalLoader, Record, Sink, Task, TrainLoader
+from trainer.plan import Plan
 from trainer.signals import Interruption
 from trainer.state import TrainState
+from trainer.tally import Tally
 
 COMPLETED = "completed"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How far to train and when to do what; everything in optimizer steps.
-
-    Attributes:
-        total: steps of the whole run.
-        steps_per_epoch: steps of one pass over the training data.
-        log, evaluate, save, histograms: when these are due.
-        micro_batch: samples at a time through the network; None: the whole batch.
-        clip_norm: longest gradient; None: as it comes.
-        max_seconds: wall-clock time after which to save and stop; None: never.
-    """
-
-    total: int
-    steps_per_epoch: int
-    log: Cadence
-    evaluate: Cadence
-    save: Cadence
-    histograms: Cadence
-    micro_batch: int | None = None
-    clip_norm: float | None = None
-    max_seconds: float | None = None
-
-    def records(self, step: int) -> bool:
-        """Whether there is a record after `step`: a validation or histograms always come with the training metrics."""
-        return self.log.due(step) or self.evaluate.due(step) or (self.histograms.recurs and self.histograms.due(step))
 
 
 class Report(NamedTuple):
@@ -79,41 +51,6 @@ def diverged(what: str, step: int) -> TrainerError:
         f"The {what} at step {step}: the run has diverged. The last good checkpoint is kept. Try a smaller "
         "optimizer.lr, scheduler.warmup=5%, or trainer.clip_norm=1."
     )
-
-
-class Tally:
-    """Adds up training scores, a few steps at a time: one small kernel for many batches instead of many for each.
-
-    The sums are float64 over float32 numbers, which is exact as long as these are within 2^29 of one another: they
-    come out the same however the steps are grouped, in particular when a save in mid-interval closes a group early.
-    """
-
-    STEPS, NUMBERS = 64, 1 << 20  # a group is closed after so many batches, or outputs
-
-    def __init__(self, state: TrainState, task: Task) -> None:
-        self.state, self.task = state, task
-        self.outputs: list[Tensor] = []
-        self.targets: list[Tensor] = []
-        self.losses: list[Tensor] = []
-        self.numbers = 0
-
-    def add(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor) -> None:
-        """Take a (micro-)batch, detached."""
-        self.outputs.append(outputs)
-        self.targets.append(targets)
-        self.losses.append(loss_sum)
-        self.numbers += outputs.numel()
-        if len(self.losses) >= self.STEPS or self.numbers >= self.NUMBERS:
-            self.close()
-
-    def close(self) -> None:
-        """Bring the state's tally up to the last step."""
-        if not self.losses:
-            return
-        outputs, targets = torch.cat(self.outputs), torch.cat(self.targets)
-        sums = self.task.tally(outputs, targets, torch.stack(self.losses).double().sum())
-        self.state.tally = sums if self.state.tally is None else self.state.tally.add_(sums)
-        self.outputs, self.targets, self.losses, self.numbers = [], [], [], 0
 
 
 class Trainer:

@@ -1,0 +1,33 @@
+"""How far to train, and when to do what."""
+
+from dataclasses import dataclass
+
+from trainer.cadence import Cadence
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How far to train and when to do what; everything in optimizer steps.
+
+    Attributes:
+        total: steps of the whole run.
+        steps_per_epoch: steps of one pass over the training data.
+        log, evaluate, save, histograms: when these are due.
+        micro_batch: samples at a time through the network; None: the whole batch.
+        clip_norm: longest gradient; None: as it comes.
+        max_seconds: wall-clock time after which to save and stop; None: never.
+    """
+
+    total: int
+    steps_per_epoch: int
+    log: Cadence
+    evaluate: Cadence
+    save: Cadence
+    histograms: Cadence
+    micro_batch: int | None = None
+    clip_norm: float | None = None
+    max_seconds: float | None = None
+
+    def records(self, step: int) -> bool:
+        """Whether there is a record after `step`: a validation or histograms always come with the training metrics."""
+        return self.log.due(step) or self.evaluate.due(step) or (self.histograms.recurs and self.histograms.due(step))

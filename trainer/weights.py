@@ -1,0 +1,77 @@
+"""Networks with weights: fresh from the seed, or from a run."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer import compose, seeds
+from trainer.checkpoints import LAST, Store
+from trainer.config import Config
+from trainer.errors import CheckpointError
+from trainer.interfaces import DataSpec
+from trainer.models.rescale import Rescale
+from trainer.runs import locate
+
+
+def build_model(config: Config, spec: DataSpec) -> nn.Module:
+    """The network on the CPU, its weights a function of the seed: the same on every device.
+
+    A regressor's outputs are scaled to the target's units, so that the model learns equally well in any unit.
+    """
+    seeds.reseed(torch.device("cpu"), seeds.fold(config.seed, seeds.INIT))
+    model = config.model.build(spec)
+    if spec.target_mean is None or spec.target_std is None:
+        return model
+    return nn.Sequential(model, Rescale(spec.target_mean, spec.target_std))
+
+
+def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
+    """The trained network of a run, in eval mode on the CPU, with the averaged weights where the run kept them.
+
+    Args:
+        path: a run directory, or a checkpoint in one.
+        checkpoint: which one of a run directory: best, last, or a `step-...`.
+
+    Raises:
+        CheckpointError: where it is missing or damaged.
+    """
+    run, named = locate(str(path), Path(), "path")
+    assert run is not None
+    store = Store(run.checkpoints)
+    name = checkpoint if (Path(path) / "config.yaml").is_file() else named
+    if name == "best" and not (run.checkpoints / "best").exists():
+        name = LAST  # no validation yet
+    payload, _ = store.load(name)
+    config = compose.to_config(compose.from_yaml(run.config.read_text(encoding="utf-8"), str(run.config)))
+    model = build_model(config, DataSpec.from_dict(payload["data_spec"]))
+    _load_into(model, payload)
+    return model.eval()
+
+
+def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
+    """Start from the weights of another run or checkpoint (`init_from`); nothing else of it is taken.
+
+    Raises:
+        CheckpointError: where it is missing, damaged, or of another network.
+    """
+    run, name = locate(source, output_dir, "init_from")
+    if run is None:
+        raise CheckpointError(f"init_from={source}: there is no unfinished run in {output_dir}.")
+    payload, path = Store(run.checkpoints).load(name)
+    try:
+        _load_into(model, payload)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"init_from={path}: weights of another network: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def _load_into(model: nn.Module, payload: dict[str, Any]) -> None:
+    averaged = payload["ema_state_dict"]
+    if averaged is None:
+        model.load_state_dict(payload["model_state_dict"])
+    else:
+        prefix = "module."
+        model.load_state_dict({k.removeprefix(prefix): v for k, v in averaged.items() if k.startswith(prefix)})
