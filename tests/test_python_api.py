@@ -34,11 +34,11 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 
 def test_every_public_name_is_there_and_no_other() -> None:
-    from trainer import assembly, config, engine, registry, runs
+    from trainer import assembly, config, engine, registry, runs, weights
     from trainer.config import section
 
     assert (Config, Run, Trainer) == (config.Config, runs.Run, engine.Trainer)
-    assert (assemble, load_model) == (assembly.assemble, assembly.load_model)
+    assert (assemble, load_model) == (assembly.assemble, weights.load_model)
     assert (register, key) == (registry.register, section.key)
     assert all(hasattr(trainer, name) for name in trainer.__all__)
     with pytest.raises(AttributeError, match="no attribute 'fit'"):
