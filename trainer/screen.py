@@ -29,12 +29,13 @@ def opening_lines(parts: Parts, run: Run, environment: dict[str, Any]) -> Lines:
     threads = environment["threads"]
     cpu = f"{threads} CPU thread{'s' * (threads != 1)}"
     rate = getattr(config.optimizer, "lr", None)
+    chosen = " (chosen from the data)" if config.task.option == "auto" else ""
     return [
         ("run", f"{run.directory}{commit}"),
         ("device", f"{parts.device}, {environment['precision']}, {cpu}, torch {torch.__version__}"),
         ("model", f"{config.model.option}, {parameters:,} parameters"),
         ("data", f"{config.data.option}, {sizes}{description}"),
-        ("task", f"{parts.task.kind}, best by {state.monitor.name} ({state.monitor.mode})"),
+        ("task", f"{parts.task.kind}{chosen}, best by {state.monitor.name} ({state.monitor.mode})"),
         ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
         ("steps", f"{length}{resumed}"),
         ("schedule", f"{config.optimizer.option} lr {rate}, {config.scheduler.option}{warmup}"),
