@@ -67,6 +67,11 @@ def assemble(
     Raises:
         ConfigError, DataError, CheckpointError: for whatever does not fit together.
     """
+    if config.resume is not None:
+        raise ConfigError(
+            f"resume={config.resume} belongs to the command line; from Python: assemble(config, Run(DIRECTORY).lock(), "
+            "resume='last') with resume=None in the config."
+        )
     settings = config.trainer
     configure(settings.deterministic, config.seed)
     device = choose_device(settings.device)

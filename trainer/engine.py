@@ -282,7 +282,7 @@ class Trainer:
     def _reason_to_stop(self) -> str:
         if self.interruption.signal is not None:
             return f"signal {self.interruption.signal}"
-        if self.plan.max_seconds is not None and self.seconds >= self.plan.max_seconds:
+        if self.plan.max_seconds is not None and time.monotonic() - self._started >= self.plan.max_seconds:
             return "max_time"
         if self.state.monitor.exhausted:
             return "early stopping"

@@ -18,6 +18,7 @@ from trainer.assembly import Parts, assemble
 from trainer.config import Config
 from trainer.device import PRECISION_NAMES
 from trainer.engine import Trainer
+from trainer.errors import ConfigError
 from trainer.interfaces import Sink
 from trainer.runs import Run
 from trainer.screen import closing_lines, opening_lines
@@ -104,6 +105,11 @@ class Execution:
 
     def _make_sinks(self, parts: Parts) -> list[Sink]:
         start, plan = parts.state.step, parts.plan
+        if self.changes and plan.total <= start:
+            raise ConfigError(
+                f"{self.run.directory} has already made {start} steps, and with these changes it would end at "
+                f"{plan.total}; give it more trainer.epochs or trainer.steps."
+            )
         self.run.reopen()
         self.run.write_config(compose.to_yaml(self.cfg), list(self.overrides))
         environment = self.run.write_environment(
@@ -141,7 +147,7 @@ def summarize(trainer: Trainer, reason: str, run: Run) -> dict[str, Any]:
 
     def entry(value: float | None, step: int, checkpoint: Path) -> dict[str, Any]:
         path = os.path.relpath(checkpoint.resolve(), run.directory.resolve()) if checkpoint.exists() else None
-        return {"metric": monitor.name, "value": value, "step": step, "checkpoint": path}
+        return {"metric": monitor.name, "mode": monitor.mode, "value": value, "step": step, "checkpoint": path}
 
     scores = {name: value if math.isfinite(value) else None for name, value in state.scores.items()}
     best = None if monitor.best is None else entry(monitor.best, monitor.best_step, run.checkpoints / "best")

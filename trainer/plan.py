@@ -15,7 +15,7 @@ class Plan:
         log, evaluate, save, histograms: when these are due.
         micro_batch: samples at a time through the network; None: the whole batch.
         clip_norm: longest gradient; None: as it comes.
-        max_seconds: wall-clock time after which to save and stop; None: never.
+        max_seconds: wall-clock time of this process after which to save and stop; None: never.
     """
 
     total: int

@@ -53,15 +53,7 @@ class Run:
         Raises:
             ConfigError: where it cannot be made.
         """
-        while True:
-            directory = unique_name(Path(output_dir).expanduser())
-            try:
-                directory.mkdir(parents=True)
-            except FileExistsError:
-                continue  # another run has just taken this name
-            except OSError as error:
-                raise ConfigError(f"output_dir={output_dir}: cannot make {directory} ({error.strerror}).") from error
-            return cls(directory).lock()
+        return cls(make_directory(output_dir)).lock()
 
     @classmethod
     def at(cls, directory: Path) -> "Run":
@@ -164,10 +156,22 @@ class Run:
         storage.remove_leftovers(self.directory)
 
 
-def unique_name(output_dir: Path) -> Path:
-    """`<output_dir>/<date>/<time>-<4 random characters>`."""
-    now = datetime.now()
-    return output_dir / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{_letters(4)}"
+def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
+    """Make `<output_dir>/<date>/<time>-<4 random characters><suffix>`, which no other process has.
+
+    Raises:
+        ConfigError: where it cannot be made.
+    """
+    while True:
+        now = datetime.now()
+        directory = Path(output_dir).expanduser() / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{_letters(4)}{suffix}"
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            continue  # another run has just taken this name
+        except OSError as error:
+            raise ConfigError(f"output_dir={output_dir}: cannot make {directory} ({error.strerror}).") from error
+        return directory
 
 
 def find(output_dir: Path) -> list[Run]:

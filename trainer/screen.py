@@ -59,8 +59,12 @@ def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Se
         where = f", in {run.directory / best['checkpoint']}" if best["checkpoint"] else ""
         lines.append(("best", f"{best['metric']} {value} at step {best['step']:,}{where}"))
     command = resume_command(run, imports)
-    if summary["status"] == "completed":
-        settings = config.trainer
+    settings = config.trainer
+    if settings.fast_dev_run:
+        return lines  # a trial: there is nothing to go on with
+    if summary["reason"] == "early stopping":
+        command = f"{command} trainer.patience={2 * (settings.patience or 1)}   (be more patient)"
+    elif summary["status"] == "completed":
         length = f"steps={2 * settings.steps}" if settings.steps else f"epochs={2 * settings.epochs}"
         command = f"{command} trainer.{length}   (train further)"
     return [*lines, ("next", command)]

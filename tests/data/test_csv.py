@@ -408,3 +408,21 @@ def test_classes_that_are_words_cannot_be_regressed(tmp_path: Path) -> None:
     data = build(write(tmp_path, "x,y", [(i, "yes" if i % 2 else "no") for i in range(ROWS)]))
     with pytest.raises(ConfigError, match=r"task=regression: .* no, yes .*not numbers"):
         data.as_regression()
+
+
+@pytest.mark.parametrize(
+    "keys", [{"categorical": ["y"]}, {"numeric": ["a"], "categorical": ["a"]}, {"ignore": ["a"], "numeric": ["a"]}]
+)
+def test_a_column_named_for_two_ends_is_an_error(tmp_path: Path, keys: dict[str, Any]) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,y\n1,0\n2,1\n")
+    with pytest.raises(ConfigError, match=r"data\.\w+"):
+        read(Csv(path=str(path), target="y", **keys))
+
+
+@pytest.mark.parametrize(("name", "character"), [("semicolon", ";"), ("tab", "\t"), ("pipe", "|")])
+def test_a_delimiter_may_be_named(tmp_path: Path, name: str, character: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,y\n1,0\n2,1\n".replace(",", character))
+    table, _ = read(Csv(path=str(path), target="y", delimiter=name))
+    assert table.columns == ["a", "y"]

@@ -460,3 +460,18 @@ def test_many_images_keep_their_order_when_processes_share_the_work(root: Path) 
     assert torch.equal(train.inputs[:, 0, 0, 0], (torch.arange(1100) % 256).to(torch.uint8))
     assert torch.equal(train.inputs[:, 1, 0, 1], (torch.arange(1100) // 256).to(torch.uint8))
     assert torch.equal(train.targets, (torch.arange(1100) >= 550).long())
+
+
+def test_validation_images_without_training_images_are_an_error(root: Path) -> None:
+    fill(root / "training")
+    fill(root / "val")
+    assert "no train/" in message(root)
+
+
+def test_a_given_fraction_is_held_out_of_the_training_images_beside_a_test_folder(root: Path) -> None:
+    fill(root / "train", each=10)
+    fill(root / "test", each=3)
+    assert (len(build(root).train), len(build(root).val)) == (20, 6)
+    data = build(root, val_fraction=0.3)
+    assert (len(data.train), len(data.val)) == (14, 6)
+    assert len(build(root, val_fraction=0.3, cache_bytes=0).train) == 14

@@ -19,9 +19,11 @@ from trainer import compose
 from trainer.config.files import conf_dir
 from trainer.errors import ConfigError
 from trainer.execution import Execution
-from trainer.runs import Run, unique_name
+from trainer.runs import Run, make_directory
 from trainer.signals import Interruption
 from trainer.sinks.console import Screen, format_duration, format_value
+
+NOT_STARTED = "not started"
 
 
 def sweep(
@@ -37,7 +39,7 @@ def sweep(
         config = compose.to_config(compose.compose(job, config_dirs))
         if config.resume is not None:
             raise ConfigError("resume= cannot be swept over; resume one run at a time.")
-    directory = _make_directory(Path(config.output_dir))
+    directory = make_directory(config.output_dir, "-sweep")
     console = Screen()
     swept = _swept(jobs)
     console.print(f"sweep     {len(jobs)} runs in {directory}", soft_wrap=True, highlight=False)
@@ -53,7 +55,7 @@ def sweep(
     console.print(f"results   {directory / 'results.csv'}", soft_wrap=True, highlight=False)
     if interruption.signal is not None:
         return 128 + interruption.signal
-    return 0 if all(row["status"] == "completed" for row in results) else 1
+    return 1 if any(row["status"] in ("failed", NOT_STARTED) for row in results) else 0
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
@@ -131,14 +133,6 @@ def _arguments(argv: list[str]) -> Iterator[None]:
             del os.environ["HYDRA_FULL_ERROR"]
 
 
-def _make_directory(output_dir: Path) -> Path:
-    while True:
-        directory = unique_name(output_dir).with_name(f"{unique_name(output_dir).name}-sweep")
-        with contextlib.suppress(FileExistsError):
-            directory.mkdir(parents=True)
-            return directory
-
-
 def _swept(jobs: list[list[str]]) -> list[str]:
     """The keys that differ between the jobs; all that were given where there is one job."""
     keys = [text.partition("=")[0] for text in jobs[0]]
@@ -148,12 +142,14 @@ def _swept(jobs: list[list[str]]) -> list[str]:
 
 def collect(directory: Path, jobs: list[list[str]], swept: list[str]) -> list[dict[str, Any]]:
     """A row for each job from its `summary.json`, the best first; jobs without a score come last."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    modes = set()
     for number, job in enumerate(jobs):
         run = Run(directory / str(number))
-        summary = run.summary() or {"status": "not started"}
+        summary = run.summary() or {"status": NOT_STARTED}
         values = dict(text.partition("=")[::2] for text in job)
         best, last = summary.get("best") or {}, summary.get("last") or {}
+        modes.add(best.get("mode"))
         rows.append(
             {"job": number}
             | {key: values[key] for key in swept}
@@ -167,8 +163,7 @@ def collect(directory: Path, jobs: list[list[str]], swept: list[str]) -> list[di
                 "directory": str(run.directory),
             }
         )
-    metrics = {row["metric"] for row in rows if row["metric"]}
-    sign = 1 if metrics and metrics.pop() in ("val/loss", "val/rmse") else -1
+    sign = 1 if "min" in modes else -1
     rows.sort(key=lambda row: (row["best"] is None, sign * (row["best"] or 0.0)))
     return rows
 

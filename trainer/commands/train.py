@@ -56,11 +56,12 @@ def train(args: argparse.Namespace, interruption: Any) -> int:
     from trainer import compose
     from trainer.runs import Run, locate
 
-    given = {o.key_or_group: o.value() for o in compose.parse(args.overrides) if not o.is_sweep_override()}
-    swept = [o.input_line for o in compose.parse(args.overrides) if o.is_sweep_override()]
+    parsed = compose.parse(args.overrides)
+    given = {o.key_or_group: o.value() for o in parsed if not o.is_sweep_override()}
+    swept = [o.input_line for o in parsed if o.is_sweep_override()]
     if swept:
         raise ConfigError(f"{swept[0]}: several values are a sweep; add -m, or write a list as [a,b].")
-    overrides = [text for text in args.overrides if not text.startswith("resume=")]
+    overrides = [o.input_line for o in parsed if o.key_or_group != "resume" and o.input_line]
     output_dir = Path(str(given.get("output_dir", "outputs"))).expanduser()
     run, checkpoint = None, None
     if given.get("resume") is not None:

@@ -25,9 +25,9 @@ class Data(Section):
         at_least=0,
         below=1,
     )
-    batch_size: int = key(64, "samples per optimizer step, over all micro-batches", at_least=1)
+    batch_size: int = key(64, "samples per optimizer step, over all micro-batches", at_least=1, fixed=True)
     eval_batch_size: int = key(512, "samples at a time in validation", at_least=1)
-    drop_last: bool = key(False, "leave out the last, smaller batch of an epoch")
+    drop_last: bool = key(False, "leave out the last, smaller batch of an epoch", fixed=True)
 
     def build(self, seed: int) -> "BuiltData":
         """The data, split for training and validation; raises `DataError` where it cannot be had."""
@@ -126,7 +126,13 @@ class ImageFolder(ImageData):
     """Your own images: one folder for each class, under train/ and val/ (or test/), or just one level."""
 
     root: str | None = key(None, "folder with train/ and val/ (or test/), or with one folder for each class")
-    val_fraction: float = key(0.2, "share held out where the folder has no val/ or test/", above=0, below=1, fixed=True)
+    val_fraction: float = key(
+        0.0,
+        "share of the training images held out; 0: val/ or test/ where there is one, else 0.2",
+        at_least=0,
+        below=1,
+        fixed=True,
+    )
     image_size: int | None = key(
         None, "resize to this many pixels (shorter side, then the centre); null: all are alike", at_least=1, fixed=True
     )
@@ -157,7 +163,7 @@ class Csv(Data):
     target: str | None = key(
         None, "the column to predict: its name, or its number (0 is the first) without a header", fixed=True
     )
-    delimiter: str = key(",", "what separates two values; \\t is a tab", fixed=True)
+    delimiter: str = key(",", "what separates two values: one character, or tab, semicolon, pipe, space", fixed=True)
     header: bool = key(True, "whether the first line names the columns", fixed=True)
     missing: list[str] = key(
         ["", "?", "NA", "N/A", "NaN", "nan", "null", "None"], "values that mean: not known", fixed=True

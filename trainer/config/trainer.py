@@ -17,7 +17,7 @@ class Trainer(Section):
     epochs: int = key(20, "passes over the training data", at_least=1)
     steps: int | None = key(None, "optimizer steps; when given, epochs is ignored", at_least=1)
     max_time: str | None = key(
-        None, "wall-clock time after which the run saves and stops, such as 90min", duration=True
+        None, "wall-clock time after which this process saves and stops, such as 90min", duration=True
     )
 
     device: str = key("auto", "auto | cpu | cuda | cuda:N | mps; auto takes the best there is")
@@ -48,11 +48,11 @@ class Trainer(Section):
         None, "how often to record histograms of weights and gradients in TensorBoard; null: never", duration=True
     )
 
-    limit_train: str | None = key(None, "train on a part of the data: a number of batches, or 10%")
+    limit_train: str | None = key(None, "train on a part of the data: a number of batches, or 10%", fixed=True)
     limit_val: str | None = key(None, "validate on a part of the data: a number of batches, or 10%")
-    fast_dev_run: bool = key(False, "try everything once: 3 steps, one batch of validation, a checkpoint")
+    fast_dev_run: bool = key(False, "try everything once: 3 steps, one batch of validation, a checkpoint", fixed=True)
     overfit_batches: int | None = key(
-        None, "train and validate on the same so many batches, without augmentation", at_least=1
+        None, "train and validate on the same so many batches, without augmentation", at_least=1, fixed=True
     )
 
     def __post_init__(self) -> None:

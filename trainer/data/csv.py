@@ -14,6 +14,7 @@ from trainer.interfaces import Data, Split
 
 MAX_CLASSES = 20  # distinct whole numbers up to which a numeric target is read as classes
 LINE = "\0line"  # a column name that no file has
+DELIMITERS = {"tab": "\t", "\\t": "\t", "semicolon": ";", "pipe": "|", "space": " ", "comma": ","}
 MAX_LEVELS = 1000  # levels of one category that are still worth a column each
 
 
@@ -47,9 +48,11 @@ def read(config: Csv) -> tuple[pl.DataFrame, str]:
     path = Path(config.path).expanduser()
     if not path.is_file():
         raise DataError(f"data.path={path}: no such file.")
-    delimiter = config.delimiter.replace("\\t", "\t")
+    delimiter = DELIMITERS.get(config.delimiter, config.delimiter)
     if len(delimiter.encode()) != 1:
-        raise ConfigError(f"data.delimiter={config.delimiter}: must be a single character.")
+        raise ConfigError(
+            f"data.delimiter={config.delimiter}: must be a single character, or one of {', '.join(DELIMITERS)}."
+        )
     try:
         table = pl.read_csv(path, separator=delimiter, has_header=config.header, infer_schema=False)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
@@ -65,8 +68,7 @@ def read(config: Csv) -> tuple[pl.DataFrame, str]:
         for name in getattr(config, key):
             _require(table, name, f"data.{key}", path)
     _require(table, config.target, "data.target", path)
-    if config.target in config.ignore:
-        raise ConfigError(f"data.ignore={config.ignore}: holds the target, {config.target}.")
+    _check_lists(config)
     text = pl.all().str.strip_chars()
     table = table.select(pl.when(text.is_in(config.missing)).then(None).otherwise(text).name.keep())
     table = table.with_row_index(LINE, offset=1 + config.header)
@@ -80,6 +82,18 @@ def read(config: Csv) -> tuple[pl.DataFrame, str]:
             f"{absent[LINE][0]}; remove those rows."
         )
     return table.drop(LINE, *config.ignore), config.target
+
+
+def _check_lists(config: Csv) -> None:
+    """No column may be named twice: which of the two would count?"""
+    named = {key: getattr(config, key) for key in ("ignore", "numeric", "categorical")}
+    for key, columns in named.items():
+        if config.target in columns:
+            raise ConfigError(f"data.{key}={columns}: holds the target, {config.target}; see data.target_type.")
+        for other, others in named.items():
+            twice = sorted(set(columns) & set(others)) if other != key else []
+            if twice:
+                raise ConfigError(f"data.{key} and data.{other} both name the column {twice[0]}; leave it in one.")
 
 
 def _require(table: pl.DataFrame, name: str, key: str, path: Path) -> None:

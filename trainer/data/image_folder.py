@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Data, Split
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+HELD_OUT = 0.2  # share of the images held out where nothing else is given
 CHUNK = 256  # images decoded at a time
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError)
 MEASURED = 2000  # streamed images from which the normalisation is measured
@@ -57,12 +58,15 @@ def build(config: ImageFolder, seed: int) -> Data:
     labels, listings = scan(root)
     decoder = _decoder(config, listings)
     total = sum(map(len, listings)) * decoder.bytes
+    if len(listings) == 1 and not config.val_fraction:
+        config = replace(config, val_fraction=HELD_OUT)
     if total > config.cache_bytes:
         return _streamed(config, seed, labels, listings, decoder)
     tensors, hit = cached(root, _fingerprint(root, listings, decoder), lambda: _decode_all(listings, decoder))
     splits = [Split(tensors[f"images{i}"], listing.targets) for i, listing in enumerate(listings)]
     description = "decoded cache" if hit else "decoded"
-    return image_data(config, splits[0], splits[1] if len(splits) == 2 else None, labels, seed, description)
+    official = splits[1] if len(splits) == 2 and not config.val_fraction else None
+    return image_data(config, splits[0], official, labels, seed, description)
 
 
 def scan(root: Path) -> tuple[tuple[str, ...], list[Listing]]:
@@ -71,6 +75,8 @@ def scan(root: Path) -> tuple[tuple[str, ...], list[Listing]]:
         raise DataError(f"data.root={root}: no such folder.")
     train = root / "train"
     val = next((root / name for name in ("val", "valid", "validation", "test") if (root / name).is_dir()), None)
+    if val is not None and not train.is_dir():
+        raise DataError(f"{root}: has {val.name}/ but no train/ beside it; rename the folder of training images.")
     folders = [train, val] if train.is_dir() and val is not None else [train if train.is_dir() else root]
     labels = _class_names(folders[0])
     listings = []
@@ -206,7 +212,7 @@ def _streamed(
     config: ImageFolder, seed: int, labels: tuple[str, ...], listings: Sequence[Listing], decoder: Decoder
 ) -> Data:
     splits = [Split(_Files(listing.paths, decoder), listing.targets) for listing in listings]
-    if len(splits) == 2:
+    if len(splits) == 2 and not config.val_fraction:
         train, val = splits
     else:
         train, val = (splits[0].subset(i) for i in split_index(splits[0].targets, config.val_fraction, seed))

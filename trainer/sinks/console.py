@@ -14,6 +14,8 @@ from trainer.interfaces import Record
 
 QUIET_SECONDS = 1.0  # plain lines of training alone come at most this often; validations are always printed
 
+WIDE = 120  # columns of a terminal from which the live display has room for a bar, the rate and the speed
+
 
 def format_value(name: str, value: float) -> str:
     """A score as it is printed: four decimals, or scientific where those say nothing."""
@@ -81,9 +83,12 @@ class Progress:
             words.append(f"lr {format_value('lr', record.scalars['lr'])}")
         if "samples_per_second" in record.scalars:
             words.append(f"{record.scalars['samples_per_second']:,.0f} samples/s")
-        if record.step < self.total:
-            words.append(f"eta {format_duration((self.total - record.step) / self.rate(record.step))}")
-        return "  ".join(words)
+        return _join(*words, self.eta(record))
+
+    def eta(self, record: Record) -> str:
+        """`eta 3m20s`; "" at the end."""
+        left = self.total - record.step
+        return f"eta {format_duration(left / self.rate(record.step))}" if left > 0 else ""
 
     def best(self, record: Record) -> str:
         """`best 0.9972`; "" before the first validation."""
@@ -126,7 +131,9 @@ class LiveSink:
 
     def __init__(self, console: Console, progress: Progress) -> None:
         self.console, self.progress = console, progress
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[numbers]}"))
+        self.wide = console.width >= WIDE
+        bar = (BarColumn(bar_width=24),) if self.wide else ()
+        columns = (TextColumn("{task.description}"), *bar, TextColumn("{task.fields[numbers]}"))
         self.bar = rich.progress.Progress(*columns, console=console, transient=True, refresh_per_second=5)
         self.task = self.bar.add_task("starting", total=progress.total, completed=progress.start_step, numbers="")
         self.bar.start()
@@ -137,7 +144,7 @@ class LiveSink:
         if _is_validation(record):
             self.console.print(_join(where, scores(record), best), soft_wrap=True, highlight=False, markup=False)
         training = Record(0, 0, 0.0, scalars={k: v for k, v in record.scalars.items() if k.startswith("train/")})
-        numbers = _join(scores(training), progress.speed(record), best)
+        numbers = _join(scores(training), progress.speed(record) if self.wide else progress.eta(record), best)
         self.bar.update(self.task, completed=record.step, description=where, numbers=numbers)
 
     def close(self, summary: dict[str, Any]) -> None:
