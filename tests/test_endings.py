@@ -83,3 +83,7 @@ def test_a_sweep_out_of_time_is_no_failure(train, tmp_path):
 def test_from_python_a_config_cannot_ask_to_resume():
     with pytest.raises(ConfigError, match="resume=moved"):
         assemble(Config(resume="moved"))
+
+
+def test_explain_finds_the_section_of_a_bare_key(trainer):
+    assert "Did you mean 'trainer.ema'?" in trainer("explain", "ema", code=2).stderr

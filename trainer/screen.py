@@ -1,5 +1,6 @@
 """What a run says of itself before the first step and after the last."""
 
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,10 @@ def resume_command(run: Run, imports: Sequence[str]) -> str:
 
 def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Sequence[str]) -> Lines:
     """How it ended, what was best and where, and what to type next."""
-    words = summary["status"] + ("" if summary["reason"] == "completed" else f" ({summary['reason']})")
+    reason = summary["reason"]
+    if reason.startswith("signal "):
+        reason = signal.Signals(int(reason.removeprefix("signal "))).name
+    words = summary["status"] + ("" if reason == "completed" else f" ({reason})")
     lines = [("end", f"{words} after {summary['steps']:,} steps in {format_duration(summary['seconds'])}")]
     best = summary["best"]
     if best is not None:

@@ -43,7 +43,11 @@ def explain(name: str) -> str:
             return "\n".join(
                 text + ("" if whole else f"\n    in {', '.join(options)}") for text, options in entries.items()
             )
-    raise ConfigError(f"trainer explain {name}: no such key.{did_you_mean(name, _all_keys())}")
+    known = _all_keys()
+    # A key typed without its section ("ema") is the commonest slip.
+    whole_name = next((full for full in known if full.endswith(f".{name}")), None)
+    hint = f" Did you mean '{whole_name}'?" if whole_name else did_you_mean(name, known)
+    raise ConfigError(f"trainer explain {name}: no such key.{hint}")
 
 
 def _entry(owner: type[Section], key: str) -> str:
