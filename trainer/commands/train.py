@@ -125,7 +125,7 @@ def _resumed(run: Any, overrides: list[str], args: argparse.Namespace) -> tuple[
     before, after = compose.flat(saved), compose.flat(cfg)
     changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     for key in changed:
-        if is_fixed(cfg, key):
+        if is_fixed(cfg, key) and not run.never_began():
             raise ConfigError(
                 f"{key}={after.get(key)}: {run.directory} was trained with {key}={before.get(key)}, which cannot "
                 f"change in the middle of a run; start a new one with init_from={run.directory} to keep the weights."
