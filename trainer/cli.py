@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from trainer.errors import TrainerError
+from trainer.errors import ConfigError, TrainerError, did_you_mean
 
 # verb: (module, one line of help). The module is imported when the verb is used.
 VERBS = {
@@ -57,8 +57,6 @@ def run(verb: str, arguments: Sequence[str]) -> int:
 
 
 def _command(verb: str) -> Callable[[Sequence[str]], int]:
-    from trainer.errors import ConfigError, did_you_mean
-
     if verb not in VERBS:
         raise ConfigError(f"trainer {verb}: no such verb.{did_you_mean(verb, VERBS)} Verbs: {', '.join(VERBS)}.")
     main: Callable[[Sequence[str]], int] = importlib.import_module(VERBS[verb][0]).main

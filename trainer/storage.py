@@ -74,6 +74,8 @@ def save(directory: Path, payload: dict[str, Any], notes: dict[str, Any]) -> Non
             aside.rename(directory)
         sync_directory(directory.parent)
     finally:
+        if replaced.exists() and not directory.exists():
+            replaced.rename(directory)  # the new one could not take the name: the old one keeps it
         for leftover in (aside, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
 
