@@ -25,6 +25,7 @@ WATCHED = {"open", "os.mkdir", "os.rename", "os.rmdir", "os.remove", "os.symlink
 
 def save(store, step, best):
     store.save({"step": step, "weights": torch.full((100,), float(step))}, {"step": step}, best)
+    store.wait()
 
 def found(directory, name):
     try:
@@ -64,6 +65,7 @@ def payload(step: int) -> dict[str, Any]:
 def save(store: Store, *steps: int, best: bool = False) -> None:
     for step in steps:
         store.save(payload(step), {"step": step}, best)
+        store.wait()
 
 
 def found(store: Store) -> list[int]:
@@ -90,6 +92,7 @@ def store(tmp_path: Path, warnings: list[str]) -> Store:
 def test_last_and_best_point_to_complete_checkpoints_after_every_save(store: Store, warnings: list[str]) -> None:
     for step in range(1, 12):
         store.save(payload(step), {"step": step}, best=step in (1, 4, 9))
+        store.wait()
         last, path = store.load("last")
         assert (last["step"], path.name) == (step, f"step-{step:08d}")
         best = max(s for s in (1, 4, 9) if s <= step)
@@ -99,7 +102,9 @@ def test_last_and_best_point_to_complete_checkpoints_after_every_save(store: Sto
 
 
 def test_the_manifest_has_the_notes(store: Store) -> None:
-    path = store.save(payload(3), {"step": 3, "epoch": 1, "scores": {"val/loss": 0.25}}, best=False)
+    store.save(payload(3), {"step": 3, "epoch": 1, "scores": {"val/loss": 0.25}}, best=False)
+    store.wait()
+    path = store.resolve("last")
     manifest = json.loads((path / "manifest.json").read_text())
     assert (manifest["step"], manifest["epoch"], manifest["scores"]) == (3, 1, {"val/loss": 0.25})
 

@@ -5,16 +5,23 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import secrets
 import shutil
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, TrainerError
 
 PAYLOAD, MANIFEST, TEMPORARY = "state.pt", "manifest.json", ".tmp-"
+LARGEST_MANIFEST = 1 << 20
+_LEFTOVER = re.compile(re.escape(TEMPORARY) + r".+-[0-9a-f]{8}(-replaced)?")  # the names of `aside`, and no others
 
 # What torch.load(weights_only=True) raises for a file that is cut short, or no checkpoint at all.
 UNLOADABLE = (
@@ -22,69 +29,122 @@ UNLOADABLE = (
     RuntimeError,
     EOFError,
     pickle.UnpicklingError,
+    zipfile.BadZipFile,
     LookupError,
     ValueError,
     TypeError,
     AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
 )
 
 
-class _HashingFile:
-    """A file open for writing that keeps the SHA-256 and the size of what passes through."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.sha256, self.size = file, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        self.size += len(data)
-        return self.file.write(data)
-
-    def flush(self) -> None:
-        self.file.flush()
+def aside(path: Path) -> Path:
+    """A name beside `path` for what is still being written; found later, it is a leftover."""
+    return path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
 
 
 def save(directory: Path, payload: dict[str, Any], notes: dict[str, Any]) -> None:
     """Make `directory` with `state.pt` (the payload) and `manifest.json` (its size, SHA-256 and the notes).
 
     The directory appears whole or not at all, also when the process is killed or the power fails. One that
-    exists already is replaced.
+    exists already is replaced, and removed only once the new one stands in its place.
 
     Args:
         payload: tensors and plain data only, loadable with `torch.load(weights_only=True)`.
         notes: plain data for people and for choosing among checkpoints without loading them.
+
+    Raises:
+        TrainerError: where it cannot be written; names the path, what was needed and what is free. The directory is
+            then what it was before.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    aside = directory.parent / f"{TEMPORARY}{directory.name}-{secrets.token_hex(4)}"
-    replaced = aside.with_name(f"{aside.name}-replaced")
-    aside.mkdir()
+    temporary = aside(directory)
+    replaced = temporary.with_name(f"{temporary.name}-replaced")
     try:
-        with open(aside / PAYLOAD, "wb") as file:
-            hashing = _HashingFile(file)
-            torch.save(payload, hashing)  # type: ignore[arg-type]  # only write and flush are used
-            _sync(file)
-        manifest = {**notes, "file": PAYLOAD, "bytes": hashing.size, "sha256": hashing.sha256.hexdigest()}
-        with open(aside / MANIFEST, "w", encoding="utf-8") as text:
-            json.dump(manifest, text, indent=2)
-            _sync(text)
-        sync_directory(aside)
-        if directory.exists() and not _exchange(aside, directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        _write_payload(temporary, payload, notes)
+        sync_directory(temporary)
+        if directory.exists() and not _exchange(temporary, directory):
             directory.rename(replaced)
-        if aside.exists() and not directory.exists():
-            aside.rename(directory)
+        if not directory.exists():
+            temporary.rename(directory)
         sync_directory(directory.parent)
+        _find_whole(directory)
+    except (OSError, RuntimeError) as error:  # torch reports what the disk refuses as RuntimeError
+        raise unwritable(directory, error, size_of(payload)) from error
     finally:
         if replaced.exists() and not directory.exists():
             replaced.rename(directory)  # the new one could not take the name: the old one keeps it
-        for leftover in (aside, replaced):
+        for leftover in (temporary, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _write_payload(directory: Path, payload: dict[str, Any], notes: dict[str, Any]) -> None:
+    path = directory / PAYLOAD
+    # torch's own CRC-32 is a fifth of the time of a save and never checked on loading; the SHA-256 stands for it.
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(payload, path)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    with open(path, "rb+") as file, ThreadPoolExecutor(1) as pool:
+        synced = pool.submit(os.fsync, file.fileno())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # from the page cache, while the disk writes
+        synced.result()
+    manifest = {**notes, "file": PAYLOAD, "bytes": path.stat().st_size, "sha256": sha256}
+    with open(directory / MANIFEST, "w", encoding="utf-8") as text:
+        json.dump(manifest, text, indent=2)
+        _sync(text)
+
+
+def size_of(payload: Any) -> int:
+    """Bytes of all tensors in a payload."""
+    return sum(tensor.nbytes for tensor in tensors(payload))
+
+
+def tensors(payload: Any) -> Iterator[Tensor]:
+    """All tensors in nested dictionaries, lists and tuples; each container is visited once."""
+    seen: set[int] = set()
+    stack = [payload]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, (dict, list, tuple)) and id(part) not in seen:
+            seen.add(id(part))
+            stack.extend(part.values() if isinstance(part, dict) else part)
+
+
+def unwritable(path: Path, error: BaseException, needed: int | None = None) -> TrainerError:
+    """The error for a file that the disk refuses: the path, the reason, what was needed and what is free."""
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+    there = next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), Path())
+    try:
+        free = f"{shutil.disk_usage(there).free / 1e6:,.1f} MB are free on its disk"
+    except OSError:
+        free = "its disk does not answer"
+    need = "" if needed is None else f"{needed / 1e6:,.1f} MB were needed and "
+    return TrainerError(f"{path}: cannot be written ({reason}); {need}{free}. What was saved before is unharmed.")
+
+
+def _find_whole(directory: Path) -> None:
+    """Raise unless a directory that was just written is there under its name, complete."""
+    manifest, size = read_manifest(directory), (directory / PAYLOAD).stat().st_size
+    if size != manifest["bytes"]:
+        raise OSError(f"{size} bytes arrived of {manifest['bytes']}")
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
     """The manifest; raises `CheckpointError` naming the directory when it is missing or unreadable."""
+    path = directory / MANIFEST
     try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if path.stat().st_size > LARGEST_MANIFEST:
+            raise ValueError("it is too large for one")
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{directory}: its {MANIFEST} cannot be read ({error}).") from error
     if not isinstance(manifest, dict) or not {"bytes", "sha256"} <= manifest.keys():
         raise CheckpointError(f"{directory}: its {MANIFEST} lacks the size or the SHA-256.")
@@ -94,38 +154,85 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 def load(directory: Path, mmap: bool = False) -> dict[str, Any]:
     """The payload, after its size and hash were found right (torch itself checks neither).
 
+    Args:
+        mmap: leave the tensors in the file until they are read.
+
     Raises:
         CheckpointError: naming the file and what is wrong with it.
     """
     manifest, path = read_manifest(directory), directory / PAYLOAD
     try:
-        size = path.stat().st_size
-        if size != manifest["bytes"]:
-            raise CheckpointError(f"{path}: damaged: {size} bytes instead of {manifest['bytes']}.")
         with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != manifest["bytes"]:
+                raise CheckpointError(f"{path}: damaged: {size} bytes instead of {manifest['bytes']}.")
             if hashlib.file_digest(file, "sha256").hexdigest() != manifest["sha256"]:
                 raise CheckpointError(f"{path}: damaged: its SHA-256 is not the one in {MANIFEST}.")
-            payload = torch.load(path if mmap else _rewound(file), map_location="cpu", weights_only=True, mmap=mmap)
-    except UNLOADABLE as error:
+            _refuse_bombs(file, size)
+            file.seek(0)
+            payload = torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
+        _refuse_absurd(payload, size)
+    except (*UNLOADABLE, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be loaded ({' '.join(str(error).split())[:200]}).") from error
     if not isinstance(payload, dict):
         raise CheckpointError(f"{path}: holds a {type(payload).__name__}, not a dictionary.")
     return payload
 
 
+def _refuse_bombs(file: Any, size: int) -> None:
+    """Raise `ValueError` unless the archive is as torch writes it: nothing compressed, no member beyond the file.
+
+    A hash says that a file is the one that was written, not who wrote it. Without this, a file of a kilobyte may ask
+    for all the memory there is, and what is no archive would be read by torch's older loaders.
+    """
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if archive.comment:
+            raise ValueError("its archive ends in a comment, which torch does not write")
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            raise ValueError(f"its member {member.filename} is compressed, which torch does not do")
+    if sum(member.file_size for member in members) > size or len({m.filename for m in members}) < len(members):
+        raise ValueError("its members overlap")
+
+
+def _refuse_absurd(payload: Any, size: int) -> None:
+    """Raise `ValueError` for tensors that are larger than the file they came from, or of a kind that is never saved."""
+    storages: dict[int, int] = {}
+    for tensor in tensors(payload):
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise ValueError(f"it holds a {tensor.layout} tensor on {tensor.device.type}")
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        if tensor.nbytes > storage.nbytes():
+            raise ValueError(f"it claims a tensor of {tensor.nbytes} bytes with only {storage.nbytes()} behind it")
+    if sum(storages.values()) > size:
+        raise ValueError(f"its tensors claim {sum(storages.values())} bytes, and the file has {size}")
+
+
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one step: a reader sees the old one or the new one."""
-    aside = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-        _sync(file)
-    aside.replace(path)
-    sync_directory(path.parent)
+    """Replace a text file in one step: a reader sees the old one or the new one.
+
+    Raises:
+        TrainerError: where it cannot be written.
+    """
+    temporary = aside(path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            _sync(file)
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise unwritable(path, error, len(text.encode())) from error
 
 
 def remove_leftovers(directory: Path) -> None:
     """Remove what a killed process has left half-written in a directory that only this process writes."""
     for leftover in directory.glob(f"{TEMPORARY}*"):
+        if not _LEFTOVER.fullmatch(leftover.name):
+            continue
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
@@ -151,8 +258,3 @@ def sync_directory(path: Path) -> None:
 def _sync(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _rewound(file: BinaryIO) -> BinaryIO:
-    file.seek(0)
-    return file

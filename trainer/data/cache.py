@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import storage
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, TrainerError
 
 FOLDER = ".trainer-cache"
 
@@ -32,7 +32,7 @@ def cached(root: Path, key: str, make: Callable[[], dict[str, Any]]) -> tuple[di
         try:
             storage.save(folder / key, made, {"what": "decoded dataset; safe to delete"})
             break
-        except (OSError, RuntimeError):  # read-only or full (torch reports a full disk as RuntimeError)
+        except TrainerError:  # read-only or full: the next folder, or no cache
             continue
     return made, False
 

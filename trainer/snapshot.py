@@ -1,0 +1,45 @@
+"""A copy of a state that holds still while training goes on."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Snapshot:
+    """Copies nested dictionaries, lists and tuples of tensors to the CPU, each time into the same memory.
+
+    Fresh memory for every copy would cost more than the copying: its pages are zeroed by the kernel on first touch.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[Any, ...], Tensor] = {}
+
+    def take(self, payload: Any) -> Any:
+        """The payload with every tensor copied; it stays as it is until the next `take`."""
+        used: dict[tuple[Any, ...], Tensor] = {}
+        devices: set[torch.device] = set()
+
+        def copied(part: Any, path: tuple[Any, ...]) -> Any:
+            if isinstance(part, Tensor):
+                used[path] = self._buffer(part, path).copy_(part.detach(), non_blocking=True)
+                devices.add(part.device)
+                return used[path]
+            if isinstance(part, dict):
+                return type(part)((key, copied(value, (*path, key))) for key, value in part.items())
+            if isinstance(part, (list, tuple)):
+                return type(part)(copied(value, (*path, i)) for i, value in enumerate(part))
+            return part
+
+        whole = copied(payload, ())
+        self._buffers = used  # what is no longer part of the state is let go
+        for device in devices:
+            if device.type != "cpu":
+                torch.accelerator.synchronize(device)  # the copies were only queued
+        return whole
+
+    def _buffer(self, tensor: Tensor, path: tuple[Any, ...]) -> Tensor:
+        buffer = self._buffers.get(path)
+        if buffer is not None and (buffer.shape, buffer.dtype) == (tensor.shape, tensor.dtype):
+            return buffer
+        return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.device.type == "cuda")
