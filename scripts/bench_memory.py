@@ -30,6 +30,12 @@ class MemorySink:
         resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
         print(f"epoch {record.epoch:>2}  resident {resident / 1e6:.3f} GB", flush=True)
 
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+    def rewind(self, step: int) -> None:
+        """What was printed stays."""
+
     def close(self, summary: dict[str, Any]) -> None:
         """Nothing to release."""
 

@@ -17,10 +17,21 @@ import trainer
 # Each floor is a list of rows. A module imports from lower floors and from its own row, not from its neighbours.
 FLOORS: dict[int, list[str]] = {
     0: ["trainer errors registry cadence seeds storage config config.*"],
-    1: ["interfaces", "device", "signals"],
-    2: ["models models.*", "data data.*", "sinks sinks.*", "optimizers", "schedulers", "tasks", "plugins", "compose"],
+    1: ["interfaces", "device", "memory", "signals"],
+    2: [
+        "models models.*",
+        "data data.*",
+        "sinks sinks.*",
+        "optimizers",
+        "schedulers",
+        "tasks",
+        "plugins",
+        "compose",
+        "snapshot",
+        "divergence",
+    ],
     3: ["state", "checkpoints", "plan"],
-    4: ["tally engine"],
+    4: ["tally step recorder engine"],
     5: ["runs weights assembly screen execution"],
     6: ["commands commands.* cli __main__"],
 }

@@ -26,6 +26,7 @@ from trainer.config.scheduler import Plateau
 from trainer.config.task import Classification
 from trainer.config.trainer import Trainer as Settings
 from trainer.data.loaders import make_loaders
+from trainer.signals import Interruption
 from trainer.sinks.files import MetricsSink, read_metrics
 
 STATE = ("step", "epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "scaler_state_dict")
@@ -75,15 +76,20 @@ def rows(run: Path) -> list[dict[str, Any]]:
 # In this process
 
 
-class StopAt:
-    """An interruption that asks to stop after a given step."""
+class StopAt(Interruption):
+    """An interruption that asks to stop after a given step; a validation that is due at it is cut short."""
 
     def __init__(self, step: int | None) -> None:
         self.step, self.trainer = step, None
+        super().__init__()
 
     @property
     def signal(self) -> int | None:
         return signal.SIGTERM if self.trainer is not None and self.trainer.state.step == self.step else None
+
+    @signal.setter
+    def signal(self, number: int | None) -> None:
+        """Nothing else asks."""
 
 
 def session(directory: Path, made: Config, resume: str | None = None, stop: int | None = None) -> str:
@@ -92,10 +98,10 @@ def session(directory: Path, made: Config, resume: str | None = None, stop: int 
     sinks: list[MetricsSink] = []
 
     def make_sinks(parts: Any) -> list[MetricsSink]:
-        sinks.append(MetricsSink(directory, parts.state.step))
+        sinks.append(MetricsSink(directory, parts.state.recorded))
         return sinks
 
-    trainer = assemble(made, run, resume=resume, sinks=make_sinks, interruption=interruption)  # type: ignore[arg-type]
+    trainer = assemble(made, run, resume=resume, sinks=make_sinks, interruption=interruption)
     interruption.trainer = trainer
     reason = trainer.fit()
     sinks[0].close({})

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from trainer.config.trainer import Trainer as Settings
 from trainer.data.augment import Normalize
 from trainer.data.loaders import make_loaders
 from trainer.data.split import limit
-from trainer.device import choose_device, choose_precision, configure, configure_threads
+from trainer.device import choose_device, choose_precision, configure, configure_threads, numerics
 from trainer.engine import Trainer
 from trainer.errors import ConfigError
 from trainer.interfaces import Data, Sink, Task
@@ -52,7 +53,7 @@ def assemble(
     resume: str | None = None,
     sinks: SinkFactory = lambda parts: (),
     interruption: Interruption | None = None,
-    warn: Callable[[str], None] = print,
+    tell: Callable[[str], None] = print,
 ) -> Trainer:
     """Build everything that a config names, and load what it starts from.
 
@@ -62,7 +63,7 @@ def assemble(
         resume: the name of a checkpoint of `run` to go on from: last, best, step-...
         sinks: makes the sinks, once everything else is there.
         interruption: see `Trainer`.
-        warn: told what a person should know, such as a damaged checkpoint.
+        tell: is told what a person should know, such as a damaged checkpoint.
 
     Raises:
         ConfigError, DataError, CheckpointError: for whatever does not fit together.
@@ -86,6 +87,7 @@ def assemble(
         drop_last=config.data.drop_last,
         seed=config.seed,
         device=device,
+        timeout=config.data.timeout,
     )
     plan = make_plan(settings, train.steps_per_epoch)
     model = build_model(config, data.spec)
@@ -99,7 +101,8 @@ def assemble(
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     state = _state(config, task, plan, model)
-    store = _open_store(config, run, state, resume, warn)
+    environment = numerics(device, precision)
+    store = _open_store(config, run, state, resume, environment, lambda text: tell(f"warning: {text}"))
     if settings.compile:
         model.compile()
     parts = Parts(config, data, task, plan, state, device, precision, run)
@@ -118,12 +121,18 @@ def assemble(
         channels_last=channels_last,
         picture=_picture(data),
         labels=data.spec.labels,
-        notes={"data_spec": data.spec.to_dict()},
+        notes={"data_spec": data.spec.to_dict(), "environment": environment},
+        tell=tell,
     )
 
 
 def _open_store(
-    config: Config, run: Run | None, state: TrainState, resume: str | None, warn: Callable[[str], None]
+    config: Config,
+    run: Run | None,
+    state: TrainState,
+    resume: str | None,
+    environment: dict[str, Any],
+    warn: Callable[[str], None],
 ) -> Store | None:
     """The checkpoints of the run, after the state was restored from the one to go on from."""
     if run is None:
@@ -134,6 +143,15 @@ def _open_store(
     if resume is not None:
         payload, _ = store.load(resume)
         state.load_state_dict(payload)
+        before = payload.get("environment", {})
+        changed = [
+            f"{name} {before[name]} → {now}" for name, now in environment.items() if before.get(name, now) != now
+        ]
+        if changed:
+            warn(
+                f"This is not where the run was trained before ({', '.join(changed)}). It goes on, but not to the same "
+                "bits as it would have there."
+            )
         store.rewind(state.step, state.monitor.best_step)
     return store
 
@@ -156,7 +174,11 @@ def make_plan(settings: Settings, steps_per_epoch: int) -> Plan:
         save=every("save_every"),
         histograms=every("log_histograms"),
         micro_batch=settings.micro_batch,
+        auto_micro_batch=settings.auto_micro_batch,
         clip_norm=settings.clip_norm,
+        on_nan=settings.on_nan,
+        on_nan_limit=settings.on_nan_limit,
+        on_nan_factor=settings.on_nan_factor,
         max_seconds=None if max_time is None else cadence.parse(max_time, "trainer.max_time").value,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from trainer import storage
 from trainer.errors import CheckpointError
+from trainer.signals import SAVING
 from trainer.snapshot import Snapshot
 
 LAST, BEST = "last", "best"
@@ -39,6 +40,7 @@ class Store:
         self.directory, self.keep, self.warn, self.before = directory, keep, warn, before
         self.seconds = 0.0
         self._written: set[int] = set()
+        self._proven = False
         self._snapshot = Snapshot()
         self._writer: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -64,7 +66,7 @@ class Store:
             self.seconds = max(self.seconds, time.monotonic() - began)
 
         # A daemon, so that a second Ctrl-C need not wait: what it leaves behind has no checkpoint's name.
-        self._writer = threading.Thread(target=write, name="checkpoint", daemon=True)
+        self._writer = threading.Thread(target=write, name=SAVING, daemon=True)
         self._writer.start()
 
     def check(self) -> None:
@@ -79,6 +81,15 @@ class Store:
             self._writer.join()
             self._writer = None
         self.check()
+
+    def settle(self) -> None:
+        """Let the save that is going on come to its end, whatever that is."""
+        if self._writer is not None:
+            self._writer.join()
+
+    def outdated(self, step: int) -> None:
+        """The checkpoint of a step is not what will be saved for it: write it anew."""
+        self._written.discard(step)
 
     def load(self, name: str = LAST) -> tuple[dict[str, Any], Path]:
         """The payload of `last`, `best` or a `step-...`, verified, and the directory it came from.
@@ -143,6 +154,9 @@ class Store:
         self.before()
         if step not in self._written:
             storage.save(target, payload, notes)
+            if not self._proven:  # once a process: a plug-in's state may be of a kind that is not loaded again
+                storage.load(target, mmap=True)
+                self._proven = True
             self._written.add(step)
         try:
             self._point(LAST, target)

@@ -2,10 +2,13 @@
 
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 from trainer.errors import ConfigError, TrainerError, did_you_mean
+from trainer.signals import SAVING, Interrupted
 
 # verb: (module, one line of help). The module is imported when the verb is used.
 VERBS = {
@@ -17,13 +20,23 @@ VERBS = {
 
 def train() -> None:
     """Entry point of `train`."""
-    sys.exit(run("train", sys.argv[1:]))
+    _exit(run("train", sys.argv[1:]))
 
 
 def main() -> None:
     """Entry point of `trainer`."""
     verb, *arguments = sys.argv[1:] or ["--help"]
-    sys.exit(run(verb, arguments))
+    _exit(run(verb, arguments))
+
+
+def _exit(code: int) -> None:
+    if any(thread.name == SAVING for thread in threading.enumerate()):
+        # A save that a second Ctrl-C has given up. Waiting for it is not what was asked for, and the end of the
+        # interpreter would take it down in the middle of C++ code, which aborts.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def usage() -> str:
@@ -47,6 +60,10 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Interrupted as request:
+        name = signal.Signals(request.signal).name
+        print(f"Stopped by {name} before the first step: nothing was trained, and nothing is lost.", file=sys.stderr)
+        return 128 + request.signal
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

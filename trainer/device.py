@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import platform
 import random
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +59,23 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
             f"trainer.precision=fp16 needs a CUDA device, and this run is on {device.type}; use bf16 or fp32."
         )
     return next(dtype for dtype, short in PRECISION_NAMES.items() if short == name)
+
+
+def numerics(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
+    """What the bits of a result depend on beside the config, by name."""
+    facts: dict[str, Any] = {
+        "torch": str(torch.__version__),
+        "device": device.type,
+        "precision": PRECISION_NAMES[precision],
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "machine": platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+    if device.type == "cuda":
+        facts |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+        facts["cudnn"] = torch.backends.cudnn.version()
+    return facts
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

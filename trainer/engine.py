@@ -1,56 +1,28 @@
 """The loop."""
 
-import math
+import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from trainer import seeds
+from trainer import memory
 from trainer.checkpoints import Store
+from trainer.data.loaders import worker_failure
 from trainer.device import autocast
+from trainer.divergence import DivergenceError, named, offenders
 from trainer.errors import TrainerError
 from trainer.interfaces import Batch, EvalLoader, Record, Sink, Task, TrainLoader
 from trainer.plan import Plan
-from trainer.signals import Interruption
+from trainer.recorder import Recorder
+from trainer.signals import DEADLINE, Interrupted, Interruption
 from trainer.state import TrainState
+from trainer.step import Report, Stepper
 from trainer.tally import Tally
 
-COMPLETED = "completed"
-
-
-class Report(NamedTuple):
-    """One optimizer step, just done.
-
-    Attributes:
-        step: steps done, this one included.
-        epoch: whole epochs done.
-        loss_sum, weight: of this batch, on the device; see `Task`.
-        lr: the rate it was made with.
-        grad_norm: length of the gradient before clipping, on the device; None where it was not needed.
-    """
-
-    step: int
-    epoch: int
-    loss_sum: Tensor
-    weight: Tensor | float
-    lr: float
-    grad_norm: Tensor | None
-
-    @property
-    def loss(self) -> Tensor:
-        """Of this batch, a scalar on the device; reading its value waits for the device."""
-        return self.loss_sum / self.weight
-
-
-def diverged(what: str, step: int) -> TrainerError:
-    """The error for a run whose numbers have left the finite."""
-    return TrainerError(
-        f"The {what} at step {step}: the run has diverged. The last good checkpoint is kept. Try a smaller "
-        "optimizer.lr, scheduler.warmup=5%, or trainer.clip_norm=1."
-    )
+COMPLETED, MAX_TIME = "completed", "max_time"
 
 
 class Trainer:
@@ -65,10 +37,12 @@ class Trainer:
         seed: of the run; dropout is a function of it and the step.
         store: where checkpoints go; None: nowhere.
         sinks: where records go.
-        interruption: says when a signal has asked to stop.
+        interruption: says when a signal has asked to stop or to save.
         channels_last: the memory format of image batches.
         picture: turns a few model inputs into pixels for people; None: the inputs are no images.
         labels: names of the classes, for those pictures.
+        notes: plain data that goes into every checkpoint.
+        tell: is told what a person should know, such as a step that was skipped.
     """
 
     def __init__(
@@ -89,19 +63,28 @@ class Trainer:
         picture: Callable[[Tensor], Tensor] | None = None,
         labels: tuple[str, ...] | None = None,
         notes: dict[str, object] | None = None,
+        tell: Callable[[str], None] = print,
     ) -> None:
         self.state, self.task, self.train, self.val, self.plan = state, task, train, val, plan
-        self.device, self.precision, self.seed = device, precision, seed
-        self.store, self.sinks, self.interruption = store, sinks, interruption or Interruption()
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.picture, self.labels, self.notes = picture, labels, notes or {}
-        self._started = time.monotonic()
-        self._samples, self._since = 0, self._started
-        self._first: Batch | None = None
-        self._parameters = [p for p in state.model.parameters() if p.requires_grad]
-        self._tally = Tally(state, task)
-        self._inverses: dict[float, Tensor] = {}
+        self.device, self.seed, self.store, self.tell, self.notes = device, seed, store, tell, notes or {}
+        self.interruption = interruption or Interruption()
         self._autocast = autocast(device, precision)
+        self._started = time.monotonic()
+        self._first: Batch | None = None
+        self._tally = Tally(state, task)
+        self._step = Stepper(
+            state,
+            task,
+            plan,
+            self._tally,
+            device=device,
+            precision=precision,
+            seed=seed,
+            memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+        )
+        self._recorder = Recorder(state, task, plan, self._tally, sinks, self._first_batch, picture, labels)
+        if store is not None:
+            store.before = self._recorder.flush
 
     @property
     def seconds(self) -> float:
@@ -109,16 +92,24 @@ class Trainer:
         return self.state.seconds + time.monotonic() - self._started
 
     def steps(self) -> Iterator[Report]:
-        """Train, one optimizer step for each item, from the state's step to the end of the plan."""
-        state, plan = self.state, self.plan
-        if state.step >= plan.total:
+        """Train, one optimizer step for each item, from the state's step to the end of the plan.
+
+        Raises:
+            DivergenceError: at a step that is not finite, unless such steps are skipped.
+            Interrupted: when a signal asks to stop while a batch is being made.
+        """
+        state, total = self.state, self.plan.total
+        if state.step >= total:
             return
         state.model.train()
-        self._restart_watch()
-        for batch in self.train.stream(state.step):
-            yield self.train_step(batch)
-            if state.step >= plan.total:
-                return
+        self._recorder.restart_watch()
+        if self.store is not None and self.train.workers:
+            self.store.wait()  # workers are forked: no other thread may hold a lock then
+        with contextlib.closing(self.train.stream(state.step)) as stream:
+            while state.step < total:
+                with self.interruption.droppable:
+                    batch = next(stream)
+                yield self.train_step(batch)
 
     def fit(self) -> str:
         """Train to the end of the plan with validation, records and checkpoints.
@@ -127,173 +118,228 @@ class Trainer:
             Why it ended: "completed", "early stopping", "max_time", or "signal N".
 
         Raises:
-            TrainerError: when the loss or the weights are no longer finite.
+            TrainerError: when the run diverges, a checkpoint cannot be written, a worker dies, or memory runs out.
         """
-        state, plan = self.state, self.plan
         self._started = time.monotonic()
-        if state.step == 0:
+        try:
+            reason = self._fit()
+            if self.store is not None:
+                self.store.wait()
+            return reason
+        except Exception as error:
+            if self.store is not None:
+                self.store.settle()
+            if failure := worker_failure(error):
+                raise failure from error
+            if memory.is_out_of_memory(error):
+                remedy = "use a smaller model, data.batch_size or data.eval_batch_size"
+                raise memory.exhausted(self.device, f"at step {self.state.step}", remedy) from error
+            raise
+        finally:
+            self.interruption.alarm(0)
+            self.val.close()
+
+    def _fit(self) -> str:
+        if self.state.step == 0:
             self.save(best=False)
+        while True:
+            try:
+                self._set_alarm()
+                reason = self._go_on()
+                if reason != COMPLETED:
+                    return reason
+                for report in self.steps():
+                    reason = self._conclude(self.log(report) if self.plan.records(report.step) else None)
+                    if reason != COMPLETED:
+                        break
+                return reason
+            except Interrupted as request:
+                self.save(best=False)
+                return MAX_TIME if request.signal == DEADLINE else f"signal {request.signal}"
+            except DivergenceError as diverged:
+                self._roll_back(diverged)
+
+    def _go_on(self) -> str:
+        """Do what the process before was kept from after its last step; returns the reason to stop, if there is one."""
+        record = self._recorder.resumed(self.seconds)
+        if record is None:
+            return self._reason_to_stop()
+        if self.store is not None:
+            self.store.outdated(self.state.step)  # the checkpoint in which the record was waiting
+        return self._conclude(record)
+
+    def _conclude(self, record: Record | None) -> str:
+        """What follows a step: validate, write the record, save; returns the reason to stop, if there is one."""
+        plan, step = self.plan, self.state.step
+        improved = False
+        if record is not None:
+            if plan.evaluate.due(step):
+                try:
+                    improved = self.evaluate(record)
+                except Interrupted:
+                    self._recorder.suspend(record)
+                    raise
+            self._recorder.write(record)
+        if self.store is not None:
+            self.store.check()
         reason = self._reason_to_stop()
-        if reason != COMPLETED:
-            return reason  # a signal came before the first step, or a resumed run has nothing left to do
-        for report in self.steps():
-            improved = False
-            if plan.records(report.step):
-                record = self.log(report)
-                improved = plan.evaluate.due(report.step) and self.evaluate(record)
-                self.write(record)
-            reason = self._reason_to_stop()
-            if improved or plan.save.due(report.step) or reason != COMPLETED:
-                self.save(best=improved)
-            if reason != COMPLETED:
-                break
-        return reason
+        wanted, self.interruption.save_wanted = self.interruption.save_wanted, False
+        if improved or wanted or plan.save.due(step) or reason != COMPLETED:
+            self.save(best=improved)
+        if wanted:
+            self.tell(f"Saved step {step}, as {signal.SIGUSR1.name} asked.")
+        return reason if step < plan.total or reason == "early stopping" else COMPLETED
 
     def train_step(self, batch: Batch) -> Report:
-        """One optimizer step on a batch, in micro-batches where the plan says so."""
-        state, task, optimizer = self.state, self.task, self.state.optimizer
-        seeds.reseed(self.device, seeds.fold(self.seed, seeds.DROPOUT, state.step))
-        lr = state.schedule.apply(optimizer, state.step)
-        weight = task.weight(batch.targets)
-        for parameter in self._parameters:
-            parameter.grad = None
-        loss_sum: Tensor | None = None
-        for inputs, targets in self._micro_batches(batch):
-            with self._autocast:
-                outputs = state.model(inputs)
-                part = task.loss_sum(outputs, targets)
-            # d(sum / weight) = d(sum) · 1 / weight: the division is left to the first gradient.
-            part.backward(state.scaler.scale(self._inverse(weight, part)))
-            part = part.detach()
-            self._tally.add(outputs.detach(), targets, part)
-            loss_sum = part if loss_sum is None else loss_sum + part
-        assert loss_sum is not None
-        grad_norm = self._clip()
-        state.scaler.step(optimizer)
-        state.scaler.update()
-        if state.ema is not None:
-            state.ema.update_parameters(state.model)
-        state.step += 1
-        self._samples += batch.targets.size(0)
-        if self._first is None and self.picture is not None:
+        """One optimizer step on a batch, in micro-batches where the plan says so.
+
+        Raises:
+            DivergenceError: where it is not finite, unless such steps are skipped.
+        """
+        state = self.state
+        if state.step == 0:
             self._first = batch
-        return Report(state.step, state.step // self.plan.steps_per_epoch, loss_sum, weight, lr, grad_norm)
+        report = self._step(batch)
+        if not report.finite:
+            self._refuse(report.step, batch)
+            state.step += 1  # skipped: the clock goes on, the weights stay
+        elif not self._step.patient:
+            state.skips = 0
+        self._recorder.count(batch.targets.size(0))
+        if self._tally.bad:
+            self._refuse_late()
+        return report
 
     def validate(self) -> tuple[dict[str, float], Tensor | None]:
         """The scores of the validation data (`val/...`) and the confusion matrix, with the averaged weights if any."""
         model = self.state.evaluated
+        if self.store is not None and self.val.workers:
+            self.store.wait()  # workers are forked with the first pass
         model.eval()
         sums = self.task.evaluation(self.device)
-        with torch.inference_mode():
-            for batch in self.val:
-                with self._autocast:
-                    outputs = model(self._formatted(batch.inputs))
-                sums.update(outputs, batch.targets, batch.weights)
-            scores = {f"val/{name}": value for name, value in sums.scores().items()}
-        self.state.model.train()
+        try:
+            with torch.inference_mode():
+                for batch in self.val:
+                    with self._autocast:
+                        outputs = model(self._step.formatted(batch.inputs))
+                    sums.update(outputs, batch.targets, batch.weights)
+                scores = {f"val/{name}": value for name, value in sums.scores().items()}
+        finally:
+            self.state.model.train()
         return scores, sums.confusion()
 
     def evaluate(self, record: Record) -> bool:
         """Validate into the record, and tell the schedule and the monitor; returns whether it is the best so far."""
         state = self.state
-        state.scores, record.confusion = self.validate()
-        record.scalars |= state.scores
-        score = state.scores[state.monitor.name]
+        with self.interruption.droppable:
+            scores, confusion = self.validate()
+        state.scores, record.confusion = scores, confusion
+        record.scalars |= scores
+        score = scores[state.monitor.name]
         state.schedule.observe(score, state.monitor.mode)
         improved = state.monitor.observe(score, state.step)
-        self._restart_watch()
+        self._recorder.restart_watch()
         return improved
 
     def log(self, report: Report) -> Record:
-        """A record of the training since the last one: the one wait for the device in an interval."""
-        state = self.state
-        record = Record(report.step, report.epoch, self.seconds)
-        self._tally.close()
-        assert state.tally is not None  # at least one step has been made since the last record
-        scores = self.task.training_scores(state.tally.tolist())
-        state.tally = None
-        if not math.isfinite(scores["loss"]):
-            raise diverged(f"training loss is {scores['loss']}", report.step)
-        record.scalars |= {f"train/{name}": value for name, value in scores.items()}
-        record.scalars["lr"] = report.lr
-        if report.grad_norm is not None:
-            record.scalars["grad_norm"] = report.grad_norm.item()
-        elapsed = time.monotonic() - self._since
-        record.scalars["samples_per_second"] = self._samples / elapsed if elapsed else 0.0
-        if self.plan.histograms.recurs and self.plan.histograms.due(report.step):
-            self._histograms(record)
-        self._restart_watch()
+        """A record of the training since the last one."""
+        record = self._recorder.record(report, self.seconds)
+        if self._tally.bad:
+            self._refuse_late()
         return record
 
     def save(self, best: bool) -> None:
-        """Save the state as `last`, and as `best` where it is."""
+        """Save the state as `last`, and as `best` where it is; the writing goes on in the background.
+
+        Raises:
+            DivergenceError: where the weights are not finite: such a state is never saved.
+            TrainerError: of the save before.
+        """
         if self.store is None:
             return
         state = self.state
         self._tally.close()
+        if self._tally.bad:
+            self._refuse_late()
         if not state.is_finite():
-            raise diverged("weights are no longer finite", state.step)
+            raise DivergenceError("the weights are not finite", state.step)
         payload = state.state_dict(self.plan.steps_per_epoch) | {"seconds": self.seconds} | self.notes
         self.store.save(payload, {"step": state.step, "epoch": payload["epoch"], "scores": state.scores}, best)
-        self._restart_watch()
-
-    def write(self, record: Record) -> None:
-        """Give a record to the sinks, with the first training images the first time."""
-        record.best = self.state.monitor.best
-        if self._first is not None and self.picture is not None:
-            record.images = self.picture(self._first.inputs[:32]).cpu()
-            if self.labels is not None:
-                record.labels = [self.labels[target] for target in self._first.targets[:32].tolist()]
-            self.picture = self._first = None
-        for sink in self.sinks:
-            sink.write(record)
-
-    def _micro_batches(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
-        samples, size = batch.targets.size(0), self.plan.micro_batch
-        if size is None or size >= samples:
-            yield self._formatted(batch.inputs), batch.targets
-            return
-        for start in range(0, samples, size):
-            yield self._formatted(batch.inputs[start : start + size]), batch.targets[start : start + size]
-
-    def _inverse(self, weight: Tensor | float, like: Tensor) -> Tensor:
-        """1 / weight as a scalar on the device; the few weights that are plain numbers are kept there."""
-        if isinstance(weight, Tensor):
-            return (1 / weight).to(like.dtype)
-        if weight not in self._inverses:
-            self._inverses[weight] = torch.tensor(1 / weight, device=like.device, dtype=like.dtype)
-        return self._inverses[weight]
-
-    def _formatted(self, inputs: Tensor) -> Tensor:
-        return inputs.contiguous(memory_format=self.memory_format) if inputs.ndim == 4 else inputs
-
-    def _clip(self) -> Tensor | None:
-        """Clip the gradient; measure it where it is clipped or about to be recorded."""
-        state, plan = self.state, self.plan
-        if plan.clip_norm is None and not plan.records(state.step + 1):
-            return None
-        state.scaler.unscale_(state.optimizer)
-        limit = math.inf if plan.clip_norm is None else plan.clip_norm
-        if math.isinf(limit):
-            gradients = [p.grad for p in self._parameters if p.grad is not None]
-            return torch.nn.utils.get_total_norm(gradients)
-        return torch.nn.utils.clip_grad_norm_(self._parameters, limit)
+        self._recorder.restart_watch()
 
     def _reason_to_stop(self) -> str:
         if self.interruption.signal is not None:
             return f"signal {self.interruption.signal}"
-        if self.plan.max_seconds is not None and time.monotonic() - self._started >= self.plan.max_seconds:
-            return "max_time"
+        if self._seconds_left() <= 0:
+            return MAX_TIME
         if self.state.monitor.exhausted:
             return "early stopping"
         return COMPLETED
 
-    def _histograms(self, record: Record) -> None:
-        for name, parameter in self.state.model.named_parameters():
-            record.histograms[f"weights/{name}"] = parameter.detach().float().cpu()
-            if parameter.grad is not None:
-                record.histograms[f"gradients/{name}"] = parameter.grad.float().cpu()
+    def _seconds_left(self) -> float:
+        """Until the run must be about to save, to have saved in time."""
+        if self.plan.max_seconds is None:
+            return float("inf")
+        saving = 0.0 if self.store is None else self.store.seconds
+        return self.plan.max_seconds - saving - (time.monotonic() - self._started)
 
-    def _restart_watch(self) -> None:
-        """Samples per second count training alone, not validating and saving."""
-        self._samples, self._since = 0, time.monotonic()
+    def _set_alarm(self) -> None:
+        left = self._seconds_left()
+        if 0 < left < float("inf"):
+            self.interruption.alarm(left)
+
+    def _refuse(self, step: int, batch: Batch) -> None:
+        """Answer to a step that is not finite and was not made: raise, or say that it is skipped."""
+        what, bad = offenders(self.state.model, self.task, batch)
+        if batch.positions is not None:
+            index = batch.positions.cpu()[bad]
+            rows = self.train.split.rows
+            what += f": {named((index if rows is None else rows[index]).tolist())} of the dataset"
+        self.state.skips += 1
+        if self.plan.on_nan != "skip" or not self.state.is_finite():
+            raise DivergenceError(what, step)
+        if self.state.skips > self.plan.on_nan_limit:
+            raise TrainerError(
+                f"{self.state.skips} steps in a row, up to step {step}, were not finite, more than "
+                f"trainer.on_nan_limit={self.plan.on_nan_limit}: {what}. The last good checkpoint is kept."
+            )
+        self.tell(f"warning: step {step} is skipped: {what}.")
+
+    def _refuse_late(self) -> None:
+        """The same for steps that the device left out and that are known of only now."""
+        bad, self._tally.bad = self._tally.bad, []
+        if bad[-1] < self.state.step:
+            self.state.skips = 0
+        for step in bad:
+            with contextlib.closing(self.train.stream(step - 1)) as stream:
+                self._refuse(step, next(stream))
+
+    def _roll_back(self, diverged: DivergenceError) -> None:
+        """Go on from the last good checkpoint with a lower rate; raises the error where that is not wanted any more."""
+        state, plan = self.state, self.plan
+        rollbacks = state.rollbacks + 1
+        if plan.on_nan != "rollback" or self.store is None:
+            raise diverged
+        if rollbacks > plan.on_nan_limit:
+            raise TrainerError(
+                f"{diverged} It was set back {plan.on_nan_limit} times already (trainer.on_nan_limit)."
+            ) from diverged
+        payload, _ = self.store.load()
+        state.load_state_dict(payload | {"seconds": self.seconds})
+        self._started = time.monotonic()
+        self.store.rewind(state.step, state.monitor.best_step)
+        self.store.outdated(state.step)
+        state.rollbacks, state.rate = rollbacks, plan.on_nan_factor**rollbacks
+        self._recorder.rewind(state.recorded)
+        self.tell(
+            f"warning: step {diverged.step} is not finite ({diverged.what}); back to step {state.step} with "
+            f"{state.rate:g} times the learning rate (rollback {rollbacks} of {plan.on_nan_limit})."
+        )
+
+    def _first_batch(self) -> Batch:
+        """The first batch of the run, made again where another process has trained on it."""
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        with contextlib.closing(self.train.stream(0)) as stream:
+            return next(stream)

@@ -1,13 +1,14 @@
 """Running one run from its config to its summary: what `train` and every job of a sweep have in common."""
 
+import contextlib
 import math
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from omegaconf import DictConfig
@@ -18,14 +19,17 @@ from trainer.assembly import Parts, assemble
 from trainer.config import Config
 from trainer.device import PRECISION_NAMES
 from trainer.engine import Trainer
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, TrainerError
 from trainer.interfaces import Sink
+from trainer.memory import is_out_of_memory
 from trainer.runs import Run
 from trainer.screen import closing_lines, opening_lines
-from trainer.signals import Interruption
+from trainer.signals import Interrupted, Interruption
 from trainer.sinks.console import LiveSink, PlainSink, Progress
 from trainer.sinks.files import MetricsSink
+from trainer.sinks.guarded import Guarded
 from trainer.sinks.tensorboard import TensorBoardSink
+from trainer.storage import unwritable
 
 
 @dataclass
@@ -62,49 +66,91 @@ class Execution:
                 each case the log has the traceback and the summary says "failed".
         """
         began = time.monotonic()
-        with open(self.run.log, "a", encoding="utf-8") as log:
+        with self._opened_log() as log:
             self._log = Console(file=log, width=200, color_system=None)
             self._sinks: list[Sink] = []
             trainer: Trainer | None = None
             summary: dict[str, Any] = {"status": "failed"}
             try:
-                trainer = assemble(
-                    self.config,
-                    self.run,
-                    resume=self.resume,
-                    sinks=self._make_sinks,
-                    interruption=self.interruption,
-                    warn=lambda text: self._say(f"warning: {text}"),
-                )
+                with self.interruption.droppable:  # nothing is lost by not beginning
+                    trainer = self._assemble()
                 self.started = True
                 reason = trainer.fit()
                 summary = summarize(trainer, reason, self.run)
             except KeyboardInterrupt:
                 summary |= {"status": "stopped", "reason": "interrupted twice"}
                 raise
+            except Interrupted as request:
+                summary |= {"status": "stopped", "reason": f"signal {request.signal}"}
+                raise
             except BaseException as error:
                 summary |= {"reason": f"{type(error).__name__}: {error}"}
                 if trainer is not None:
                     summary = summarize(trainer, "failed", self.run) | summary
-                log.write(traceback.format_exc())
+                self._say(traceback.format_exc(), self._log)
                 raise
             finally:
                 summary.setdefault("seconds", round(time.monotonic() - began, 3))
                 if self.started or self.resume is None:  # a change that does not fit leaves the resumed run as it was
-                    self.run.write_summary(summary)
+                    self._write_summary(summary)
                 for sink in self._sinks:
                     sink.close(summary)
             for name, text in closing_lines(summary, self.config, self.run, self.imports):
                 self._say(f"{name:<10}{text}")
         return summary
 
-    def _say(self, text: str) -> None:
-        for console in (self.console, self._log):
-            if console is not None:
+    def _assemble(self) -> Trainer:
+        try:
+            return assemble(
+                self.config,
+                self.run,
+                resume=self.resume,
+                sinks=self._make_sinks,
+                interruption=self.interruption,
+                tell=self._say,
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            text = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"There is not enough memory for this model and this data ({text}); see model.*, data.batch_size and "
+                "the size of the data."
+            ) from error
+
+    @contextlib.contextmanager
+    def _opened_log(self) -> Iterator[TextIO]:
+        try:
+            log = open(self.run.log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  # its closing may fail, below
+        except OSError as error:
+            raise unwritable(self.run.log, error) from error
+        try:
+            yield log
+        finally:
+            with contextlib.suppress(OSError):  # reported when it was written to
+                log.close()
+
+    def _write_summary(self, summary: dict[str, Any]) -> None:
+        try:
+            self.run.write_summary(summary)
+        except TrainerError as error:  # the end of a run stays what it is, told or not
+            self._say(f"warning: {error}")
+
+    def _say(self, text: str, *consoles: Console) -> None:
+        """Print to the screen and to the log; one that fails is left alone from then on."""
+        for console in consoles or (self.console, self._log):
+            if console is None:
+                continue
+            try:
                 console.print(text, soft_wrap=True, highlight=False, markup=False)
+            except OSError as error:
+                console.quiet = True
+                if console is self._log and self.console is not None:
+                    self._say(f"warning: {self.run.log} can no longer be written ({error}).", self.console)
 
     def _make_sinks(self, parts: Parts) -> list[Sink]:
         start, plan = parts.state.step, parts.plan
+        recorded = parts.state.recorded
         if self.changes and plan.total <= start:
             raise ConfigError(
                 f"{self.run.directory} has already made {start} steps, and with these changes it would end at "
@@ -128,14 +174,18 @@ class Execution:
         hparams = {
             k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in compose.flat(self.cfg).items()
         }
-        self._sinks += [
-            PlainSink(self._log, progress),
-            MetricsSink(self.run.directory, start),
-            TensorBoardSink(self.run.tensorboard, hparams, parts.data.spec.labels, start),
+        sinks: list[tuple[Sink, str]] = [
+            (PlainSink(self._log, progress), str(self.run.log)),
+            (MetricsSink(self.run.directory, recorded), f"{self.run.directory}/metrics.jsonl and metrics.csv"),
+            (
+                TensorBoardSink(self.run.tensorboard, hparams, parts.data.spec.labels, recorded),
+                str(self.run.tensorboard),
+            ),
         ]
         if self.console is not None:
             sink = LiveSink if self.console.is_terminal else PlainSink
-            self._sinks.append(sink(self.console, progress))
+            sinks.append((sink(self.console, progress), "the screen"))
+        self._sinks += [Guarded(sink, what, self._say) for sink, what in sinks]
         return self._sinks
 
 

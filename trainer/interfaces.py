@@ -1,7 +1,7 @@
 """The few shapes that parts agree on: what a batch is, what data offers, what a task and a sink must do."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -19,11 +19,13 @@ class Batch(NamedTuple):
         inputs: float32, (B, *input_shape).
         targets: int64 class indices (B,), or float32 values (B, outputs).
         weights: float32 (B,), 0 for the rows that only pad a validation batch; None: every row counts.
+        positions: int64 (B,), where the samples of a training batch stand in their split; None: unknown.
     """
 
     inputs: Tensor
     targets: Tensor
     weights: Tensor | None = None
+    positions: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,22 @@ class Split:
         inputs: all samples in one tensor (N, ...), uint8 pixels or float32 features, or a map-style dataset that
             yields one such sample (where they do not fit into memory).
         targets: int64 (N,) or float32 (N, outputs), always in memory.
+        rows: int64 (N,), where the samples stood in the dataset as it was read; None: just there.
     """
 
     inputs: "Tensor | Dataset[Tensor]"
     targets: Tensor
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def subset(self, index: Tensor) -> "Split":
         """The samples at `index`, in that order."""
+        rows = index if self.rows is None else self.rows[index]
         if isinstance(self.inputs, Tensor):
-            return Split(self.inputs[index], self.targets[index])
-        return Split(torch.utils.data.Subset(self.inputs, index.tolist()), self.targets[index])
+            return Split(self.inputs[index], self.targets[index], rows)
+        return Split(torch.utils.data.Subset(self.inputs, index.tolist()), self.targets[index], rows)
 
 
 # Varies a training batch: (inputs as stored, CPU generator of this step) -> inputs of the same shape.
@@ -147,27 +152,47 @@ class Data:
                 f"task=regression: the target is one of the classes {', '.join(self.spec.labels[:5])} …, which are "
                 "not numbers; use task=classification."
             ) from None
-        train, val = (Split(part.inputs, values[part.targets].unsqueeze(1)) for part in (self.train, self.val))
+        train, val = (
+            dataclasses.replace(part, targets=values[part.targets].unsqueeze(1)) for part in (self.train, self.val)
+        )
         spec = DataSpec.of(self.spec.input_shape, train.targets, None)
         return dataclasses.replace(self, spec=spec, train=train, val=val)
 
 
 class TrainLoader(Protocol):
-    """An endless stream of training batches, each a pure function of the seed and the step."""
+    """An endless stream of training batches, each a pure function of the seed and the step.
+
+    Attributes:
+        steps_per_epoch: steps of one pass over the split.
+        split: what it goes over.
+        workers: processes that it forks with each stream.
+    """
 
     steps_per_epoch: int
+    split: Split
+    workers: int
 
-    def stream(self, start_step: int) -> Iterator[Batch]:
+    def stream(self, start_step: int) -> Generator[Batch, None, None]:
         """The batches of steps `start_step`, `start_step + 1`, ... without end."""
         ...
 
 
 class EvalLoader(Protocol):
-    """One pass over a split, in order; every batch has the same size, padded with rows of weight 0."""
+    """One pass over a split, in order; every batch has the same size, padded with rows of weight 0.
+
+    Attributes:
+        samples: of the split.
+        workers: processes that it forks with the first pass.
+    """
 
     samples: int
+    workers: int
 
     def __iter__(self) -> Iterator[Batch]: ...
+
+    def close(self) -> None:
+        """End the workers; another pass forks new ones."""
+        ...
 
 
 class Evaluation(Protocol):
@@ -249,6 +274,14 @@ class Sink(Protocol):
 
     def write(self, record: Record) -> None:
         """Take one record."""
+        ...
+
+    def flush(self) -> None:
+        """Make durable what was written: a checkpoint is never ahead of it. Called by the thread that saves."""
+        ...
+
+    def rewind(self, step: int) -> None:
+        """The run goes on from `step` again: forget the records after it."""
         ...
 
     def close(self, summary: dict[str, Any]) -> None:

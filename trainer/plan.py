@@ -14,6 +14,8 @@ class Plan:
         steps_per_epoch: steps of one pass over the training data.
         log, evaluate, save, histograms: when these are due.
         micro_batch: samples at a time through the network; None: the whole batch.
+        auto_micro_batch: whether it is halved when the device runs out of memory.
+        on_nan, on_nan_limit, on_nan_factor: what a step that is not finite leads to; see `trainer.on_nan`.
         clip_norm: longest gradient; None: as it comes.
         max_seconds: wall-clock time of this process after which to save and stop; None: never.
     """
@@ -25,6 +27,10 @@ class Plan:
     save: Cadence
     histograms: Cadence
     micro_batch: int | None = None
+    auto_micro_batch: bool = False
+    on_nan: str = "stop"
+    on_nan_limit: int = 5
+    on_nan_factor: float = 0.5
     clip_norm: float | None = None
     max_seconds: float | None = None
 

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -67,16 +68,25 @@ class Run:
         Raises:
             CheckpointError: naming the process that holds it.
         """
-        descriptor = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        path = self.directory / ".lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise storage.unwritable(path, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+            holder = _holder(descriptor)
             os.close(descriptor)
             raise CheckpointError(f"{self.directory} is being written by {holder}; wait for it or stop it.") from None
-        os.ftruncate(descriptor, 0)
+        except OSError as error:
+            os.close(descriptor)
+            raise storage.unwritable(path, error) from error
         started = datetime.now().isoformat(" ", "seconds")
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {started}\n".encode())
+        text = f"process {os.getpid()} on {socket.gethostname()}, since {started}\n".encode()
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without the words
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, text, 0)
         self._lock = descriptor
         _locks.add(descriptor)
         return self
@@ -128,9 +138,10 @@ class Run:
         """What `--import` was given when the run was started."""
         try:
             environment = json.loads((self.directory / "environment.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return []
-        return list(environment.get("imports", []))
+        imports = environment.get("imports") if isinstance(environment, dict) else None
+        return [str(name) for name in imports] if isinstance(imports, list) else []
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`: the run has ended."""
@@ -140,7 +151,7 @@ class Run:
         """How the run ended; None while it runs, and after it was killed."""
         try:
             summary = json.loads((self.directory / "summary.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return summary if isinstance(summary, dict) else None
 
@@ -154,6 +165,16 @@ class Run:
         """The run goes on: it has not ended after all. What a killed process left half-written is removed."""
         (self.directory / "summary.json").unlink(missing_ok=True)
         storage.remove_leftovers(self.directory)
+        storage.remove_leftovers(self.checkpoints)
+
+
+def _holder(descriptor: int) -> str:
+    """Who holds a lock, in its own words; a holder of this very moment may not have written them yet."""
+    for _ in range(20):
+        if holder := os.pread(descriptor, 200, 0).decode(errors="replace").strip():
+            return holder
+        time.sleep(0.01)
+    return "another process"
 
 
 def make_directory(output_dir: str | Path, suffix: str = "") -> Path:

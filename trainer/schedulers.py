@@ -44,10 +44,10 @@ class Schedule:
         lr = self.rate(since, base)
         return lr if self.plateau is None else self.plateau.limit(lr)
 
-    def apply(self, optimizer: Optimizer, step: int) -> float:
-        """Set the rates of all groups for `step`; returns the first group's."""
+    def apply(self, optimizer: Optimizer, step: int, factor: float = 1.0) -> float:
+        """Set the rates of all groups for `step`, times a factor; returns the first group's."""
         for group in optimizer.param_groups:
-            group["lr"] = self(step, group.setdefault("initial_lr", group["lr"]))
+            group["lr"] = factor * self(step, group.setdefault("initial_lr", group["lr"]))
         lr: float = optimizer.param_groups[0]["lr"]
         return lr
 

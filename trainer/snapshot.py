@@ -40,6 +40,11 @@ class Snapshot:
 
     def _buffer(self, tensor: Tensor, path: tuple[Any, ...]) -> Tensor:
         buffer = self._buffers.get(path)
-        if buffer is not None and (buffer.shape, buffer.dtype) == (tensor.shape, tensor.dtype):
+        if buffer is not None and _form(buffer) == _form(tensor):
             return buffer
-        return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.device.type == "cuda")
+        # The layout in memory (channels-last) is part of the state: its order is the order of the sums.
+        return torch.empty_like(tensor, device="cpu", pin_memory=tensor.device.type == "cuda")
+
+
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.dtype, tensor.stride()

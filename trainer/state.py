@@ -11,6 +11,9 @@ from torch.optim.swa_utils import AveragedModel
 from trainer.errors import CheckpointError
 from trainer.schedulers import Schedule
 
+# The attributes of a `TrainState` that are plain data and saved under their own names.
+_PLAIN = ("seconds", "records", "pending", "micro_batch", "rate", "rollbacks", "skips")
+
 
 @dataclass
 class Monitor:
@@ -59,6 +62,13 @@ class Monitor:
             self.best, self.best_step, self.bad = state["best"], state["best_step"], state["bad"]
 
 
+def _lay_out(memory: dict[str, Any], parameter: Tensor) -> None:
+    """Bring the moments of a parameter into its layout: the fused kernels take the two for alike without looking."""
+    for name, value in memory.items():
+        if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+            memory[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 @dataclass
 class TrainState:
     """Everything that training changes. `step` is the only position: all else follows from it and the seed.
@@ -68,6 +78,12 @@ class TrainState:
         tally: sums of the training scores since the last record (see `Task.tally`); None: no step since.
         scores: of the last validation.
         seconds: wall-clock time of the run before this process.
+        records: records written so far.
+        pending: the scalars and histograms of a record that still waits for its validation, which a signal has cut
+            short; None: none does.
+        micro_batch: what lack of memory has left of the plan's micro-batch; None: all of it.
+        rate: factor on the learning rate, after rollbacks.
+        rollbacks, skips: how often the run was set back to a checkpoint; steps in a row that were not finite.
     """
 
     model: nn.Module
@@ -80,11 +96,22 @@ class TrainState:
     tally: Tensor | None = None
     scores: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    records: int = 0
+    pending: dict[str, Any] | None = None
+    micro_batch: int | None = None
+    rate: float = 1.0
+    rollbacks: int = 0
+    skips: int = 0
 
     @property
     def evaluated(self) -> nn.Module:
         """The network to validate and to use: the averaged one where there is one."""
         return self.model if self.ema is None else self.ema.module
+
+    @property
+    def recorded(self) -> int:
+        """The last step whose record is complete, if it has one."""
+        return self.step if self.pending is None else self.step - 1
 
     def state_dict(self, steps_per_epoch: int) -> dict[str, Any]:
         """Tensors and plain data, for `torch.save`; the tensors are the live ones, not copies."""
@@ -99,7 +126,7 @@ class TrainState:
             "monitor": self.monitor.state_dict(),
             "tally": self.tally,
             "scores": dict(self.scores),
-            "seconds": self.seconds,
+            **{name: getattr(self, name) for name in _PLAIN},
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -117,9 +144,10 @@ class TrainState:
                 # A run that starts averaging when it is resumed starts from the weights it has.
                 self.ema.load_state_dict(saved["ema_state_dict"] or AveragedModel(self.model).state_dict())
             self.monitor.load_state_dict(saved["monitor"])
-            self.step, self.scores, self.seconds = saved["step"], saved["scores"], saved["seconds"]
-            self.tally = saved["tally"]
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            self.step, self.scores, self.tally = int(saved["step"]), dict(saved["scores"]), saved["tally"]
+            for name in _PLAIN:
+                setattr(self, name, saved[name])
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"The checkpoint does not fit this model and optimizer: {' '.join(str(error).split())[:300]}"
             ) from error
@@ -134,8 +162,10 @@ class TrainState:
             parameters = group["params"]
             group.clear()
             group.update(own, params=parameters)
+            for parameter in parameters:
+                _lay_out(self.optimizer.state.get(parameter, {}), parameter)
 
     def is_finite(self) -> bool:
-        """Whether all weights are finite numbers; synchronises with the device."""
-        checks = [p.isfinite().all() for p in self.model.parameters() if p.is_floating_point()]
-        return bool(torch.stack(checks).all())
+        """Whether all weights and running statistics are finite numbers; synchronises with the device."""
+        numbers = [t for t in self.model.state_dict().values() if isinstance(t, Tensor) and t.is_floating_point()]
+        return bool(torch.stack([t.isfinite().all() for t in numbers]).all())

@@ -173,10 +173,18 @@ def load(directory: Path, mmap: bool = False) -> dict[str, Any]:
             payload = torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
         _refuse_absurd(payload, size)
     except (*UNLOADABLE, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be loaded ({' '.join(str(error).split())[:200]}).") from error
+        raise CheckpointError(f"{path}: cannot be loaded ({_reason(error)}).") from error
     if not isinstance(payload, dict):
         raise CheckpointError(f"{path}: holds a {type(payload).__name__}, not a dictionary.")
     return payload
+
+
+def _reason(error: BaseException) -> str:
+    """Why torch did not load a file, without its advice to trust whoever sent it."""
+    text = " ".join(str(error).split())
+    if found := re.search(r"GLOBAL (\S+)", text):
+        return f"it asks for {found[1]}, and only tensors and plain data are loaded"
+    return text.partition("This file can still be loaded")[0][:200] or type(error).__name__
 
 
 def _refuse_bombs(file: Any, size: int) -> None:

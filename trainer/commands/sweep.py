@@ -20,7 +20,7 @@ from trainer.config.files import conf_dir
 from trainer.errors import ConfigError
 from trainer.execution import Execution
 from trainer.runs import Run, make_directory
-from trainer.signals import Interruption
+from trainer.signals import Interrupted, Interruption
 from trainer.sinks.console import Screen, format_duration, format_value
 
 NOT_STARTED = "not started"
@@ -44,11 +44,8 @@ def sweep(
     swept = _swept(jobs)
     console.print(f"sweep     {len(jobs)} runs in {directory}", soft_wrap=True, highlight=False)
     task = _Job(console, interruption, imports, swept, len(jobs))
-    try:
+    with contextlib.suppress(Interrupted):  # by a job that has not begun, or was stopped: no further one starts
         _launch(task, overrides, directory, config_dirs)
-    except KeyboardInterrupt:
-        if interruption.signal is None:
-            raise
     results = collect(directory, jobs, swept)
     write_results(directory / "results.csv", results)
     print_results(console, results, swept)
@@ -100,7 +97,7 @@ class _Job:
         text = f"[{number + 1}/{self.total}] {title}  {outcome}"
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
         if self.interruption.signal is not None:
-            raise KeyboardInterrupt  # passes through the launcher: no further job starts
+            raise Interrupted(self.interruption.signal)  # passes through the launcher: no further job starts
 
 
 def _launch(task: _Job, overrides: Sequence[str], directory: Path, config_dirs: Sequence[Path]) -> None:

@@ -2,15 +2,24 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainer import plugins
 from trainer.errors import ConfigError, TrainerError
+from trainer.signals import Interrupted, Interruption
+
+OUT_OF_TIME = 124
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `train`; returns the exit code."""
+    with Interruption() as interruption:
+        return _main(arguments, interruption)
+
+
+def _main(arguments: Sequence[str], interruption: Interruption) -> int:
     args = parse(arguments)
     if args.help:
         from trainer.commands import help as help_
@@ -23,15 +32,12 @@ def main(arguments: Sequence[str]) -> int:
 
         print(f"trainer {__version__}")
         return 0
-    from trainer.signals import Interruption
-
-    with Interruption() as interruption:
-        plugins.load(args.imports)
-        if args.multirun:
+    if args.multirun:
+        with interruption.droppable:
+            plugins.load(args.imports)
             from trainer.commands.sweep import sweep
-
-            return sweep(args.overrides, args.imports, args.config_dir, interruption)
-        return train(args, interruption)
+        return sweep(args.overrides, args.imports, args.config_dir, interruption)
+    return train(args, interruption)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -51,10 +57,71 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def train(args: argparse.Namespace, interruption: Any) -> int:
+@dataclass
+class Start:
+    """What a run starts from, once the command line was understood.
+
+    Attributes:
+        cfg, config: the same config, as composed and as checked dataclasses.
+        overrides: what was typed, without `resume`.
+        run: the run to go on with, locked; None: a new one.
+        checkpoint: the one to go on from; None: the beginning.
+        changes: keys changed on resuming, in words.
+    """
+
+    cfg: Any
+    config: Any
+    overrides: list[str]
+    run: Any = None
+    checkpoint: str | None = None
+    changes: list[str] = field(default_factory=list)
+
+
+def train(args: argparse.Namespace, interruption: Interruption) -> int:
     """Train one run, new or resumed."""
+    with interruption.droppable:
+        plugins.load(args.imports)
+        start = _start(args)
+        if args.cfg:
+            from trainer import compose
+
+            print(compose.to_yaml(start.cfg), end="")
+            return 0
+        refuse_ranks()
+        from trainer.execution import Execution
+        from trainer.runs import Run
+        from trainer.sinks.console import Screen
+    run = start.run or Run.create(start.config.output_dir)
+    execution = Execution(
+        start.cfg,
+        start.config,
+        run,
+        Screen(),
+        interruption,
+        start.overrides,
+        args.imports,
+        start.checkpoint,
+        start.changes,
+    )
+    try:
+        summary = execution()
+    except (TrainerError, Interrupted):
+        if start.run is None and not execution.started:
+            run.discard()  # nothing was trained, and the message says why
+        raise
+    finally:
+        run.release()
+    return exit_code(summary)
+
+
+def _start(args: argparse.Namespace) -> Start:
+    """Compose the config of a new run, or find and lock the run to resume.
+
+    Raises:
+        ConfigError, CheckpointError: for what was typed, and for a run that another process is writing.
+    """
     from trainer import compose
-    from trainer.runs import Run, locate
+    from trainer.runs import locate
 
     parsed = compose.parse(args.overrides)
     given = {o.key_or_group: o.value() for o in parsed if not o.is_sweep_override()}
@@ -68,42 +135,32 @@ def train(args: argparse.Namespace, interruption: Any) -> int:
         run, checkpoint = locate(str(given["resume"]), output_dir)
         if run is None:
             print(f"resume={given['resume']}: no unfinished run in {output_dir}; starting a new one.")
-    if run is not None:
-        cfg, changes = _resumed(run, overrides, args)
-    else:
-        cfg, changes, checkpoint = compose.compose(overrides, args.config_dir), [], None
-    config = compose.to_config(cfg)
-    if args.cfg:
-        print(compose.to_yaml(cfg), end="")
-        return 0
-    refuse_ranks()
-    fresh = run is None
-    run = Run.create(config.output_dir) if run is None else run.lock()
-    if not fresh and run.never_began():
-        print(f"{run.directory} was stopped before its first checkpoint; it starts from the beginning.")
-        checkpoint = None
-    from trainer.execution import Execution
-    from trainer.sinks.console import Screen
-
-    execution = Execution(cfg, config, run, Screen(), interruption, overrides, args.imports, checkpoint, changes)
+    if run is None:
+        cfg = compose.compose(overrides, args.config_dir)
+        return Start(cfg, compose.to_config(cfg), overrides)
+    if not args.cfg:
+        run.lock()  # before anything of it is read: what another process is changing says nothing
     try:
-        summary = execution()
-    except TrainerError:
-        if fresh and not execution.started:
-            run.discard()  # nothing was trained, and the message says why
-        raise
-    finally:
+        cfg, changes = resumption(run, overrides, args)
+        config = compose.to_config(cfg)
+        if run.never_began():
+            print(f"{run.directory} was stopped before its first checkpoint; it starts from the beginning.")
+            checkpoint = None
+    except BaseException:
         run.release()
-    return exit_code(summary)
+        raise
+    return Start(cfg, config, overrides, run, checkpoint, changes)
 
 
 def exit_code(summary: dict[str, Any]) -> int:
-    """130 or 143 for a run that a signal has stopped; 0 for one that went as far as it was told to."""
+    """0 for a run that has ended; 130 or 143 where a signal has stopped it, 124 (as timeout(1)) where max_time has."""
     word, _, number = summary["reason"].partition(" ")
-    return 128 + int(number) if word == "signal" else 0
+    if word == "signal":
+        return 128 + int(number)
+    return OUT_OF_TIME if summary["status"] == "stopped" else 0
 
 
-def _resumed(run: Any, overrides: list[str], args: argparse.Namespace) -> tuple[Any, list[str]]:
+def resumption(run: Any, overrides: list[str], args: argparse.Namespace) -> tuple[Any, list[str]]:
     """The saved config of a run with the changes applied, and those changes in words.
 
     Raises:

@@ -28,6 +28,7 @@ class Data(Section):
     batch_size: int = key(64, "samples per optimizer step, over all micro-batches", at_least=1, fixed=True)
     eval_batch_size: int = key(512, "samples at a time in validation", at_least=1)
     drop_last: bool = key(False, "leave out the last, smaller batch of an epoch", fixed=True)
+    timeout: float = key(300.0, "seconds to wait for a batch of the loader workers before the run fails", above=0)
 
     def build(self, seed: int) -> "BuiltData":
         """The data, split for training and validation; raises `DataError` where it cannot be had."""

@@ -29,10 +29,21 @@ class Trainer(Section):
     micro_batch: int | None = key(
         None, "samples at a time through the network; the batch is accumulated from these", at_least=1
     )
+    auto_micro_batch: bool = key(
+        False, "halve micro_batch and try again when the device runs out of memory; the batch stays the same"
+    )
     deterministic: bool = key(False, "only deterministic algorithms, or fail; a GPU needs it for bit-identical runs")
     threads: int | None = key(None, "CPU threads of the maths; null: torch's own choice", at_least=1)
 
     clip_norm: float | None = key(None, "longest allowed gradient (L2 over all parameters)", above=0)
+    on_nan: str = key(
+        "stop",
+        "what a loss or gradient that is not finite leads to (its step is never made): stop; skip it; rollback to the "
+        "last checkpoint with a lower rate",
+        choices=("stop", "skip", "rollback"),
+    )
+    on_nan_limit: int = key(5, "steps skipped in a row, or rollbacks of a run, after which to stop anyway", at_least=1)
+    on_nan_factor: float = key(0.5, "factor on the learning rate at each rollback", above=0, at_most=1)
     ema: float | None = key(None, "decay of an average of the weights, used to validate, e.g. 0.999", above=0, below=1)
 
     monitor: str | None = key(None, "score that decides what is best, such as val/loss; null: the task's own")

@@ -1,16 +1,21 @@
 """The two training loaders and the two evaluation loaders, behind one protocol (see `trainer.interfaces`)."""
 
+import contextlib
 import itertools
-from collections.abc import Iterator
+import multiprocessing
+from collections.abc import Generator, Iterator
+from multiprocessing.process import BaseProcess
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from trainer import seeds
-from trainer.errors import ConfigError, DataError
+from trainer.errors import ConfigError, DataError, TrainerError
 from trainer.interfaces import Augment, Batch, Data, EvalLoader, Prepare, Split, TrainLoader
+from trainer.signals import become_worker
 
+TIMEOUT = 300.0  # seconds to wait for a batch of the workers
 BLOCK_BYTES = 1 << 18  # stays in the cache of a core between the gather and the step
 
 
@@ -61,19 +66,20 @@ class ResidentLoader:
     ) -> None:
         assert isinstance(split.inputs, Tensor)
         self.inputs, self.targets = split.inputs.to(device), split.targets.to(device)
+        self.split, self.workers = split, 0
         self.order, self.prepare, self.augment, self.device = order, prepare, augment, device
         self.steps_per_epoch = order.steps_per_epoch
 
-    def stream(self, start_step: int) -> Iterator[Batch]:
+    def stream(self, start_step: int) -> Generator[Batch, None, None]:
         """See `trainer.interfaces.TrainLoader`."""
         size, step = self.order.batch_size, start_step
         # One gather serves as many batches as fit into a block: of small rows, the call costs more than the copy.
         sample_bytes = self.inputs[0].nbytes + self.targets[0].nbytes
         for index in self.order.blocks(start_step, max(1, BLOCK_BYTES // (size * sample_bytes))):
             index = index.to(self.device, non_blocking=True)
-            block = self.inputs.index_select(0, index).split(size), self.targets.index_select(0, index).split(size)
-            for inputs, targets in zip(*block, strict=True):
-                yield Batch(_ready(inputs, step, self.order.seed, self.prepare, self.augment), targets)
+            block = self.inputs.index_select(0, index), self.targets.index_select(0, index), index
+            for inputs, targets, rows in zip(*(part.split(size) for part in block), strict=True):
+                yield Batch(_ready(inputs, step, self.order.seed, self.prepare, self.augment), targets, positions=rows)
                 step += 1
 
 
@@ -91,19 +97,20 @@ class StreamingLoader:
         augment: Augment | None,
         device: torch.device,
         workers: int,
+        timeout: float = TIMEOUT,
     ) -> None:
         self.split, self.order, self.prepare, self.augment = split, order, prepare, augment
-        self.device, self.workers = device, workers
+        self.device, self.workers, self.timeout = device, workers, timeout
         self.steps_per_epoch = order.steps_per_epoch
 
-    def stream(self, start_step: int) -> Iterator[Batch]:
-        """See `trainer.interfaces.TrainLoader`."""
+    def stream(self, start_step: int) -> Generator[Batch, None, None]:
+        """See `trainer.interfaces.TrainLoader`; raises `DataError` for a sample that cannot be read."""
         batches = (index.tolist() for index in self.order.blocks(start_step))
-        loader = _data_loader(self.split, batches, self.workers, self.device)
-        for step, (inputs, index) in enumerate(loader, start_step):
-            inputs = inputs.to(self.device, non_blocking=True)
-            targets = self.split.targets[index].to(self.device, non_blocking=True)
-            yield Batch(_ready(inputs, step, self.order.seed, self.prepare, self.augment), targets)
+        with _Pass(self.split, batches, self.workers, self.device, self.timeout) as loaded:
+            for step, (inputs, index) in enumerate(loaded, start_step):
+                inputs = inputs.to(self.device, non_blocking=True)
+                targets = self.split.targets[index].to(self.device, non_blocking=True)
+                yield Batch(_ready(inputs, step, self.order.seed, self.prepare, self.augment), targets, positions=index)
 
 
 class ResidentEvaluation:
@@ -112,7 +119,7 @@ class ResidentEvaluation:
     def __init__(self, split: Split, batch_size: int, prepare: Prepare, device: torch.device) -> None:
         assert isinstance(split.inputs, Tensor)
         self.inputs, self.targets = split.inputs.to(device), split.targets.to(device)
-        self.prepare, self.samples = prepare, len(split)
+        self.prepare, self.samples, self.workers = prepare, len(split), 0
         self.batch_size = min(batch_size, self.samples)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -120,25 +127,52 @@ class ResidentEvaluation:
             stop = start + self.batch_size
             yield _padded(self.inputs[start:stop], self.targets[start:stop], self.batch_size, self.prepare)
 
+    def close(self) -> None:
+        """There are no workers."""
+
 
 class StreamingEvaluation:
     """One pass over a map-style dataset, loaded by worker processes that live from pass to pass."""
 
-    def __init__(self, split: Split, batch_size: int, prepare: Prepare, device: torch.device, workers: int) -> None:
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        prepare: Prepare,
+        device: torch.device,
+        workers: int,
+        timeout: float = TIMEOUT,
+    ) -> None:
         self.samples, self.batch_size = len(split), min(batch_size, len(split))
         self.split, self.prepare, self.device = split, prepare, device
-        starts = range(0, self.samples, self.batch_size)
-        batches = [list(range(start, min(start + self.batch_size, self.samples))) for start in starts]
-        self.loader = _data_loader(split, batches, workers, device, persistent=True)
+        self.workers, self.timeout = workers, timeout
+        self._pass: _Pass | None = None
 
     def __iter__(self) -> Iterator[Batch]:
-        for inputs, index in self.loader:
+        if self._pass is None:
+            starts = range(0, self.samples, self.batch_size)
+            batches = [list(range(start, min(start + self.batch_size, self.samples))) for start in starts]
+            self._pass = _Pass(self.split, batches, self.workers, self.device, self.timeout, persistent=True)
+        for inputs, index in self._pass:
             targets = self.split.targets[index].to(self.device, non_blocking=True)
             yield _padded(inputs.to(self.device, non_blocking=True), targets, self.batch_size, self.prepare)
 
+    def close(self) -> None:
+        """End the workers; another pass forks new ones."""
+        if self._pass is not None:
+            self._pass.close()
+            self._pass = None
+
 
 def make_loaders(
-    data: Data, *, batch_size: int, eval_batch_size: int, drop_last: bool, seed: int, device: torch.device
+    data: Data,
+    *,
+    batch_size: int,
+    eval_batch_size: int,
+    drop_last: bool,
+    seed: int,
+    device: torch.device,
+    timeout: float = TIMEOUT,
 ) -> tuple[TrainLoader, EvalLoader]:
     """The loaders of both splits: resident where the split is a tensor, streaming where it is a dataset.
 
@@ -154,11 +188,11 @@ def make_loaders(
     if isinstance(data.train.inputs, Tensor):
         train = ResidentLoader(data.train, order, data.prepare, data.augment, device)
     else:
-        train = StreamingLoader(data.train, order, data.prepare, data.augment, device, data.workers)
+        train = StreamingLoader(data.train, order, data.prepare, data.augment, device, data.workers, timeout)
     if isinstance(data.val.inputs, Tensor):
         val = ResidentEvaluation(data.val, eval_batch_size, data.prepare, device)
     else:
-        val = StreamingEvaluation(data.val, eval_batch_size, data.prepare, device, data.workers)
+        val = StreamingEvaluation(data.val, eval_batch_size, data.prepare, device, data.workers, timeout)
     return train, val
 
 
@@ -172,22 +206,83 @@ class _Indexed(Dataset[tuple[Tensor, int]]):
         return self.dataset[index], index
 
 
-def _data_loader(
-    split: Split,
-    batches: "Iterator[list[int]] | list[list[int]]",
-    workers: int,
-    device: torch.device,
-    persistent: bool = False,
-) -> "DataLoader[tuple[Tensor, int]]":
-    assert not isinstance(split.inputs, Tensor)
-    return DataLoader(
-        _Indexed(split.inputs),
-        batch_sampler=batches,  # any iterable of index lists serves
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        persistent_workers=persistent and workers > 0,
-        # Its own generator: starting workers must not draw from the one that dropout uses.
-        generator=torch.Generator(),
+class _Pass:
+    """A `DataLoader` over a split, and the processes that it forks.
+
+    Args:
+        split: whose inputs are a dataset.
+        batches: the indices of each batch.
+        workers: how many processes; 0: this one reads.
+        device: where the batches go.
+        timeout: seconds to wait for a batch of the workers.
+        persistent: whether the workers stay for another pass.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batches: Iterator[list[int]] | list[list[int]],
+        workers: int,
+        device: torch.device,
+        timeout: float,
+        persistent: bool = False,
+    ) -> None:
+        assert not isinstance(split.inputs, Tensor)
+        self.loader = DataLoader(
+            _Indexed(split.inputs),
+            batch_sampler=batches,  # any iterable of index lists serves
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            timeout=timeout if workers else 0,
+            worker_init_fn=_start_worker,
+            persistent_workers=persistent and workers > 0,
+            # Its own generator: starting workers must not draw from the one that dropout uses.
+            generator=torch.Generator(),
+        )
+        self._processes: set[BaseProcess] = set()
+
+    def __enter__(self) -> "_Pass":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        before = set(multiprocessing.active_children())
+        loaded = iter(self.loader)
+        self._processes |= set(multiprocessing.active_children()) - before
+        try:
+            yield from loaded
+        except DataError as error:
+            # torch puts the worker's traceback into the message; a user's mistake needs only its own.
+            raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
+
+    def close(self) -> None:
+        """End the workers, also one that is stuck."""
+        for act in (BaseProcess.kill, BaseProcess.join):
+            for process in self._processes:
+                with contextlib.suppress(RuntimeError):  # torch's handler of SIGCHLD reports their death, once
+                    act(process)
+        self._processes.clear()
+
+
+def _start_worker(number: int) -> None:
+    become_worker()
+
+
+def worker_failure(error: BaseException) -> TrainerError | None:
+    """The error for a loader worker that has died or is stuck, where `error` is torch's; None where it is not."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, RuntimeError) or not text.startswith("DataLoader "):
+        return None
+    if "timed out" in text:
+        return TrainerError(
+            f"{text}: the loader workers gave no batch within data.timeout. Where reading is just slow, raise it; with "
+            "data.workers=0 the training process reads itself, and Ctrl-C shows where it is stuck."
+        )
+    return TrainerError(
+        f"A loader worker has died ({text}). Often it ran out of memory, or a library it uses crashed; data.workers=0 "
+        "reads in the training process and shows the cause."
     )
 
 

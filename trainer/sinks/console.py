@@ -65,7 +65,11 @@ class Progress:
 
     def __init__(self, total: int, steps_per_epoch: int, monitor: str, start_step: int = 0) -> None:
         self.total, self.steps_per_epoch, self.monitor = total, steps_per_epoch, monitor
-        self.start_step, self._started = start_step, time.monotonic()
+        self.restart(start_step)
+
+    def restart(self, step: int) -> None:
+        """The run goes on from `step`, now."""
+        self.start_step, self._started = step, time.monotonic()
 
     def rate(self, step: int) -> float:
         """Steps a second since the start of the process, validations and saves included."""
@@ -122,6 +126,13 @@ class PlainSink:
         )
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
+    def flush(self) -> None:
+        """Lines are written at once."""
+
+    def rewind(self, step: int) -> None:
+        """What was printed stays; the rate is measured from here."""
+        self.progress.restart(step)
+
     def close(self, summary: dict[str, Any]) -> None:
         """Nothing to release."""
 
@@ -146,6 +157,14 @@ class LiveSink:
         training = Record(0, 0, 0.0, scalars={k: v for k, v in record.scalars.items() if k.startswith("train/")})
         numbers = _join(scores(training), progress.speed(record) if self.wide else progress.eta(record), best)
         self.bar.update(self.task, completed=record.step, description=where, numbers=numbers)
+
+    def flush(self) -> None:
+        """Nothing here is kept."""
+
+    def rewind(self, step: int) -> None:
+        """Set the bar back."""
+        self.progress.restart(step)
+        self.bar.update(self.task, completed=step, description=self.progress.position(step))
 
     def close(self, summary: dict[str, Any]) -> None:
         """Remove the bar; the lines above it stay."""

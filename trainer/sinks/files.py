@@ -1,9 +1,11 @@
 """Records as `metrics.jsonl` (one object a line) and `metrics.csv` (one row each)."""
 
+import contextlib
 import csv
 import io
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,7 @@ class MetricsSink:
 
     def __init__(self, directory: Path, start_step: int = 0) -> None:
         self.jsonl, self.csv = directory / "metrics.jsonl", directory / "metrics.csv"
-        rows = [row for row in read_metrics(directory) if row["step"] <= start_step]
-        storage.write_text(self.jsonl, "".join(json.dumps(row) + "\n" for row in rows))
-        self.columns = list(dict.fromkeys([*FIRST_COLUMNS, *(name for row in rows for name in row)]))
-        self._lines = open(self.jsonl, "a", encoding="utf-8")  # noqa: SIM115  # closed in close()
-        self._rewrite(rows)
+        self._open(start_step)
 
     def write(self, record: Record) -> None:
         if not record.scalars:
@@ -47,6 +45,23 @@ class MetricsSink:
         else:
             self._table.write(self._csv_line(row))
             self._table.flush()
+
+    def flush(self) -> None:
+        """Fsync the lines; the table is made from them when it is opened."""
+        os.fsync(self._lines.fileno())
+
+    def rewind(self, step: int) -> None:
+        """Cut the rows after `step`."""
+        self._lines.close()
+        self._table.close()
+        self._open(step)
+
+    def _open(self, step: int) -> None:
+        rows = [row for row in read_metrics(self.jsonl.parent) if row["step"] <= step]
+        storage.write_text(self.jsonl, "".join(json.dumps(row) + "\n" for row in rows))
+        self.columns = list(dict.fromkeys([*FIRST_COLUMNS, *(name for row in rows for name in row)]))
+        self._lines = open(self.jsonl, "a", encoding="utf-8")  # noqa: SIM115  # closed in close()
+        self._rewrite(rows)
 
     def close(self, summary: dict[str, Any]) -> None:
         """Close both files."""
@@ -66,9 +81,14 @@ class MetricsSink:
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """The records of a run, oldest first; a last line that a kill has cut short is left out."""
+    """The records of a run, oldest first; a line that is none, such as one that a kill has cut short, is left out."""
     path = directory / "metrics.jsonl"
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(text) for text in lines if text.endswith("\n")]
+    rows = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        with contextlib.suppress(ValueError, RecursionError):
+            row = json.loads(text) if text.endswith("\n") else None
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
+    return rows

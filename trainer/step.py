@@ -1,0 +1,193 @@
+"""One optimizer step."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainer import memory, seeds
+from trainer.device import autocast
+from trainer.divergence import Guard
+from trainer.interfaces import Batch, Task
+from trainer.plan import Plan
+from trainer.state import TrainState
+from trainer.tally import Tally
+
+
+class Report(NamedTuple):
+    """One optimizer step, just done.
+
+    Attributes:
+        step: its number: steps done, this one included.
+        epoch: whole epochs done.
+        loss_sum, weight: of this batch, on the device; see `Task`.
+        lr: the rate it was made with.
+        grad_norm: length of the gradient before clipping, on the device; None where it was not needed.
+        finite: False where the loss or the gradient was not, and the step was not made.
+    """
+
+    step: int
+    epoch: int
+    loss_sum: Tensor
+    weight: Tensor | float
+    lr: float
+    grad_norm: Tensor | None
+    finite: bool = True
+
+    @property
+    def loss(self) -> Tensor:
+        """Of this batch, a scalar on the device; reading its value waits for the device."""
+        return self.loss_sum / self.weight
+
+
+class Stepper:
+    """Makes optimizer steps on batches, in micro-batches where the plan says so; none that is not finite.
+
+    Args:
+        state: what is trained.
+        tally: takes the outputs of the steps that count.
+        device, precision, seed, memory_format: see `Trainer`.
+        patient: whether a step may be found not finite later, when its numbers are read (see `Tally.bad`), so that no
+            step waits for the device; None: on devices that one waits for.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        task: Task,
+        plan: Plan,
+        tally: Tally,
+        *,
+        device: torch.device,
+        precision: torch.dtype,
+        seed: int,
+        memory_format: torch.memory_format,
+        patient: bool | None = None,
+    ) -> None:
+        self.state, self.task, self.plan, self.tally = state, task, plan, tally
+        self.device, self.seed, self.memory_format = device, seed, memory_format
+        self._autocast = autocast(device, precision)
+        self._parameters = [p for p in state.model.parameters() if p.requires_grad]
+        self._inverses: dict[float, Tensor] = {}
+        self._guard = Guard(state.model, device)
+        # The fused optimizers take `found_inf` and leave the weights alone where it is 1.
+        skips = getattr(state.optimizer, "_step_supports_amp_scaling", False)
+        self.patient = (
+            skips and not state.scaler.is_enabled() and (device.type != "cpu" if patient is None else patient)
+        )
+
+    def __call__(self, batch: Batch) -> Report:
+        """One optimizer step; one that is found not finite is not made, and leaves the state as it was before."""
+        state = self.state
+        lr = state.schedule.apply(state.optimizer, state.step, state.rate)
+        weight = self.task.weight(batch.targets)
+        self._guard.keep()
+        parts, loss_sum = self._accumulate(batch, weight)
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        # With a scaler, gradients that overflow are its daily work: it skips the step and scales less.
+        found = self._guard.check(loss_sum, [] if state.scaler.is_enabled() else gradients)
+        if self.patient:
+            self._guard.undo(found)
+        elif found.item():
+            self._guard.undo()
+            return self._report(state.step + 1, loss_sum, weight, lr, None)._replace(finite=False)
+        grad_norm = self._clip(gradients)
+        self._update(found)
+        if state.ema is not None:
+            state.ema.update_parameters(state.model)
+        state.step += 1
+        for outputs, targets, part in parts:
+            self.tally.add(state.step, outputs, targets, part, found.clone() if self.patient else None)
+        return self._report(state.step, loss_sum, weight, lr, grad_norm)
+
+    def _report(self, step: int, loss: Tensor, weight: Tensor | float, lr: float, grad_norm: Tensor | None) -> Report:
+        return Report(step, step // self.plan.steps_per_epoch, loss, weight, lr, grad_norm)
+
+    def formatted(self, inputs: Tensor) -> Tensor:
+        """Image batches in the memory format of the run."""
+        return inputs.contiguous(memory_format=self.memory_format) if inputs.ndim == 4 else inputs
+
+    def _accumulate(self, batch: Batch, weight: Tensor | float) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
+        """The gradient of a batch; (outputs, targets, loss sum) of each micro-batch, and the sum of them all."""
+        while True:
+            try:
+                return self._attempt(batch, weight)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+                self._shrink(batch, error)
+            memory.release(self.device)  # outside the handler: the exception holds on to the tensors
+            self._guard.undo()
+
+    def _attempt(self, batch: Batch, weight: Tensor | float) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
+        state = self.state
+        seeds.reseed(self.device, seeds.fold(self.seed, seeds.DROPOUT, state.step))
+        for parameter in self._parameters:
+            parameter.grad = None
+        parts = []
+        loss_sum: Tensor | None = None
+        for inputs, targets in self._micro_batches(batch):
+            with self._autocast:
+                outputs = state.model(inputs)
+                part = self.task.loss_sum(outputs, targets)
+            # d(sum / weight) = d(sum) · 1 / weight: the division is left to the first gradient.
+            part.backward(state.scaler.scale(self._inverse(weight, part)))
+            part = part.detach()
+            parts.append((outputs.detach(), targets, part))
+            loss_sum = part if loss_sum is None else loss_sum + part
+        assert loss_sum is not None
+        return parts, loss_sum
+
+    def _micro_batches(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+        samples, size = batch.targets.size(0), self.state.micro_batch or self.plan.micro_batch
+        if size is None or size >= samples:
+            yield self.formatted(batch.inputs), batch.targets
+            return
+        for start in range(0, samples, size):
+            yield self.formatted(batch.inputs[start : start + size]), batch.targets[start : start + size]
+
+    def _shrink(self, batch: Batch, error: BaseException) -> None:
+        """Halve the micro-batch where that is wanted and possible; raises `TrainerError` where not."""
+        samples = batch.targets.size(0)
+        size = min(self.state.micro_batch or self.plan.micro_batch or samples, samples)
+        shape = "×".join(map(str, batch.inputs.shape[1:]))
+        doing = f"in step {self.state.step + 1}, with {size} samples of {shape} at a time"
+        if not self.plan.auto_micro_batch:
+            remedy = f"set trainer.micro_batch={max(1, size // 2)}, or trainer.auto_micro_batch=true to have it found"
+            raise memory.exhausted(self.device, doing, f"{remedy}; the batch and the result stay the same") from error
+        if size == 1:
+            raise memory.exhausted(self.device, doing, "even one sample is too much; use a smaller model") from error
+        self.state.micro_batch = -(-size // 2)
+
+    def _inverse(self, weight: Tensor | float, like: Tensor) -> Tensor:
+        """1 / weight as a scalar on the device; the few weights that are plain numbers are kept there."""
+        if isinstance(weight, Tensor):
+            return (1 / weight).to(like.dtype)
+        if weight not in self._inverses:
+            self._inverses[weight] = torch.tensor(1 / weight, device=like.device, dtype=like.dtype)
+        return self._inverses[weight]
+
+    def _clip(self, gradients: list[Tensor]) -> Tensor | None:
+        """Clip the gradient; measure it where it is clipped or about to be recorded."""
+        state, plan = self.state, self.plan
+        if plan.clip_norm is None and not plan.records(state.step + 1):
+            return None
+        state.scaler.unscale_(state.optimizer)
+        limit = math.inf if plan.clip_norm is None else plan.clip_norm
+        if math.isinf(limit):
+            return torch.nn.utils.get_total_norm(gradients)
+        return torch.nn.utils.clip_grad_norm_(self._parameters, limit)
+
+    def _update(self, found: Tensor) -> None:
+        optimizer = self.state.optimizer
+        if not self.patient:
+            self.state.scaler.step(optimizer)
+            self.state.scaler.update()
+            return
+        optimizer.grad_scale, optimizer.found_inf = None, found  # type: ignore[attr-defined]  # as GradScaler sets them
+        try:
+            optimizer.step()
+        finally:
+            del optimizer.grad_scale, optimizer.found_inf  # type: ignore[attr-defined]
