@@ -44,10 +44,10 @@ def test_the_advice_after_early_stopping_is_more_patience(train, tmp_path):
 
 
 def test_a_run_out_of_time_goes_on_when_it_is_resumed(train, tmp_path):
-    output = train(*TINY, "trainer.max_time=1s", "trainer.epochs=1000000", "trainer.eval_every=null").stdout
+    output = train(*TINY, "trainer.max_time=1s", "trainer.epochs=1000000", "trainer.eval_every=null", code=124).stdout
     assert json.loads((the_run(tmp_path) / "summary.json").read_text())["status"] == "stopped"
     done = steps(tmp_path)
-    train(*advice(output))
+    train(*advice(output), code=124)
     assert steps(tmp_path) > done
 
 

@@ -32,7 +32,7 @@ FLOORS: dict[int, list[str]] = {
     ],
     3: ["state", "checkpoints", "plan"],
     4: ["tally step recorder engine"],
-    5: ["runs weights assembly screen execution"],
+    5: ["runs resumption weights assembly screen execution"],
     6: ["commands commands.* cli __main__"],
 }
 TORCH_ON_THE_GROUND = {"trainer.seeds", "trainer.storage"}

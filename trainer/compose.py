@@ -21,6 +21,7 @@ from trainer import registry
 from trainer.config import Config
 from trainer.config.files import conf_dir, options
 from trainer.config.section import Section
+from trainer.config.yaml import check, read
 from trainer.errors import ConfigError, did_you_mean
 
 SECTIONS = registry.GROUPS
@@ -128,6 +129,7 @@ def from_config(config: Config) -> DictConfig:
 
 def from_yaml(text: str, source: str) -> DictConfig:
     """What `to_yaml` gave; raises `ConfigError` naming `source` for anything else."""
+    check(text, source)
     try:
         plain = yaml.safe_load(text)
         chosen = plain.pop("options")
@@ -172,6 +174,9 @@ def _is_choice(override: Override) -> bool:
 
 def _hydra(choices: list[str], config_dirs: Sequence[Path]) -> DictConfig:
     publish(config_dirs)
+    for folder in config_dirs:
+        for path in (*folder.glob("*.yaml"), *(path for group in GROUPS for path in folder.glob(f"{group}/*.yaml"))):
+            read(path)
     search = ",".join(f"file://{path.resolve()}" for path in config_dirs)
     searchpath = [f"hydra.searchpath=[{search}]"] if search else []
     GlobalHydra.instance().clear()

@@ -22,8 +22,9 @@ from trainer.engine import Trainer
 from trainer.errors import ConfigError, TrainerError
 from trainer.interfaces import Sink
 from trainer.memory import is_out_of_memory
+from trainer.resumption import Change
 from trainer.runs import Run
-from trainer.screen import closing_lines, opening_lines
+from trainer.screen import change_lines, closing_lines, opening_lines
 from trainer.signals import Interrupted, Interruption
 from trainer.sinks.console import LiveSink, PlainSink, Progress
 from trainer.sinks.files import MetricsSink
@@ -44,7 +45,8 @@ class Execution:
         overrides: what was typed.
         imports: what `--import` was given.
         resume: the checkpoint to go on from.
-        changes: keys changed on resuming, as lines for the first screen.
+        changes: keys changed on resuming.
+        before: the config before those changes.
     """
 
     cfg: DictConfig
@@ -55,7 +57,8 @@ class Execution:
     overrides: Sequence[str] = ()
     imports: Sequence[str] = ()
     resume: str | None = None
-    changes: Sequence[str] = ()
+    changes: Sequence[Change] = ()
+    before: Config | None = None
     started: bool = False  # whether all parts fitted and training has begun
 
     def __call__(self) -> dict[str, Any]:
@@ -168,8 +171,8 @@ class Execution:
         )
         for name, text in opening_lines(parts, self.run, environment):
             self._say(f"{name:<10}{text}")
-        for change in self.changes:
-            self._say(f"{'changed':<10}{change}")
+        for name, text in change_lines(self.changes, self.before, parts):
+            self._say(f"{name:<10}{text}")
         progress = Progress(plan.total, plan.steps_per_epoch, parts.state.monitor.name, start)
         hparams = {
             k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in compose.flat(self.cfg).items()

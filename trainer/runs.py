@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import storage
+from trainer.config.yaml import read
 from trainer.errors import CheckpointError, ConfigError
 
 PACKAGES = ("torch", "torchvision", "numpy", "polars", "hydra-core", "omegaconf", "tensorboard")
@@ -133,6 +134,14 @@ class Run:
         }
         storage.write_text(self.directory / "environment.json", json.dumps(environment, indent=2) + "\n")
         return environment
+
+    def read_config(self) -> str:
+        """The text of `config.yaml`.
+
+        Raises:
+            ConfigError: where it cannot be read, or is too large to be one.
+        """
+        return read(self.config)
 
     def imports(self) -> list[str]:
         """What `--import` was given when the run was started."""

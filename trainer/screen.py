@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 
-from trainer.assembly import Parts
+from trainer.assembly import Parts, make_plan
 from trainer.config import Config
+from trainer.resumption import Change
 from trainer.runs import Run
+from trainer.schedulers import Clock
 from trainer.sinks.console import format_duration, format_value
 
 Lines = list[tuple[str, str]]  # (what, the words)
@@ -43,6 +45,29 @@ def opening_lines(parts: Parts, run: Run, environment: dict[str, Any]) -> Lines:
         ("watch", f"tensorboard --logdir {run.tensorboard}"),
         ("resume", resume_command(run, environment["imports"])),
     ]
+
+
+def change_lines(changes: Sequence[Change], before: Config | None, parts: Parts) -> Lines:
+    """What is not as it was in a run that goes on, and what that does to its learning rates."""
+    step = parts.state.step
+    lines = [("changed", change.words(step)) for change in changes]
+    if before is None or not changes:
+        return lines
+    rate, old_rate = getattr(parts.config.optimizer, "lr", None), getattr(before.optimizer, "lr", None)
+    if rate is None or old_rate is None:
+        return lines
+    spe, total = parts.plan.steps_per_epoch, parts.plan.total
+    old_total = make_plan(before.trainer, spe).total
+    old = before.scheduler.build(Clock(spe, old_total))
+    if old.plateau is not None and parts.state.schedule.plateau is not None:
+        old.plateau.load_state_dict(parts.state.schedule.plateau.state_dict())
+    at = sorted({step, (step + total) // 2, total - 1})
+    if any(parts.state.schedule(i, rate) != old(i, old_rate) for i in at if i >= step):
+        now, then = (f"{value:.3g}" for value in (parts.state.schedule(step, rate), old(step, old_rate)))
+        length = f"over {total:,} steps" + (f" instead of {old_total:,}" if total != old_total else "")
+        text = f"computed anew {length}: lr {now} for step {step + 1:,}, where it would have been {then}"
+        lines.append(("schedule", text))
+    return lines
 
 
 def resume_command(run: Run, imports: Sequence[str]) -> str:

@@ -44,7 +44,7 @@ def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
     if name == "best" and not (run.checkpoints / "best").exists():
         name = LAST  # no validation yet
     payload, _ = store.load(name)
-    config = compose.to_config(compose.from_yaml(run.config.read_text(encoding="utf-8"), str(run.config)))
+    config = compose.to_config(compose.from_yaml(run.read_config(), str(run.config)))
     model = build_model(config, DataSpec.from_dict(payload["data_spec"]))
     _load_into(model, payload)
     return model.eval()

@@ -66,7 +66,8 @@ class Start:
         overrides: what was typed, without `resume`.
         run: the run to go on with, locked; None: a new one.
         checkpoint: the one to go on from; None: the beginning.
-        changes: keys changed on resuming, in words.
+        changes: keys changed on resuming (see `trainer.resumption.Change`).
+        before: the config before those changes.
     """
 
     cfg: Any
@@ -74,7 +75,8 @@ class Start:
     overrides: list[str]
     run: Any = None
     checkpoint: str | None = None
-    changes: list[str] = field(default_factory=list)
+    changes: list[Any] = field(default_factory=list)
+    before: Any = None
 
 
 def train(args: argparse.Namespace, interruption: Interruption) -> int:
@@ -102,6 +104,7 @@ def train(args: argparse.Namespace, interruption: Interruption) -> int:
         args.imports,
         start.checkpoint,
         start.changes,
+        start.before,
     )
     try:
         summary = execution()
@@ -121,6 +124,7 @@ def _start(args: argparse.Namespace) -> Start:
         ConfigError, CheckpointError: for what was typed, and for a run that another process is writing.
     """
     from trainer import compose
+    from trainer.resumption import changed_config
     from trainer.runs import locate
 
     parsed = compose.parse(args.overrides)
@@ -141,15 +145,15 @@ def _start(args: argparse.Namespace) -> Start:
     if not args.cfg:
         run.lock()  # before anything of it is read: what another process is changing says nothing
     try:
-        cfg, changes = resumption(run, overrides, args)
-        config = compose.to_config(cfg)
+        cfg, saved, changes = changed_config(run, overrides, args.imports, args.config_dir)
+        config, before = compose.to_config(cfg), compose.to_config(saved)
         if run.never_began():
             print(f"{run.directory} was stopped before its first checkpoint; it starts from the beginning.")
             checkpoint = None
     except BaseException:
         run.release()
         raise
-    return Start(cfg, config, overrides, run, checkpoint, changes)
+    return Start(cfg, config, overrides, run, checkpoint, changes, before)
 
 
 def exit_code(summary: dict[str, Any]) -> int:
@@ -158,51 +162,6 @@ def exit_code(summary: dict[str, Any]) -> int:
     if word == "signal":
         return 128 + int(number)
     return OUT_OF_TIME if summary["status"] == "stopped" else 0
-
-
-def resumption(run: Any, overrides: list[str], args: argparse.Namespace) -> tuple[Any, list[str]]:
-    """The saved config of a run with the changes applied, and those changes in words.
-
-    Raises:
-        ConfigError: for a change that the run's weights or position do not survive, and where a plug-in is missing.
-    """
-    import copy
-
-    from trainer import compose
-
-    try:
-        saved = compose.from_yaml(run.config.read_text(encoding="utf-8"), str(run.config))
-    except ConfigError as error:
-        missing = [name for name in run.imports() if name not in args.imports]
-        if not missing:
-            raise
-        flags = " ".join(f"--import {name}" for name in missing)
-        raise ConfigError(f"{run.directory} was started with {flags}: train {flags} resume={run.directory}") from error
-    cfg = compose.choose(copy.deepcopy(saved), overrides, args.config_dir)
-    before, after = compose.flat(saved), compose.flat(cfg)
-    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    for key in changed:
-        if is_fixed(cfg, key) and not run.never_began():
-            raise ConfigError(
-                f"{key}={after.get(key)}: {run.directory} was trained with {key}={before.get(key)}, which cannot "
-                f"change in the middle of a run; start a new one with init_from={run.directory} to keep the weights."
-            )
-    return cfg, [f"{key}: {before.get(key)} → {after.get(key)}" for key in changed]
-
-
-def is_fixed(cfg: Any, key: str) -> bool:
-    """Whether a key shapes the model, the data, the optimizer's state or the random streams of a run."""
-    from trainer.compose import section_type
-    from trainer.config import Config
-
-    group, _, name = key.partition(".")
-    if not name:
-        fixed_keys = [k for k, (_, _, about) in Config.keys().items() if about.fixed]
-        return key in ("model", "data", "optimizer", "init_from", *fixed_keys)
-    if group == "model":
-        return True
-    keys = section_type(cfg, group).keys()
-    return name in keys and keys[name][2].fixed
 
 
 def refuse_ranks() -> None:

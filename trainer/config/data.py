@@ -1,9 +1,9 @@
 """The datasets that can be selected, and their keys."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from trainer.config.section import Section, key
+from trainer.config.section import FIXED, FREE, FUTURE, Section, key
 from trainer.errors import ConfigError
 from trainer.registry import register
 
@@ -18,17 +18,20 @@ OFFICIAL = "share of the training images held out for validation; 0: validate on
 class Data(Section):
     """Base of the data configs: `build(seed)` reads or makes the data."""
 
+    on_resume: ClassVar[str] = FIXED
+
     val_fraction: float = key(
         0.2,
         "share held out for validation, drawn with the seed and (for classes) stratified",
-        fixed=True,
         at_least=0,
         below=1,
     )
-    batch_size: int = key(64, "samples per optimizer step, over all micro-batches", at_least=1, fixed=True)
-    eval_batch_size: int = key(512, "samples at a time in validation", at_least=1)
-    drop_last: bool = key(False, "leave out the last, smaller batch of an epoch", fixed=True)
-    timeout: float = key(300.0, "seconds to wait for a batch of the loader workers before the run fails", above=0)
+    batch_size: int = key(64, "samples per optimizer step, over all micro-batches", at_least=1)
+    eval_batch_size: int = key(512, "samples at a time in validation", at_least=1, on_resume=FREE)
+    drop_last: bool = key(False, "leave out the last, smaller batch of an epoch")
+    timeout: float = key(
+        300.0, "seconds to wait for a batch of the loader workers before the run fails", above=0, on_resume=FREE
+    )
 
     def build(self, seed: int) -> "BuiltData":
         """The data, split for training and validation; raises `DataError` where it cannot be had."""
@@ -39,11 +42,17 @@ class Data(Section):
 class ImageData(Data):
     """Base of the image datasets: how images are augmented (training only) and normalised."""
 
-    augment: bool = key(False, "whether training images are varied at random, one draw for each sample")
-    flip: bool = key(True, "with augment: mirror left-right with probability 1/2")
-    rotation: float = key(10.0, "with augment: turn by up to so many degrees either way", at_least=0, at_most=180)
-    mean: list[float] | None = key(None, "per channel, of pixels in [0, 1]; null: measured on the training images")
-    std: list[float] | None = key(None, "per channel, of pixels in [0, 1]; null: measured", above=0)
+    augment: bool = key(
+        False, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
+    )
+    flip: bool = key(True, "with augment: mirror left-right with probability 1/2", on_resume=FUTURE)
+    rotation: float = key(
+        10.0, "with augment: turn by up to so many degrees either way", at_least=0, at_most=180, on_resume=FUTURE
+    )
+    mean: list[float] | None = key(
+        None, "per channel, of pixels in [0, 1]; null: measured on the training images", on_resume=FUTURE
+    )
+    std: list[float] | None = key(None, "per channel, of pixels in [0, 1]; null: measured", above=0, on_resume=FUTURE)
 
 
 @register("data", "digits")
@@ -51,7 +60,11 @@ class ImageData(Data):
 class Digits(ImageData):
     """1,797 handwritten digits, 8×8 grey (UCI, CC BY 4.0), shipped with the package."""
 
-    flip: bool = key(False, "with augment: mirror left-right with probability 1/2 (a mirrored digit is another sign)")
+    flip: bool = key(
+        False,
+        "with augment: mirror left-right with probability 1/2 (a mirrored digit is another sign)",
+        on_resume=FUTURE,
+    )
 
     def build(self, seed: int) -> "BuiltData":
         from trainer.data.digits import build
@@ -64,8 +77,8 @@ class Digits(ImageData):
 class Synthetic(Data):
     """X ~ N(0, 1), and the class is whether the features sum to more than 0."""
 
-    num_samples: int = key(1000, "how many samples, training and validation together", at_least=2, fixed=True)
-    num_features: int = key(10, "features of a sample", at_least=1, fixed=True)
+    num_samples: int = key(1000, "how many samples, training and validation together", at_least=2)
+    num_features: int = key(10, "features of a sample", at_least=1)
 
     def build(self, seed: int) -> "BuiltData":
         from trainer.data.synthetic import build
@@ -78,11 +91,11 @@ class Synthetic(Data):
 class SyntheticImages(ImageData):
     """A random template for each class under noise: images of any size, for trials and benchmarks."""
 
-    num_samples: int = key(1000, "how many images, training and validation together", at_least=2, fixed=True)
-    num_classes: int = key(10, "how many classes", at_least=2, fixed=True)
-    image_size: int = key(32, "height and width in pixels", at_least=1, fixed=True)
-    channels: int = key(3, "1 (grey) or 3 (RGB)", at_least=1, fixed=True)
-    noise: float = key(0.5, "standard deviation of the noise, where the template's is 0.2", at_least=0, fixed=True)
+    num_samples: int = key(1000, "how many images, training and validation together", at_least=2)
+    num_classes: int = key(10, "how many classes", at_least=2)
+    image_size: int = key(32, "height and width in pixels", at_least=1)
+    channels: int = key(3, "1 (grey) or 3 (RGB)", at_least=1)
+    noise: float = key(0.5, "standard deviation of the noise, where the template's is 0.2", at_least=0)
 
     def build(self, seed: int) -> "BuiltData":
         from trainer.data.synthetic import build_images
@@ -95,11 +108,15 @@ class SyntheticImages(ImageData):
 class Cifar10(ImageData):
     """CIFAR-10: 60,000 photographs of 10 classes, 32×32 RGB; downloaded once."""
 
-    root: str = key("data", "folder of the files; what is missing is downloaded into it")
-    val_fraction: float = key(0.0, OFFICIAL, at_least=0, below=1, fixed=True)
-    augment: bool = key(True, "whether training images are varied at random, one draw for each sample")
-    mean: list[float] | None = key(CIFAR10_MEAN, "per channel, of pixels in [0, 1]; null: measured")
-    std: list[float] | None = key(CIFAR10_STD, "per channel, of pixels in [0, 1]; null: measured", above=0)
+    root: str = key("data", "folder of the files; what is missing is downloaded into it", on_resume=FREE)
+    val_fraction: float = key(0.0, OFFICIAL, at_least=0, below=1)
+    augment: bool = key(
+        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
+    )
+    mean: list[float] | None = key(CIFAR10_MEAN, "per channel, of pixels in [0, 1]; null: measured", on_resume=FUTURE)
+    std: list[float] | None = key(
+        CIFAR10_STD, "per channel, of pixels in [0, 1]; null: measured", above=0, on_resume=FUTURE
+    )
 
     def build(self, seed: int) -> "BuiltData":
         from trainer.data.cifar import build
@@ -112,8 +129,10 @@ class Cifar10(ImageData):
 class FashionMnist(ImageData):
     """Fashion-MNIST: 70,000 articles of clothing of 10 classes, 28×28 grey; downloaded once."""
 
-    root: str = key("data", "folder of the idx files (plain or .gz); what is missing is downloaded into it")
-    val_fraction: float = key(0.0, OFFICIAL, at_least=0, below=1, fixed=True)
+    root: str = key(
+        "data", "folder of the idx files (plain or .gz); what is missing is downloaded into it", on_resume=FREE
+    )
+    val_fraction: float = key(0.0, OFFICIAL, at_least=0, below=1)
 
     def build(self, seed: int) -> "BuiltData":
         from trainer.data.fashion_mnist import build
@@ -126,23 +145,31 @@ class FashionMnist(ImageData):
 class ImageFolder(ImageData):
     """Your own images: one folder for each class, under train/ and val/ (or test/), or just one level."""
 
-    root: str | None = key(None, "folder with train/ and val/ (or test/), or with one folder for each class")
+    root: str | None = key(
+        None, "folder with train/ and val/ (or test/), or with one folder for each class", on_resume=FREE
+    )
     val_fraction: float = key(
         0.0,
         "share of the training images held out; 0: val/ or test/ where there is one, else 0.2",
         at_least=0,
         below=1,
-        fixed=True,
     )
     image_size: int | None = key(
-        None, "resize to this many pixels (shorter side, then the centre); null: all are alike", at_least=1, fixed=True
+        None, "resize to this many pixels (shorter side, then the centre); null: all are alike", at_least=1
     )
-    channels: int = key(3, "3 (RGB) or 1 (grey)", at_least=1, at_most=3, fixed=True)
-    augment: bool = key(True, "whether training images are varied at random, one draw for each sample")
+    channels: int = key(3, "3 (RGB) or 1 (grey)", at_least=1, at_most=3)
+    augment: bool = key(
+        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
+    )
     cache_bytes: int = key(
-        4_000_000_000, "decode once into memory and a cache file up to this size; larger sets are streamed", at_least=0
+        4_000_000_000,
+        "decode once into memory and a cache file up to this size; larger sets are streamed",
+        at_least=0,
+        on_resume=FREE,
     )
-    workers: int = key(2, "processes that decode when streaming; 0: the training process does it", at_least=0)
+    workers: int = key(
+        2, "processes that decode when streaming; 0: the training process does it", at_least=0, on_resume=FREE
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -160,32 +187,24 @@ class ImageFolder(ImageData):
 class Csv(Data):
     """A table in a CSV file: numeric and categorical columns, one target."""
 
-    path: str | None = key(None, "the file")
-    target: str | None = key(
-        None, "the column to predict: its name, or its number (0 is the first) without a header", fixed=True
-    )
-    delimiter: str = key(",", "what separates two values: one character, or tab, semicolon, pipe, space", fixed=True)
-    header: bool = key(True, "whether the first line names the columns", fixed=True)
-    missing: list[str] = key(
-        ["", "?", "NA", "N/A", "NaN", "nan", "null", "None"], "values that mean: not known", fixed=True
-    )
-    numeric: list[str] = key([], "columns to read as numbers, against the inference", fixed=True)
-    categorical: list[str] = key([], "columns to read as categories, against the inference", fixed=True)
-    ignore: list[str] = key([], "columns to leave out", fixed=True)
+    path: str | None = key(None, "the file", on_resume=FREE)
+    target: str | None = key(None, "the column to predict: its name, or its number (0 is the first) without a header")
+    delimiter: str = key(",", "what separates two values: one character, or tab, semicolon, pipe, space")
+    header: bool = key(True, "whether the first line names the columns")
+    missing: list[str] = key(["", "?", "NA", "N/A", "NaN", "nan", "null", "None"], "values that mean: not known")
+    numeric: list[str] = key([], "columns to read as numbers, against the inference")
+    categorical: list[str] = key([], "columns to read as categories, against the inference")
+    ignore: list[str] = key([], "columns to leave out")
     encoding: str = key(
         "onehot",
         "a category becomes one column per level, or one column of codes",
         choices=("onehot", "codes"),
-        fixed=True,
     )
-    standardize: bool = key(
-        True, "scale numbers to mean 0 and deviation 1, as measured on the training rows", fixed=True
-    )
+    standardize: bool = key(True, "scale numbers to mean 0 and deviation 1, as measured on the training rows")
     target_type: str = key(
         "auto",
         "auto: class, unless the column is numeric and has fractions or more than 20 values",
         choices=("auto", "class", "number"),
-        fixed=True,
     )
 
     def build(self, seed: int) -> "BuiltData":

@@ -1,9 +1,9 @@
 """The models that can be selected, and their keys. A model is built from the shape of the data."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from trainer.config.section import Section, key
+from trainer.config.section import FIXED, FUTURE, Section, key
 from trainer.errors import ConfigError
 from trainer.registry import register
 
@@ -19,6 +19,8 @@ ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid")
 class Model(Section):
     """Base of the model configs: `build(spec)` makes the network for data of that shape."""
 
+    on_resume: ClassVar[str] = FIXED
+
     def build(self, spec: "DataSpec") -> "nn.Module":
         """The network: takes a float batch of shape (B, *spec.input_shape), gives (B, spec.outputs)."""
         raise NotImplementedError
@@ -29,8 +31,10 @@ class Model(Section):
 class Cnn(Model):
     """CNNClassifier: three convolution blocks and a three-layer head, for images."""
 
-    conv_dropout: float = key(0.25, "probability to drop a whole channel after each block", at_least=0, below=1)
-    dropout: float = key(0.5, "probability to drop a unit of the head", at_least=0, below=1)
+    conv_dropout: float = key(
+        0.25, "probability to drop a whole channel after each block", at_least=0, below=1, on_resume=FUTURE
+    )
+    dropout: float = key(0.5, "probability to drop a unit of the head", at_least=0, below=1, on_resume=FUTURE)
 
     def build(self, spec: "DataSpec") -> "nn.Module":
         from trainer.models.cnn import CNNClassifier
@@ -74,7 +78,7 @@ class Mlp(Model):
 
     hidden: list[int] = key([128, 64], "width of each hidden layer; [] leaves a single linear layer", at_least=1)
     activation: str = key("relu", "non-linearity after each hidden layer", choices=ACTIVATIONS)
-    dropout: float = key(0.0, "probability to drop a hidden unit", at_least=0, below=1)
+    dropout: float = key(0.0, "probability to drop a hidden unit", at_least=0, below=1, on_resume=FUTURE)
     batch_norm: bool = key(False, "normalise each hidden layer over the batch, before the non-linearity")
 
     def build(self, spec: "DataSpec") -> "nn.Module":

@@ -6,7 +6,7 @@ from trainer.config.data import Data, Digits
 from trainer.config.model import Cnn, Model
 from trainer.config.optimizer import AdamW, Optimizer
 from trainer.config.scheduler import Cosine, Scheduler
-from trainer.config.section import Section, key
+from trainer.config.section import FIXED, FREE, Section, key
 from trainer.config.task import Auto, Task
 from trainer.config.trainer import Trainer
 
@@ -23,8 +23,15 @@ class Config(Section):
     trainer: Trainer = field(default_factory=Trainer)
 
     seed: int = key(
-        0, "decides the split, the initial weights, the order, the augmentation and the dropout", at_least=0, fixed=True
+        0,
+        "decides the split, the initial weights, the order, the augmentation and the dropout",
+        at_least=0,
+        on_resume=FIXED,
     )
-    output_dir: str = key("outputs", "folder of the run directories")
-    resume: str | None = key(None, "continue a run: auto | last | best | a run directory | a checkpoint")
-    init_from: str | None = key(None, "start from the weights of a run or checkpoint; nothing else of it is taken")
+    output_dir: str = key("outputs", "folder of the run directories", on_resume=FREE)
+    resume: str | None = key(
+        None, "continue a run: auto | last | best | a run directory | a checkpoint", on_resume=FREE
+    )
+    init_from: str | None = key(
+        None, "start from the weights of a run or checkpoint; nothing else of it is taken", on_resume=FIXED
+    )

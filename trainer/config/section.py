@@ -11,6 +11,10 @@ from typing import Any, ClassVar
 from trainer import cadence
 from trainer.errors import ConfigError, did_you_mean
 
+# What a change of a key does to a run that is resumed: nothing to what is learned; another future; or it is refused,
+# since it shapes the model, the data or the random streams that the past was made with.
+FREE, FUTURE, FIXED = "free", "future", "fixed"
+
 
 @dataclass(frozen=True)
 class Key:
@@ -25,7 +29,7 @@ class Key:
     length: int | None = None  # of a list
     duration: bool = False  # a string such as 500, 10ep, 5%, 15min
     wall_clock: bool = True  # whether a duration may be in minutes
-    fixed: bool = False  # cannot change when a run is resumed: it shapes the model, the data or the random streams
+    on_resume: str | None = None  # FREE, FUTURE or FIXED; None: as its section says
 
     def allowed(self) -> str:
         """The range in words, such as "> 0, <= 1"; "" where every value of the type is allowed."""
@@ -82,6 +86,7 @@ class Section:
 
     group: ClassVar[str] = ""
     option: ClassVar[str] = ""
+    on_resume: ClassVar[str] = FUTURE  # of its keys, unless they say otherwise
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
@@ -96,6 +101,11 @@ class Section:
     def key_name(cls, field: str) -> str:
         """The full name of a key of this section, such as `optimizer.lr`."""
         return f"{cls.group}.{field}" if cls.group else field
+
+    @classmethod
+    def change(cls, name: str) -> str:
+        """What a change of the key `name` means on resuming: FREE, FUTURE or FIXED."""
+        return cls.keys()[name][2].on_resume or cls.on_resume
 
     @classmethod
     def keys(cls) -> dict[str, tuple[str, Any, Key]]:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from trainer import cadence
-from trainer.config.section import Section, key
+from trainer.config.section import FIXED, FREE, Section, key
 from trainer.errors import ConfigError
 from trainer.registry import register
 
@@ -17,7 +17,10 @@ class Trainer(Section):
     epochs: int = key(20, "passes over the training data", at_least=1)
     steps: int | None = key(None, "optimizer steps; when given, epochs is ignored", at_least=1)
     max_time: str | None = key(
-        None, "wall-clock time after which this process saves and stops, such as 90min", duration=True
+        None,
+        "wall-clock time after which this process saves and stops, such as 90min",
+        duration=True,
+        on_resume=FREE,
     )
 
     device: str = key("auto", "auto | cpu | cuda | cuda:N | mps; auto takes the best there is")
@@ -30,7 +33,9 @@ class Trainer(Section):
         None, "samples at a time through the network; the batch is accumulated from these", at_least=1
     )
     auto_micro_batch: bool = key(
-        False, "halve micro_batch and try again when the device runs out of memory; the batch stays the same"
+        False,
+        "halve micro_batch and try again when the device runs out of memory; the batch stays the same",
+        on_resume=FREE,
     )
     deterministic: bool = key(False, "only deterministic algorithms, or fail; a GPU needs it for bit-identical runs")
     threads: int | None = key(None, "CPU threads of the maths; null: torch's own choice", at_least=1)
@@ -41,9 +46,12 @@ class Trainer(Section):
         "what a loss or gradient that is not finite leads to (its step is never made): stop; skip it; rollback to the "
         "last checkpoint with a lower rate",
         choices=("stop", "skip", "rollback"),
+        on_resume=FREE,
     )
-    on_nan_limit: int = key(5, "steps skipped in a row, or rollbacks of a run, after which to stop anyway", at_least=1)
-    on_nan_factor: float = key(0.5, "factor on the learning rate at each rollback", above=0, at_most=1)
+    on_nan_limit: int = key(
+        5, "steps skipped in a row, or rollbacks of a run, after which to stop anyway", at_least=1, on_resume=FREE
+    )
+    on_nan_factor: float = key(0.5, "factor on the learning rate at each rollback", above=0, at_most=1, on_resume=FREE)
     ema: float | None = key(None, "decay of an average of the weights, used to validate, e.g. 0.999", above=0, below=1)
 
     monitor: str | None = key(None, "score that decides what is best, such as val/loss; null: the task's own")
@@ -51,19 +59,26 @@ class Trainer(Section):
     patience: int | None = key(None, "validations without improvement after which to stop; null: never", at_least=1)
     min_delta: float = key(0.0, "smallest change of the score that counts as an improvement", at_least=0)
 
-    log_every: str | None = key("50", "how often to record training metrics; null: never", duration=True)
+    log_every: str | None = key(
+        "50", "how often to record training metrics; null: never", duration=True, on_resume=FREE
+    )
     eval_every: str | None = key("1ep", "how often to validate", duration=True)
-    save_every: str | None = key("1ep", "how often to save `last`", duration=True)
-    keep: int = key(2, "how many of the last checkpoints to keep, beside the best", at_least=2)
+    save_every: str | None = key("1ep", "how often to save `last`", duration=True, on_resume=FREE)
+    keep: int = key(2, "how many of the last checkpoints to keep, beside the best", at_least=2, on_resume=FREE)
     log_histograms: str | None = key(
-        None, "how often to record histograms of weights and gradients in TensorBoard; null: never", duration=True
+        None,
+        "how often to record histograms of weights and gradients in TensorBoard; null: never",
+        duration=True,
+        on_resume=FREE,
     )
 
-    limit_train: str | None = key(None, "train on a part of the data: a number of batches, or 10%", fixed=True)
+    limit_train: str | None = key(None, "train on a part of the data: a number of batches, or 10%", on_resume=FIXED)
     limit_val: str | None = key(None, "validate on a part of the data: a number of batches, or 10%")
-    fast_dev_run: bool = key(False, "try everything once: 3 steps, one batch of validation, a checkpoint", fixed=True)
+    fast_dev_run: bool = key(
+        False, "try everything once: 3 steps, one batch of validation, a checkpoint", on_resume=FIXED
+    )
     overfit_batches: int | None = key(
-        None, "train and validate on the same so many batches, without augmentation", at_least=1, fixed=True
+        None, "train and validate on the same so many batches, without augmentation", at_least=1, on_resume=FIXED
     )
 
     def __post_init__(self) -> None:

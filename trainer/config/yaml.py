@@ -1,0 +1,57 @@
+"""YAML from anywhere, held to a size before anything is made of it."""
+
+from pathlib import Path
+
+import yaml
+
+from trainer.errors import ConfigError
+
+LARGEST, MOST_NODES, DEEPEST = 1 << 20, 100_000, 64  # bytes; values once all aliases are written out; levels
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C, where PyYAML was built with it
+
+
+def read(path: Path) -> str:
+    """The text of a YAML file that is fit to be parsed; see `check`."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ConfigError(f"{path}: more than {LARGEST >> 20} MB is no config.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}).") from error
+    check(text, str(path))
+    return text
+
+
+def check(text: str, source: str) -> None:
+    """Count what the text stands for, event by event, before anything is made of it.
+
+    Ten lines of aliases to aliases can stand for billions of values, which OmegaConf would copy one by one.
+
+    Raises:
+        ConfigError: for what is no YAML, too deep, or too much once its aliases are written out.
+    """
+    sizes: dict[str, int] = {}  # nodes below each anchor
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, total))
+                total += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = open_nodes.pop()
+                if anchor is not None:
+                    sizes[anchor] = total - before
+            elif isinstance(event, yaml.ScalarEvent):
+                total += 1
+                if event.anchor is not None:
+                    sizes[event.anchor] = 1
+            elif isinstance(event, yaml.AliasEvent):
+                total += sizes.get(event.anchor, 1)
+            if len(open_nodes) > DEEPEST or total > MOST_NODES:
+                raise ConfigError(
+                    f"{source}: more than {DEEPEST} levels or {MOST_NODES:,} values, aliases written out: no config is."
+                )
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not a YAML file: {' '.join(str(error).split())}.") from error
