@@ -104,7 +104,7 @@ class Store:
         older = [path for path in reversed(self.steps()) if _step(path) < _step(wanted)]
         for path in [wanted, *(older if name == LAST else [])]:
             try:
-                payload = storage.load(path)
+                payload = storage.load(storage.standing(path))
                 if payload.get("step") != _step(path):
                     raise CheckpointError(f"{path}: holds the state of another step ({payload.get('step')!r:.20}).")
                 self._written.add(_step(path))  # what is loaded need not be saved again
@@ -130,8 +130,9 @@ class Store:
     def resolve(self, name: str) -> Path:
         """The directory that a name stands for; raises `CheckpointError` where there is none."""
         path = self.directory / name
-        if path.is_dir() and _is_step(path.resolve()):
-            return self.directory / path.resolve().name
+        step = self.directory / (path.readlink().name if path.is_symlink() else name)
+        if _is_step(step) and storage.standing(step).is_dir():
+            return step
         steps = self.steps()
         if name == LAST and steps:
             return steps[-1]

@@ -37,11 +37,9 @@ class Monitor:
     bad: int = 0
 
     def observe(self, score: float, step: int) -> bool:
-        """Take the score of a validation; returns whether it is the best so far. NaN never is."""
-        gain = -math.inf if math.isnan(score) else math.inf if self.best is None else score - self.best
-        if self.best is not None and self.mode == "min" and not math.isnan(score):
-            gain = -gain
-        if gain > self.min_delta:
+        """Take the score of a validation; returns whether it is the best so far. NaN and infinity never are."""
+        gain = math.inf if self.best is None else score - self.best if self.mode == "max" else self.best - score
+        if math.isfinite(score) and gain > self.min_delta:
             self.best, self.best_step, self.bad = score, step, 0
             return True
         self.bad += 1

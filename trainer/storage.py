@@ -21,7 +21,9 @@ from trainer.errors import CheckpointError, TrainerError
 
 PAYLOAD, MANIFEST, TEMPORARY = "state.pt", "manifest.json", ".tmp-"
 LARGEST_MANIFEST = 1 << 20
-_LEFTOVER = re.compile(re.escape(TEMPORARY) + r".+-[0-9a-f]{8}(-replaced)?")  # the names of `aside`, and no others
+_LEFTOVER = re.compile(
+    re.escape(TEMPORARY) + r"(?P<name>.+)-[0-9a-f]{8}(?P<replaced>-replaced)?"
+)  # the names of `aside`, and no others
 
 # What torch.load(weights_only=True) raises for a file that is cut short, or no checkpoint at all.
 UNLOADABLE = (
@@ -237,14 +239,30 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what a killed process has left half-written in a directory that only this process writes."""
+    """Remove what a killed process has left half-written in a directory that only this process writes.
+
+    What it had moved away for a new one that never came gets its name back.
+    """
     for leftover in directory.glob(f"{TEMPORARY}*"):
-        if not _LEFTOVER.fullmatch(leftover.name):
+        found = _LEFTOVER.fullmatch(leftover.name)
+        if found is None:
             continue
-        if leftover.is_dir() and not leftover.is_symlink():
+        if found["replaced"] and not (directory / found["name"]).exists():
+            leftover.rename(directory / found["name"])
+        elif leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+
+
+def standing(directory: Path) -> Path:
+    """Where what is known as `directory` is found: there, or where a killed process had moved it for a moment.
+
+    That moment is only where two directories cannot be swapped in one step (see `_exchange`).
+    """
+    if directory.exists():
+        return directory
+    return next(directory.parent.glob(f"{TEMPORARY}{directory.name}-*-replaced"), directory)
 
 
 def _exchange(one: Path, other: Path) -> bool:

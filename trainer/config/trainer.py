@@ -18,7 +18,7 @@ class Trainer(Section):
     steps: int | None = key(None, "optimizer steps; when given, epochs is ignored", at_least=1)
     max_time: str | None = key(
         None,
-        "wall-clock time after which this process saves and stops, such as 90min",
+        "wall-clock time after which this process saves and stops (exit code 124), such as 90min",
         duration=True,
         on_resume=FREE,
     )
