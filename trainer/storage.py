@@ -123,6 +123,8 @@ def tensors(payload: Any) -> Iterator[Tensor]:
 def unwritable(path: Path, error: BaseException, needed: int | None = None) -> TrainerError:
     """The error for a file that the disk refuses: the path, the reason, what was needed and what is free."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+    if "unexpected pos" in reason or "file write failed" in reason:
+        reason = "the disk took less than it was given"  # all that torch's writer knows of a full disk
     there = next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), Path())
     try:
         free = f"{shutil.disk_usage(there).free / 1e6:,.1f} MB are free on its disk"

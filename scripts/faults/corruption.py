@@ -3,9 +3,9 @@
     python scripts/faults/corruption.py           # 100 flips, 25 blocks, some truncations: seconds
     python scripts/faults/corruption.py --full    # 2,000 flips, every bit of the manifest, 500 blocks, every 4 KiB
 
-The checkpoint is the state of a small network and its Adam (1.2 MB). Each damage is done to the newest of two and undone
-again. Loading `last` must warn, naming the damaged directory, and give the one before, bit for bit. A flip in the
-manifest may leave the state what it was (in the notes, in white space): that is harmless where what is loaded is
+The checkpoint is the state of a small network and its Adam (1.2 MB). Each damage is done to the newest of two and
+undone again. Loading `last` must warn, naming the damaged directory, and give the one before, bit for bit. A flip in
+the manifest may leave the state what it was (in the notes, in white space): that is harmless where what is loaded is
 bit-identical, and counted apart; whether the notes still say what they said is counted, too.
 """
 

@@ -1,6 +1,7 @@
 """Records as TensorBoard events."""
 
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,12 @@ from trainer.sinks.pictures import pictures
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+
+def _without_tensorboard(failed: threading.ExceptHookArgs) -> None:
+    """Print no traceback for the thread that writes events: the next call to the writer raises what it has met."""
+    if not (isinstance(failed.exc_value, OSError) and type(failed.thread).__name__ == "_AsyncWriterThread"):
+        threading.__excepthook__(failed)
 
 
 class TensorBoardSink:
@@ -33,6 +40,7 @@ class TensorBoardSink:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            threading.excepthook = _without_tensorboard
             self._writer = SummaryWriter(str(self.directory), purge_step=self.start_step + 1)
         return self._writer
 
