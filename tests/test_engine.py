@@ -283,8 +283,8 @@ def test_max_time_stops_saves_and_says_so(tmp_path: Path) -> None:
     run = Run.at(tmp_path / "run")
     trainer, _, reason = fitted(config(trainer=Settings(steps=10**9, max_time="0.5s", keep=2)), run=run)
     assert reason == "max_time"
-    assert 0.5 <= trainer.seconds < 20
     assert trainer.store is not None
+    assert 0.5 <= trainer.seconds + trainer.store.seconds < 20  # the time of a save is left for the last one
     assert trainer.store.load()[0]["step"] == trainer.state.step > 0
     run.release()
 

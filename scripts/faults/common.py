@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,17 @@ def train(*words: str, cwd: Path, **options: Any) -> "subprocess.Popen[str]":
         start_new_session=True,
         **options,
     )
+
+
+def can_trace() -> bool:
+    """Whether strace is there and may attach to a process that is not its child (a container may forbid it)."""
+    if shutil.which("strace") is None:
+        return False
+    with subprocess.Popen(["sleep", "0.3"]) as sleeper:
+        tracer = subprocess.run(
+            ["strace", "-qq", "-o", os.devnull, "-p", str(sleeper.pid)], check=False, capture_output=True
+        )
+    return tracer.returncode == 0
 
 
 def loadable(checkpoints: Path) -> int | None:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import arguments, digest, verdict
+from common import arguments, can_trace, digest, verdict
 
 from trainer.checkpoints import Store
 from trainer.errors import CheckpointError
@@ -355,7 +355,7 @@ def audited(act: Callable[[], None], at: int) -> Callable[[], None]:
 def main() -> None:
     """Find the calls of each case, then kill a child at each."""
     given = arguments(__doc__ or "", 170, 5000, "crash points, or all there are")
-    traced = shutil.which("strace") is not None
+    traced = can_trace()
     cases = [case for case in CASES if traced or not case.extra]
     if not traced:
         print("no strace: killed at Python's audit events instead, and the order of the fsyncs is not checked")

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from common import arguments, digest, loadable, train, verdict
+from common import arguments, can_trace, digest, loadable, train, verdict
 from crash_points import (
     CASES,
     MEMORY,
@@ -194,7 +194,7 @@ def main() -> None:
     trials, failures = 0, []
     with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as name:
         folder = Path(name)
-        if shutil.which("strace"):
+        if can_trace():
             save(folder / "warm", 1, 1, True)  # what is imported late is imported now
             contents(folder / "warm")
             trials, failures = injected(given.trials, given.full, folder)
