@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 import socket
@@ -96,6 +97,8 @@ class Run:
         """Let another process write."""
         if self._lock is not None:
             _locks.discard(self._lock)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._lock, 0)  # the next holder's words must not be mistaken for these
             os.close(self._lock)
             self._lock = None
 
@@ -178,12 +181,24 @@ class Run:
 
 
 def _holder(descriptor: int) -> str:
-    """Who holds a lock, in its own words; a holder of this very moment may not have written them yet."""
-    for _ in range(20):
-        if holder := os.pread(descriptor, 200, 0).decode(errors="replace").strip():
+    """Who holds a lock, in its own words; one of this very moment may not yet have replaced those of a dead one."""
+    for _ in range(50):
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+        found = re.fullmatch(r"process (\d+) on (\S+), since .*", holder)
+        if found and (found[2] != socket.gethostname() or _is_alive(int(found[1]))):
             return holder
         time.sleep(0.01)
     return "another process"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
 
 
 def make_directory(output_dir: str | Path, suffix: str = "") -> Path:

@@ -259,10 +259,11 @@ class _Pass:
 
     def close(self) -> None:
         """End the workers, also one that is stuck."""
-        for act in (BaseProcess.kill, BaseProcess.join):
+        for _ in range(2):  # torch's handler of SIGCHLD reports a death, once, in the middle of whatever is done then
             for process in self._processes:
-                with contextlib.suppress(RuntimeError):  # torch's handler of SIGCHLD reports their death, once
-                    act(process)
+                with contextlib.suppress(RuntimeError):
+                    process.kill()
+                    process.join()
         self._processes.clear()
 
 
