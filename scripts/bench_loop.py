@@ -81,23 +81,26 @@ def by_hand(model: nn.Module, loader: DataLoader, steps: int) -> Segment:
 def ours(config: Config, directory: Path) -> Segment:
     """The same recipe with this trainer: a whole `fit`, its records and its checkpoints at start and end included."""
 
+    opened: list[Sink] = []
+
     def sinks(parts: Parts) -> list[Sink]:
         run, plan = parts.run, parts.plan
         assert run is not None
-        return [
+        opened[:] = [
             PlainSink(
                 Console(file=io.StringIO()), Progress(plan.total, plan.steps_per_epoch, parts.state.monitor.name)
             ),
             MetricsSink(run.directory),
             TensorBoardSink(run.tensorboard, {}, parts.data.spec.labels),
         ]
+        return opened
 
     def segment() -> float:
         trainer = assemble(config, Run.create(directory), sinks=sinks)
         began = time.perf_counter()
         trainer.fit()
         seconds = time.perf_counter() - began
-        for sink in trainer.sinks:
+        for sink in opened:
             sink.close({})
         return trainer.plan.total * config.data.batch_size / seconds
 
