@@ -149,7 +149,7 @@ class Trainer:
                 if reason != COMPLETED:
                     return reason
                 for report in self.steps():
-                    reason = self._conclude(self.log(report) if self.plan.records(report.step) else None)
+                    reason = self._conclude(self.log(report) if report.recorded else None)
                     if reason != COMPLETED:
                         break
                 return reason

@@ -24,6 +24,7 @@ class Report(NamedTuple):
         epoch: whole epochs done.
         loss_sum, weight: of this batch, on the device; see `Task`.
         lr: the rate it was made with.
+        recorded: whether a record follows it.
         grad_norm: length of the gradient before clipping, on the device; None where it was not needed.
         finite: False where the loss or the gradient was not, and the step was not made.
     """
@@ -33,6 +34,7 @@ class Report(NamedTuple):
     loss_sum: Tensor
     weight: Tensor | float
     lr: float
+    recorded: bool
     grad_norm: Tensor | None
     finite: bool = True
 
@@ -81,6 +83,8 @@ class Stepper:
     def __call__(self, batch: Batch) -> Report:
         """One optimizer step; one that is found not finite is not made, and leaves the state as it was before."""
         state = self.state
+        step = state.step + 1
+        recorded = self.plan.records(step)
         lr = state.schedule.apply(state.optimizer, state.step, state.rate)
         weight = self.task.weight(batch.targets)
         self._guard.keep()
@@ -92,18 +96,18 @@ class Stepper:
             self._guard.undo(found)
         elif found.item():
             self._guard.undo()
-            return self._report(state.step + 1, loss_sum, weight, lr, None)._replace(finite=False)
-        grad_norm = self._clip(gradients)
+            return Report(step, self._epoch(step), loss_sum, weight, lr, recorded, None, finite=False)
+        grad_norm = self._clip(gradients, recorded)
         self._update(found)
         if state.ema is not None:
             state.ema.update_parameters(state.model)
-        state.step += 1
+        state.step = step
         for outputs, targets, part in parts:
-            self.tally.add(state.step, outputs, targets, part, found.clone() if self.patient else None)
-        return self._report(state.step, loss_sum, weight, lr, grad_norm)
+            self.tally.add(step, outputs, targets, part, found.clone() if self.patient else None)
+        return Report(step, self._epoch(step), loss_sum, weight, lr, recorded, grad_norm)
 
-    def _report(self, step: int, loss: Tensor, weight: Tensor | float, lr: float, grad_norm: Tensor | None) -> Report:
-        return Report(step, step // self.plan.steps_per_epoch, loss, weight, lr, grad_norm)
+    def _epoch(self, step: int) -> int:
+        return step // self.plan.steps_per_epoch
 
     def formatted(self, inputs: Tensor) -> Tensor:
         """Image batches in the memory format of the run."""
@@ -169,10 +173,10 @@ class Stepper:
             self._inverses[weight] = torch.tensor(1 / weight, device=like.device, dtype=like.dtype)
         return self._inverses[weight]
 
-    def _clip(self, gradients: list[Tensor]) -> Tensor | None:
+    def _clip(self, gradients: list[Tensor], recorded: bool) -> Tensor | None:
         """Clip the gradient; measure it where it is clipped or about to be recorded."""
         state, plan = self.state, self.plan
-        if plan.clip_norm is None and not plan.records(state.step + 1):
+        if plan.clip_norm is None and not recorded:
             return None
         state.scaler.unscale_(state.optimizer)
         limit = math.inf if plan.clip_norm is None else plan.clip_norm
