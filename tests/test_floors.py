@@ -16,7 +16,7 @@ import trainer
 
 # Each floor is a list of rows. A module imports from lower floors and from its own row, not from its neighbours.
 FLOORS: dict[int, list[str]] = {
-    0: ["trainer errors registry cadence seeds storage config config.*"],
+    0: ["trainer errors registry cadence seeds archive storage config config.*"],
     1: ["interfaces", "device", "memory", "signals"],
     2: [
         "models models.*",
@@ -35,7 +35,7 @@ FLOORS: dict[int, list[str]] = {
     5: ["runs resumption weights assembly screen execution"],
     6: ["commands commands.* cli __main__"],
 }
-TORCH_ON_THE_GROUND = {"trainer.seeds", "trainer.storage"}
+TORCH_ON_THE_GROUND = {"trainer.seeds", "trainer.archive", "trainer.storage"}
 PACKAGE = Path(trainer.__file__).parent
 
 Sources = dict[str, str]  # module name -> source; a package's is that of its __init__.py

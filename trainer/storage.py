@@ -9,14 +9,13 @@ import re
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from trainer import archive
 from trainer.errors import CheckpointError, TrainerError
 
 PAYLOAD, MANIFEST, TEMPORARY = "state.pt", "manifest.json", ".tmp-"
@@ -104,20 +103,7 @@ def _write_payload(directory: Path, payload: dict[str, Any], notes: dict[str, An
 
 def size_of(payload: Any) -> int:
     """Bytes of all tensors in a payload."""
-    return sum(tensor.nbytes for tensor in tensors(payload))
-
-
-def tensors(payload: Any) -> Iterator[Tensor]:
-    """All tensors in nested dictionaries, lists and tuples; each container is visited once."""
-    seen: set[int] = set()
-    stack = [payload]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, Tensor):
-            yield part
-        elif isinstance(part, (dict, list, tuple)) and id(part) not in seen:
-            seen.add(id(part))
-            stack.extend(part.values() if isinstance(part, dict) else part)
+    return sum(tensor.nbytes for tensor in archive.tensors(payload))
 
 
 def unwritable(path: Path, error: BaseException, needed: int | None = None) -> TrainerError:
@@ -172,10 +158,10 @@ def load(directory: Path, mmap: bool = False) -> dict[str, Any]:
                 raise CheckpointError(f"{path}: damaged: {size} bytes instead of {manifest['bytes']}.")
             if hashlib.file_digest(file, "sha256").hexdigest() != manifest["sha256"]:
                 raise CheckpointError(f"{path}: damaged: its SHA-256 is not the one in {MANIFEST}.")
-            _refuse_bombs(file, size)
+            archive.examine(file)
             file.seek(0)
             payload = torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
-        _refuse_absurd(payload, size)
+        archive.examine_tensors(payload, size)
     except (*UNLOADABLE, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be loaded ({_reason(error)}).") from error
     if not isinstance(payload, dict):
@@ -189,37 +175,6 @@ def _reason(error: BaseException) -> str:
     if found := re.search(r"GLOBAL (\S+)", text):
         return f"it asks for {found[1]}, and only tensors and plain data are loaded"
     return text.partition("This file can still be loaded")[0][:200] or type(error).__name__
-
-
-def _refuse_bombs(file: Any, size: int) -> None:
-    """Raise `ValueError` unless the archive is as torch writes it: nothing compressed, no member beyond the file.
-
-    A hash says that a file is the one that was written, not who wrote it. Without this, a file of a kilobyte may ask
-    for all the memory there is, and what is no archive would be read by torch's older loaders.
-    """
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        if archive.comment:
-            raise ValueError("its archive ends in a comment, which torch does not write")
-    for member in members:
-        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-            raise ValueError(f"its member {member.filename} is compressed, which torch does not do")
-    if sum(member.file_size for member in members) > size or len({m.filename for m in members}) < len(members):
-        raise ValueError("its members overlap")
-
-
-def _refuse_absurd(payload: Any, size: int) -> None:
-    """Raise `ValueError` for tensors that are larger than the file they came from, or of a kind that is never saved."""
-    storages: dict[int, int] = {}
-    for tensor in tensors(payload):
-        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise ValueError(f"it holds a {tensor.layout} tensor on {tensor.device.type}")
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-        if tensor.nbytes > storage.nbytes():
-            raise ValueError(f"it claims a tensor of {tensor.nbytes} bytes with only {storage.nbytes()} behind it")
-    if sum(storages.values()) > size:
-        raise ValueError(f"its tensors claim {sum(storages.values())} bytes, and the file has {size}")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,204 @@
+"""The archives that `torch.save` writes: examined before torch opens one, and what was made of one afterwards.
+
+A hash says that a file is the one that was written, not who wrote it. `torch.load(weights_only=True)` runs no code of
+the file, but believes its sizes: a kilobyte may ask for all the memory there is, or for hours of hashing.
+"""
+
+import os
+import pickletools
+import re
+import struct
+import zipfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+PICKLE = "data.pkl"
+# What a file of any size may have, so that what is made of it stays below twice the file and some 64 MB.
+MOST_INDEX, MOST_PICKLE, MOST_OPCODES = 2 << 20, 8 << 20, 500_000
+LONGEST_NUMBER = 8  # bytes; integers beyond can be made to have all the same hash
+
+_CALLED = {  # what a pickle of plain data and tensors calls
+    "collections OrderedDict",
+    "torch Size",
+    "torch._utils _rebuild_parameter",
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_tensor_v3",
+}
+_NAMED = re.compile(r"torch(\.storage)? (\w+Storage|[a-z]+[0-9]\w*|bool)")  # what it only mentions: kinds of numbers
+_MARK, _PLAIN, _EMPTY, _FLAT, _OBJECT = "mark", "plain", "empty tuple", "flat tuple", "object"  # kinds of values
+_PLAIN_OPCODES = ("BINUNICODE", "BININT", "BININT1", "BININT2", "BINFLOAT", "NONE", "NEWTRUE", "NEWFALSE")
+_PUSHED = {
+    "MARK": _MARK,
+    "EMPTY_TUPLE": _EMPTY,
+    "EMPTY_LIST": _OBJECT,
+    "EMPTY_DICT": _OBJECT,
+    **dict.fromkeys(_PLAIN_OPCODES, _PLAIN),
+}
+_TUPLES = {"TUPLE": None, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}  # how many it takes; None: all above the mark
+
+
+def tensors(payload: Any) -> Iterator[Tensor]:
+    """All tensors in nested dictionaries, lists and tuples; each container is visited once."""
+    seen: set[int] = set()
+    stack = [payload]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, (dict, list, tuple)) and id(part) not in seen:
+            seen.add(id(part))
+            stack.extend(part.values() if isinstance(part, dict) else part)
+
+
+def examine(file: BinaryIO) -> None:
+    """Raise `ValueError` unless an open file is an archive as torch writes it, of plain data and tensors.
+
+    That is: nothing compressed, no two members in one place, no name that two readers could understand differently;
+    and a pickle that is no larger than such a file needs, calls nothing but what makes tensors, and has no keys but
+    strings and numbers.
+    """
+    size = file.seek(0, os.SEEK_END)
+    _examine_index(file, size)
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            raise ValueError(f"its member {member.filename:.80} is compressed, which torch does not do")
+    names = {member.filename.casefold() for member in members}
+    if sum(member.file_size for member in members) > size or len(names) < len(members):
+        raise ValueError("its members overlap")
+    if len({name.partition("/")[0] for name in names}) != 1:
+        raise ValueError("its members are not in one folder")
+    pickles = [member for member in members if member.filename.partition("/")[2] == PICKLE]
+    if not pickles:
+        raise ValueError(f"it has no {PICKLE}")
+    if pickles[0].file_size > MOST_PICKLE + size // 8:
+        raise ValueError(f"its {PICKLE} is larger than tensors of {size} bytes need")
+    _examine_pickle(_content(file, pickles[0]), MOST_OPCODES + size // 64)
+
+
+def _examine_index(file: BinaryIO, size: int) -> None:
+    """The ends of the archive, before its index is read: https://pkware.com, APPNOTE.TXT, 4.3.14 to 4.3.16."""
+    file.seek(0)
+    if file.read(4) != b"PK\3\4":
+        raise ValueError("it is no archive")
+    file.seek(max(0, size - 22 - 20 - 56))
+    tail = file.read()
+    if len(tail) < 22 or tail[-22:-18] != b"PK\5\6":
+        raise ValueError("its archive has no end, or one with a comment, which torch does not write")
+    (index,) = struct.unpack("<I", tail[-10:-6])
+    if index == 0xFFFFFFFF and len(tail) == 22 + 20 + 56:
+        (index,) = struct.unpack("<Q", tail[40:48])
+    if index > MOST_INDEX + size // 16:
+        raise ValueError(f"its index claims {index} bytes")
+
+
+def _content(file: BinaryIO, member: zipfile.ZipInfo) -> bytes:
+    """The bytes of a stored member; `zipfile` itself would insist on the CRC-32 that is left out."""
+    file.seek(member.header_offset)
+    header = file.read(30)
+    if len(header) < 30 or header[:4] != b"PK\3\4":
+        raise ValueError(f"there is no {PICKLE} where its index says")
+    name, extra = struct.unpack("<HH", header[26:30])
+    file.seek(member.header_offset + 30 + name + extra)
+    return file.read(member.file_size)
+
+
+def _examine_pickle(data: bytes, most: int) -> None:
+    kinds = _Kinds()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if count > most:
+            raise ValueError(f"it has more than {most} values, too many for its size")
+        kinds.follow(opcode.name, argument)
+
+
+class _Kinds:
+    """Follows a pickle opcode by opcode, with kinds of values in the place of values.
+
+    A kind is one of `_MARK`, ..., or the name of what is called or mentioned ("torch FloatStorage").
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[str] = []
+        self.memo: dict[object, str] = {}
+
+    def follow(self, opcode: str, argument: object) -> None:
+        """Do what an opcode does; raises `ValueError` for one that plain data and tensors do not need."""
+        if opcode in _PUSHED:
+            self.stack.append(_PUSHED[opcode])
+        elif opcode in ("BINPUT", "LONG_BINPUT"):
+            self.memo[argument] = self.stack[-1]
+        elif opcode in ("BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[argument])
+        elif opcode in _TUPLES:
+            self._tuple(self._pop(_TUPLES[opcode]))
+        elif opcode in ("BUILD", "APPEND", "APPENDS"):
+            self._pop(None if opcode == "APPENDS" else 1)
+        elif opcode in ("SETITEM", "SETITEMS"):
+            self._items(self._pop(None if opcode == "SETITEMS" else 2))
+        elif opcode == "LONG1" and isinstance(argument, int) and argument.bit_length() <= 8 * LONGEST_NUMBER:
+            self.stack.append(_PLAIN)
+        elif opcode == "GLOBAL":
+            self._name(str(argument))
+        elif opcode == "REDUCE":
+            self._call()
+        elif opcode == "BINPERSID":
+            self._refer()
+        elif opcode not in ("PROTO", "STOP"):
+            raise ValueError(f"its pickle has the opcode {opcode}, which plain data and tensors do not need")
+
+    def _pop(self, count: int | None) -> list[str]:
+        """The last few kinds; None: all above the mark, which goes too."""
+        start = len(self.stack) - count if count is not None else self._above_mark()
+        if start < 0:
+            raise ValueError("its pickle takes more than it has")
+        kinds = self.stack[start:]
+        del self.stack[start if count is not None else start - 1 :]
+        return kinds
+
+    def _above_mark(self) -> int:
+        return len(self.stack) - self.stack[::-1].index(_MARK)
+
+    def _items(self, kinds: list[str]) -> None:
+        if any(key != _PLAIN for key in kinds[::2]):
+            raise ValueError("it has keys that are neither strings nor numbers")
+
+    def _refer(self) -> None:
+        if self._pop(1) != [_FLAT]:
+            raise ValueError("it names a storage by something else than plain data")
+        self.stack.append(_OBJECT)
+
+    def _tuple(self, kinds: list[str]) -> None:
+        flat = all(kind not in (_MARK, _EMPTY, _FLAT, _OBJECT) for kind in kinds)
+        self.stack.append(_OBJECT if not flat else _FLAT if kinds else _EMPTY)
+
+    def _name(self, name: str) -> None:
+        if name not in _CALLED and not _NAMED.fullmatch(name):
+            what = name.replace(" ", ".", 1)
+            raise ValueError(f"it asks for {what:.80}, and only tensors and plain data are loaded")
+        self.stack.append(name)
+
+    def _call(self) -> None:
+        function, arguments = self._pop(2)
+        if function not in _CALLED:
+            raise ValueError("it calls what is no function")
+        if function == "collections OrderedDict" and arguments != _EMPTY:
+            raise ValueError("it makes an OrderedDict of something else")
+        self.stack.append(_OBJECT)
+
+
+def examine_tensors(payload: Any, size: int) -> None:
+    """Raise `ValueError` for loaded tensors that claim more than the file of `size` bytes that they came from."""
+    storages: dict[int, int] = {}
+    for tensor in tensors(payload):
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        if tensor.nbytes > storage.nbytes():
+            raise ValueError(f"it claims a tensor of {tensor.nbytes} bytes with only {storage.nbytes()} behind it")
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+            raise ValueError(f"it holds a {tensor.layout} tensor on {tensor.device.type}")
+    if sum(storages.values()) > size:
+        raise ValueError(f"its tensors claim {sum(storages.values())} bytes, and the file has {size}")
