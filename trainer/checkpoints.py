@@ -105,8 +105,9 @@ class Store:
         for path in [wanted, *(older if name == LAST else [])]:
             try:
                 payload = storage.load(storage.standing(path))
-                if payload.get("step") != _step(path):
-                    raise CheckpointError(f"{path}: holds the state of another step ({payload.get('step')!r:.20}).")
+                step = payload.get("step")
+                if not isinstance(step, int) or step != _step(path):
+                    raise CheckpointError(f"{path}: holds the state of another step ({step!r:.20}).")
                 self._written.add(_step(path))  # what is loaded need not be saved again
                 return payload, path
             except CheckpointError as error:

@@ -73,9 +73,18 @@ class DataSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DataSpec":
-        """From what `to_dict` gave."""
+        """From what `to_dict` gave; raises `ValueError` or `TypeError` for anything else."""
         kwargs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**kwargs)
+        spec = cls(**kwargs)
+        numbers: tuple[object, ...] = (*spec.input_shape, spec.outputs, *(spec.class_counts or ()))
+        if not all(isinstance(number, int) and 0 <= number < 1 << 31 for number in numbers):
+            raise ValueError(f"the data spec counts in {numbers!r:.80}")
+        scale: tuple[object, ...] = (*(spec.target_mean or ()), *(spec.target_std or ()))
+        if not all(isinstance(number, (int, float)) for number in scale):
+            raise ValueError(f"the data spec scales by {scale!r:.80}")
+        if not all(isinstance(label, str) for label in spec.labels or ()):
+            raise ValueError("the data spec has labels that are no text")
+        return spec
 
 
 @dataclass(frozen=True)

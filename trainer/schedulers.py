@@ -104,6 +104,8 @@ class Plateau:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         for name in self._saved:
+            if not isinstance(state[name], (int, float)) and not (name == "best" and state[name] is None):
+                raise ValueError(f"the plateau's {name} is {state[name]!r:.80}")
             setattr(self, name, state[name])
 
 

@@ -1,6 +1,7 @@
 """All that changes while training, in one place: what is saved, and what a resumed run starts from."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +12,47 @@ from torch.optim.swa_utils import AveragedModel
 from trainer.errors import CheckpointError
 from trainer.schedulers import Schedule
 
-# The attributes of a `TrainState` that are plain data and saved under their own names.
-_PLAIN = ("seconds", "records", "pending", "micro_batch", "rate", "rollbacks", "skips")
+# What optimizers remember of each element of a parameter. The fused kernels read as many as the parameter has.
+_MOMENTS = {
+    *("acc_delta", "ax", "exp_avg", "exp_avg_sq", "exp_inf", "grad_avg", "max_exp_avg_sq", "momentum_buffer", "prev"),
+    *("square_avg", "step_size", "sum"),
+}
+
+
+def _is_number(value: object, least: float = 0.0) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value >= least
+
+
+def _is_count(value: object, least: int = 0) -> bool:
+    return isinstance(value, int) and least <= value < 1 << 62
+
+
+def _are_scores(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(score, (int, float)) for name, score in value.items()
+    )
+
+
+def _is_record(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and _are_scores(value["scalars"])
+        and all(isinstance(name, str) and isinstance(x, Tensor) for name, x in value["histograms"].items())
+    )
+
+
+# The attributes of a `TrainState` that are plain data and saved under their own names, and what they may be.
+_PLAIN: dict[str, Callable[[Any], bool]] = {
+    "step": _is_count,
+    "scores": _are_scores,
+    "seconds": _is_number,
+    "records": _is_count,
+    "pending": lambda value: value is None or _is_record(value),
+    "micro_batch": lambda value: value is None or _is_count(value, 1),
+    "rate": lambda value: _is_number(value) and value > 0,
+    "rollbacks": _is_count,
+    "skips": _is_count,
+}
 
 
 @dataclass
@@ -56,13 +96,24 @@ class Monitor:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the past; another score than the saved one starts without a past."""
+        best = state["best"]
+        if not (best is None or _is_number(best, -math.inf)) or not all(
+            _is_count(state[n]) for n in ("best_step", "bad")
+        ):
+            raise ValueError(f"monitor {state!r:.80} is not a score, a step and a count")
         if state["name"] == self.name:
             self.best, self.best_step, self.bad = state["best"], state["best_step"], state["bad"]
 
 
 def _lay_out(memory: dict[str, Any], parameter: Tensor) -> None:
-    """Bring the moments of a parameter into its layout: the fused kernels take the two for alike without looking."""
+    """Bring the moments of a parameter into its layout: the fused kernels take the two for alike without looking.
+
+    Raises:
+        ValueError: for moments of another shape.
+    """
     for name, value in memory.items():
+        if name in _MOMENTS and isinstance(value, Tensor) and value.shape != parameter.shape:
+            raise ValueError(f"{name} of {tuple(value.shape)} for a parameter of {tuple(parameter.shape)}")
         if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
             memory[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
@@ -115,7 +166,6 @@ class TrainState:
         """Tensors and plain data, for `torch.save`; the tensors are the live ones, not copies."""
         return {
             "epoch": self.step // steps_per_epoch,
-            "step": self.step,
             "model_state_dict": self.model.state_dict(),
             "optimizer_state_dict": self.optimizer.state_dict(),
             "scheduler_state_dict": self.schedule.state_dict(),
@@ -123,7 +173,6 @@ class TrainState:
             "ema_state_dict": None if self.ema is None else self.ema.state_dict(),
             "monitor": self.monitor.state_dict(),
             "tally": self.tally,
-            "scores": dict(self.scores),
             **{name: getattr(self, name) for name in _PLAIN},
         }
 
@@ -142,8 +191,12 @@ class TrainState:
                 # A run that starts averaging when it is resumed starts from the weights it has.
                 self.ema.load_state_dict(saved["ema_state_dict"] or AveragedModel(self.model).state_dict())
             self.monitor.load_state_dict(saved["monitor"])
-            self.step, self.scores, self.tally = int(saved["step"]), dict(saved["scores"]), saved["tally"]
-            for name in _PLAIN:
+            self.tally = saved["tally"]
+            if not (self.tally is None or isinstance(self.tally, Tensor)):
+                raise ValueError(f"tally {self.tally!r:.80} is no tensor")
+            for name, fits in _PLAIN.items():
+                if not fits(saved[name]):
+                    raise ValueError(f"{name} {saved[name]!r:.80}")
                 setattr(self, name, saved[name])
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise CheckpointError(

@@ -1,5 +1,6 @@
 """Networks with weights: fresh from the seed, or from a run."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
         checkpoint: which one of a run directory: best, last, or a `step-...`.
 
     Raises:
-        CheckpointError: where it is missing or damaged.
+        CheckpointError: where it is missing or damaged, or its files do not belong together.
     """
     run, named = locate(str(path), Path(), "path")
     assert run is not None
@@ -45,8 +46,17 @@ def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
         name = LAST  # no validation yet
     payload, _ = store.load(name)
     config = compose.to_config(compose.from_yaml(run.read_config(), str(run.config)))
-    model = build_model(config, DataSpec.from_dict(payload["data_spec"]))
-    _load_into(model, payload)
+    try:
+        spec, weights = DataSpec.from_dict(payload["data_spec"]), _weights(payload)
+        with contextlib.suppress(NotImplementedError), torch.device("meta"):  # not every network is made there
+            # Before there is memory for it: what the config and the spec ask for must be what the file has.
+            build_model(config, spec).load_state_dict(weights, assign=True)
+        model = build_model(config, spec)
+        model.load_state_dict(weights)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"{path}: its weights are not those of its config and data: {' '.join(str(error).split())[:300]}"
+        ) from error
     return model.eval()
 
 
@@ -61,17 +71,18 @@ def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
         raise CheckpointError(f"init_from={source}: there is no unfinished run in {output_dir}.")
     payload, path = Store(run.checkpoints).load(name)
     try:
-        _load_into(model, payload)
-    except RuntimeError as error:
+        model.load_state_dict(_weights(payload))
+    except (RuntimeError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"init_from={path}: weights of another network: {' '.join(str(error).split())[:300]}"
         ) from error
 
 
-def _load_into(model: nn.Module, payload: dict[str, Any]) -> None:
+def _weights(payload: dict[str, Any]) -> dict[str, Any]:
+    """The averaged weights where a run kept them, otherwise those it trained."""
     averaged = payload["ema_state_dict"]
     if averaged is None:
-        model.load_state_dict(payload["model_state_dict"])
-    else:
-        prefix = "module."
-        model.load_state_dict({k.removeprefix(prefix): v for k, v in averaged.items() if k.startswith(prefix)})
+        weights: dict[str, Any] = payload["model_state_dict"]
+        return weights
+    prefix = "module."
+    return {k.removeprefix(prefix): v for k, v in averaged.items() if k.startswith(prefix)}
