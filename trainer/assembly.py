@@ -20,7 +20,7 @@ from trainer.data.loaders import make_loaders
 from trainer.data.split import limit
 from trainer.device import choose_device, choose_precision, configure, configure_threads, numerics
 from trainer.engine import Trainer
-from trainer.errors import ConfigError
+from trainer.errors import CheckpointError, ConfigError
 from trainer.interfaces import Data, Sink, Task
 from trainer.plan import Plan
 from trainer.runs import Run
@@ -102,7 +102,7 @@ def assemble(
         model = model.to(memory_format=torch.channels_last)
     state = _state(config, task, plan, model)
     environment = numerics(device, precision)
-    store = _open_store(config, run, state, resume, environment, lambda text: tell(f"warning: {text}"))
+    store = _open_store(config, run, state, resume, task, environment, lambda text: tell(f"warning: {text}"))
     if settings.compile:
         model.compile()
     parts = Parts(config, data, task, plan, state, device, precision, run)
@@ -131,6 +131,7 @@ def _open_store(
     run: Run | None,
     state: TrainState,
     resume: str | None,
+    task: Task,
     environment: dict[str, Any],
     warn: Callable[[str], None],
 ) -> Store | None:
@@ -143,9 +144,14 @@ def _open_store(
     if resume is not None:
         payload, _ = store.load(resume)
         state.load_state_dict(payload)
-        before = payload.get("environment", {})
+        _check_tally(state.tally, task)
+        before = payload.get("environment")
+        if not isinstance(before, dict):
+            before = {}
         changed = [
-            f"{name} {before[name]} → {now}" for name, now in environment.items() if before.get(name, now) != now
+            f"{name} {before[name]!s:.80} → {now}"
+            for name, now in environment.items()
+            if name in before and str(before[name]) != str(now)
         ]
         if changed:
             warn(
@@ -154,6 +160,16 @@ def _open_store(
             )
         store.rewind(state.step, state.monitor.best_step)
     return store
+
+
+def _check_tally(tally: Tensor | None, task: Task) -> None:
+    """Raise `CheckpointError` for sums that are not this task's."""
+    if tally is None:
+        return
+    try:
+        task.training_scores(tally.tolist())
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise CheckpointError(f"The checkpoint does not fit this task: {tuple(tally.shape)} sums of scores.") from error
 
 
 def make_plan(settings: Settings, steps_per_epoch: int) -> Plan:

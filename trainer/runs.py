@@ -21,6 +21,7 @@ from trainer import storage
 from trainer.config.yaml import read
 from trainer.errors import CheckpointError, ConfigError
 
+APPENDED = (".lock", "train.log", "metrics.jsonl", "metrics.csv")  # the files of a run that are written in place
 PACKAGES = ("torch", "torchvision", "numpy", "polars", "hydra-core", "omegaconf", "tensorboard")
 
 # A forked worker shares its parent's lock and may outlive it by seconds: it closes its copy at once.
@@ -71,6 +72,11 @@ class Run:
             CheckpointError: naming the process that holds it.
         """
         path = self.directory / ".lock"
+        for name in APPENDED:
+            if (self.directory / name).is_symlink():
+                raise CheckpointError(
+                    f"{self.directory / name} is a link: what it points to would be written over; remove it."
+                )
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:

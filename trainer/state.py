@@ -112,8 +112,9 @@ def _lay_out(memory: dict[str, Any], parameter: Tensor) -> None:
         ValueError: for moments of another shape.
     """
     for name, value in memory.items():
-        if name in _MOMENTS and isinstance(value, Tensor) and value.shape != parameter.shape:
-            raise ValueError(f"{name} of {tuple(value.shape)} for a parameter of {tuple(parameter.shape)}")
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        if name in _MOMENTS and value is not None and shape != tuple(parameter.shape):
+            raise ValueError(f"{name} of {shape} for a parameter of {tuple(parameter.shape)}")
         if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
             memory[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 

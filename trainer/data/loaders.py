@@ -240,6 +240,7 @@ class _Pass:
             generator=torch.Generator(),
         )
         self._processes: set[BaseProcess] = set()
+        self._loaded: object = None
 
     def __enter__(self) -> "_Pass":
         return self
@@ -249,7 +250,8 @@ class _Pass:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         before = set(multiprocessing.active_children())
-        loaded = iter(self.loader)
+        # Held on to until the workers are ended: torch would wait 5 s for each one that is stuck when this is dropped.
+        self._loaded = loaded = iter(self.loader)
         self._processes |= set(multiprocessing.active_children()) - before
         try:
             yield from loaded
@@ -265,6 +267,7 @@ class _Pass:
                     process.kill()
                     process.join()
         self._processes.clear()
+        self._loaded = None
 
 
 def _start_worker(number: int) -> None:
