@@ -1,0 +1,156 @@
+"""Signals to this very process: noted, honoured where nothing is lost by it, and a run goes on as if there were none."""
+
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainer import Config, Run, Trainer, assemble
+from trainer.checkpoints import Store
+from trainer.config.data import Synthetic
+from trainer.config.model import Mlp
+from trainer.config.trainer import Trainer as Settings
+from trainer.interfaces import DataSpec
+from trainer.signals import Interrupted, Interruption
+from trainer.sinks.files import MetricsSink, read_metrics
+
+ME = os.getpid()
+
+
+def test_requests_are_noted_and_nothing_is_thrown_where_something_could_be_lost() -> None:
+    with Interruption() as interruption:
+        os.kill(ME, signal.SIGUSR1)
+        assert interruption.save_wanted and interruption.signal is None
+        os.kill(ME, signal.SIGTERM)
+        assert interruption.signal == signal.SIGTERM
+        os.kill(ME, signal.SIGTERM)  # an impatient batch system is not a person who presses Ctrl-C again
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(ME, signal.SIGINT)
+
+
+def test_what_can_be_dropped_is_dropped_also_for_a_request_that_came_before() -> None:
+    with Interruption() as interruption:
+        with pytest.raises(Interrupted) as caught, interruption.droppable:
+            os.kill(ME, signal.SIGINT)
+            raise AssertionError("unreachable")
+        assert caught.value.signal == signal.SIGINT
+        with pytest.raises(Interrupted), interruption.droppable:
+            raise AssertionError("unreachable")
+
+
+def test_an_alarm_drops_what_can_be_dropped_and_nothing_else() -> None:
+    with Interruption() as interruption:
+        interruption.alarm(0.05)
+        time.sleep(0.1)
+        assert interruption.signal is None  # the loop itself looks at the clock
+        interruption.alarm(0.05)
+        with pytest.raises(Interrupted) as caught, interruption.droppable:
+            time.sleep(5)
+        assert caught.value.signal == signal.SIGALRM
+        interruption.alarm(0.05)
+        interruption.alarm(0)
+        with interruption.droppable:
+            time.sleep(0.1)
+
+
+def test_the_handlers_of_before_come_back() -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)]
+    with Interruption():
+        pass
+    assert before == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)]
+
+
+class Signalling(nn.Module):
+    """Sends signals to this process from its forward passes."""
+
+    plan: ClassVar[dict[tuple[bool, int], int]] = {}  # (training, number of the pass) -> signal
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.passes = inner, {True: 0, False: 0}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes[self.training] += 1
+        if number := self.plan.pop((self.training, self.passes[self.training]), None):
+            os.kill(ME, number)
+        return self.inner(x)
+
+
+@dataclass
+class SignallingMlp(Mlp):
+    def build(self, spec: DataSpec) -> nn.Module:
+        return Signalling(super().build(spec))
+
+
+def trainer(run: Run, interruption: Interruption, said: list[str], resume: str | None = None) -> Trainer:
+    config = Config(
+        model=SignallingMlp(hidden=[8], dropout=0.2),
+        data=Synthetic(num_samples=80, batch_size=16, eval_batch_size=4),
+        trainer=Settings(epochs=3, device="cpu", log_every="3", ema=0.9),
+    )
+    run.config.touch()  # a config of a class that is registered nowhere
+    return assemble(
+        config,
+        run,
+        resume=resume,
+        sinks=lambda parts: [MetricsSink(run.directory, parts.state.recorded)],
+        interruption=interruption,
+        tell=said.append,
+    )
+
+
+def ended(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
+    payload, _ = Store(folder / "checkpoints").load("last")
+    rows = [{k: v for k, v in row.items() if k not in ("time", "samples_per_second")} for row in read_metrics(folder)]
+    return payload["model_state_dict"] | payload["ema_state_dict"], rows
+
+
+def fit(folder: Path, resume: str | None = None) -> tuple[str, list[str]]:
+    said: list[str] = []
+    run = Run.at(folder)
+    with Interruption() as interruption:
+        reason = trainer(run, interruption, said, resume).fit()
+    run.release()
+    return reason, said
+
+
+@pytest.mark.parametrize("place", [(True, 1), (True, 6), (True, 8), (False, 1), (False, 2), (False, 6)])
+def test_a_run_that_was_stopped_anywhere_ends_as_one_that_was_not(tmp_path: Path, place: tuple[bool, int]) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert fit(whole)[0] == "completed"
+    Signalling.plan[place] = signal.SIGTERM
+    assert fit(stopped)[0] == f"signal {int(signal.SIGTERM)}"
+    assert not Signalling.plan
+    rows_before = read_metrics(stopped)
+    assert fit(stopped, resume="last")[0] == "completed"
+    (weights, rows), (expected, expected_rows) = ended(stopped), ended(whole)
+    assert weights.keys() == expected.keys() and all(torch.equal(weights[k], expected[k]) for k in weights)
+    assert rows == expected_rows and len(rows_before) < len(rows)
+
+
+def test_a_validation_that_was_cut_short_waits_in_the_checkpoint(tmp_path: Path) -> None:
+    Signalling.plan[False, 2] = signal.SIGINT
+    assert fit(tmp_path)[0] == f"signal {int(signal.SIGINT)}"
+    payload, path = Store(tmp_path / "checkpoints").load("last")
+    assert payload["pending"]["scalars"]["train/loss"] > 0
+    assert "val/loss" not in payload["pending"]["scalars"]
+    assert payload["step"] == 4 and json.loads((path / "manifest.json").read_text())["step"] == 4
+    assert [row["step"] for row in read_metrics(tmp_path)] == [3]
+
+
+def test_sigusr1_saves_says_so_and_changes_nothing(tmp_path: Path) -> None:
+    whole, asked = tmp_path / "whole", tmp_path / "asked"
+    fit(whole)
+    Signalling.plan[True, 6] = signal.SIGUSR1
+    reason, said = fit(asked)
+    assert reason == "completed"
+    assert "Saved step 6, as SIGUSR1 asked." in said
+    (weights, rows), (expected, expected_rows) = ended(asked), ended(whole)
+    assert all(torch.equal(weights[k], expected[k]) for k in expected) and rows == expected_rows
