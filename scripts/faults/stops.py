@@ -8,6 +8,7 @@ signal to arrive (and says so in a file), so that every phase is really hit. Res
 that was never stopped.
 """
 
+import argparse
 import json
 import os
 import random
@@ -562,9 +563,16 @@ SPECIAL = (twice, whole_group, out_of_time, stuck_worker, killed_worker, orphane
 
 def main() -> None:
     """Run the trials, a few at a time; print the longest time to exit of each phase."""
-    args = common.arguments(__doc__ or "", quick=1, full=10, unit="repeats of each")
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--only")
+    mine, sys.argv[1:] = own.parse_known_args()
+    args = common.arguments(
+        (__doc__ or "") + " --only NAME: one phase or case.", quick=1, full=10, unit="repeats of each"
+    )
     torch.set_num_threads(1)
     phases = [phase for phase in PHASES if phase.main or args.full or args.trials > 1]
+    cases = [case for case in SPECIAL if mine.only in (None, case.__name__)]
+    phases = [phase for phase in phases if mine.only in (None, phase.name)]
     failures: list[str] = []
     longest: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory(prefix="stops-", ignore_cleanup_errors=True) as name:
@@ -580,7 +588,7 @@ def main() -> None:
             failures.extend(f"{what.__name__}, repeat {repeat}: {problem}" for problem in problems)
 
         jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
-            (special, (what, repeat)) for repeat in range(args.trials) for what in SPECIAL
+            (special, (what, repeat)) for repeat in range(args.trials) for what in cases
         ]
         jobs += [
             (one, (phase, number, repeat))
