@@ -288,3 +288,13 @@ def test_what_is_not_finite_is_never_the_best(mode: str) -> None:
     assert monitor.observe(0.5, 4)
     assert not any(monitor.observe(score, 5) for score in (math.nan, math.inf, -math.inf))
     assert (monitor.best, monitor.best_step) == (0.5, 4)
+
+
+def test_weights_that_overflow_are_not_saved_though_loss_and_gradient_were_finite(tmp_path: Path) -> None:
+    made = config(tmp_path, bad=False, optimizer=SGD(lr=3e38), steps=1)
+    run = Run.at(tmp_path / "run")
+    trainer = assemble(made, run)
+    with pytest.raises(DivergenceError, match="the weights are not finite"):
+        trainer.fit()
+    assert [path.name for path in trainer.store.steps()] == ["step-00000000"]
+    run.release()

@@ -325,3 +325,15 @@ def test_a_terminal_shows_progress_and_in_the_end_only_lines(tmp_path: Path) -> 
     assert all(re.search(r"train.loss \d.*val.*accuracy 0\.\d", line) for line in epochs)
     assert [line.split()[0] for line in lines[-3:]] == ["end", "best", "next"]
     assert len(lines) == len(set(lines))
+
+
+@pytest.mark.parametrize("name", ["train.log", "metrics.jsonl", ".lock"])
+def test_a_link_out_of_the_run_is_not_written_over(tmp_path: Path, name: str) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / name).symlink_to(precious)
+    with pytest.raises(CheckpointError, match=rf"{name} is a link"):
+        Run(run).lock()
+    assert precious.read_text() == "precious"

@@ -71,12 +71,11 @@ class Run:
         Raises:
             CheckpointError: naming the process that holds it.
         """
-        path = self.directory / ".lock"
         for name in APPENDED:
-            if (self.directory / name).is_symlink():
-                raise CheckpointError(
-                    f"{self.directory / name} is a link: what it points to would be written over; remove it."
-                )
+            path = self.directory / name
+            if path.is_symlink() and not path.is_char_device():  # a log may go to /dev/stdout or /dev/null
+                raise CheckpointError(f"{path} is a link: what it points to would be written over; remove it.")
+        path = self.directory / ".lock"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
