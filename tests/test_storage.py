@@ -118,7 +118,7 @@ def names(directory: Path) -> list[str]:
 def write_manifest_for(directory: Path) -> None:
     data = (directory / "state.pt").read_bytes()
     manifest = {"file": "state.pt", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+    (directory / "manifest.json").write_text(json.dumps(storage.sealed(manifest)))
 
 
 @pytest.fixture
@@ -208,6 +208,8 @@ def test_a_missing_payload_is_detected(saved: Path) -> None:
         pytest.param(lambda path: path.write_text(path.read_text()[:-20]), id="cut short"),
         pytest.param(lambda path: path.write_text("[1, 2]"), id="a list"),
         pytest.param(lambda path: path.write_text('{"bytes": 3}'), id="without hash"),
+        pytest.param(lambda path: path.write_text(path.read_text().replace("0.5", "0.4")), id="another note"),
+        pytest.param(lambda path: path.write_text(path.read_text().replace("manifest_", "")), id="no seal"),
         pytest.param(lambda path: edit_manifest(path, sha256="0" * 64), id="another hash"),
         pytest.param(lambda path: edit_manifest(path, sha256=None), id="null hash"),
         pytest.param(lambda path: edit_manifest(path, bytes=1), id="another size"),
@@ -222,7 +224,7 @@ def test_a_damaged_manifest_is_detected(saved: Path, edit: Callable[[Path], Any]
 
 
 def edit_manifest(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(storage.sealed(json.loads(path.read_text()) | changes)))
 
 
 @pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))])

@@ -19,6 +19,7 @@ from trainer import archive
 from trainer.errors import CheckpointError, TrainerError
 
 PAYLOAD, MANIFEST, TEMPORARY = "state.pt", "manifest.json", ".tmp-"
+SEAL = "manifest_sha256"
 LARGEST_MANIFEST = 1 << 20
 _LEFTOVER = re.compile(
     re.escape(TEMPORARY) + r"(?P<name>.+)-[0-9a-f]{8}(?P<replaced>-replaced)?"
@@ -47,7 +48,7 @@ def aside(path: Path) -> Path:
 
 
 def save(directory: Path, payload: dict[str, Any], notes: dict[str, Any]) -> None:
-    """Make `directory` with `state.pt` (the payload) and `manifest.json` (its size, SHA-256 and the notes).
+    """Make `directory` with `state.pt` (the payload) and `manifest.json` (its size, SHA-256, the notes, a seal).
 
     The directory appears whole or not at all, also when the process is killed or the power fails. One that
     exists already is replaced, and removed only once the new one stands in its place.
@@ -97,8 +98,14 @@ def _write_payload(directory: Path, payload: dict[str, Any], notes: dict[str, An
         synced.result()
     manifest = {**notes, "file": PAYLOAD, "bytes": path.stat().st_size, "sha256": sha256}
     with open(directory / MANIFEST, "w", encoding="utf-8") as text:
-        json.dump(manifest, text, indent=2)
+        json.dump(sealed(manifest), text, indent=2)
         _sync(text)
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the SHA-256 of what it says, so that a flipped bit in its notes is noticed too."""
+    said = {name: value for name, value in manifest.items() if name != SEAL}
+    return said | {SEAL: hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
 
 
 def size_of(payload: Any) -> int:
@@ -138,6 +145,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise CheckpointError(f"{directory}: its {MANIFEST} cannot be read ({error}).") from error
     if not isinstance(manifest, dict) or not {"bytes", "sha256"} <= manifest.keys():
         raise CheckpointError(f"{directory}: its {MANIFEST} lacks the size or the SHA-256.")
+    if sealed(manifest) != manifest:
+        raise CheckpointError(f"{directory}: its {MANIFEST} is damaged: it does not say what was written.")
     return manifest
 
 

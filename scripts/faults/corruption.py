@@ -5,8 +5,7 @@
 
 The checkpoint is the state of a small network and its Adam (1.2 MB). Each damage is done to the newest of two and
 undone again. Loading `last` must warn, naming the damaged directory, and give the one before, bit for bit. A flip in
-the manifest may leave the state what it was (in the notes, in white space): that is harmless where what is loaded is
-bit-identical, and counted apart; whether the notes still say what they said is counted, too.
+the manifest may leave what it says as it was (`1e-3` and `1E-3`): that is harmless, and counted apart.
 """
 
 import json
@@ -138,8 +137,9 @@ def tried(victim: Victim, damage: Damage) -> str | None:
     if found == victim.newer:
         if damage.file != MANIFEST:
             return "it was not detected"
-        same = meaning(damage.data) == meaning(victim.whole[MANIFEST])
-        victim.counts[f"{what}: state bit-identical, {'notes the same' if same else 'NOTES CHANGED UNNOTICED'}"] += 1
+        if meaning(damage.data) != meaning(victim.whole[MANIFEST]):
+            return "what the notes say has changed unnoticed"
+        victim.counts[f"{what}: says the same"] += 1
         return None
     if not any(str(victim.newer) in text for text in told):
         return f"the damaged directory is not named ({told})"

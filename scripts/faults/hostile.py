@@ -41,6 +41,7 @@ import trainer.execution  # imported here once, not in each forked process
 import trainer.resumption  # noqa: F401
 from trainer import cli, load_model
 from trainer.errors import TrainerError
+from trainer.storage import sealed
 
 FLOOR, LONGEST, PATIENCE = 64 << 20, 5.0, 30.0  # bytes; seconds of a refusal, and after which a process is killed
 STEP = "step-00000008"
@@ -81,7 +82,7 @@ def sign(run: Path) -> None:
     path = state(run)
     manifest = json.loads(path.with_name("manifest.json").read_text())
     manifest |= {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    path.with_name("manifest.json").write_text(json.dumps(manifest))
+    path.with_name("manifest.json").write_text(json.dumps(sealed(manifest)))
 
 
 def payload(run: Path) -> dict[str, Any]:
