@@ -178,6 +178,15 @@ def test_a_checkpoint_that_lacks_something_is_refused(key: str) -> None:
         state().load_state_dict(saved)
 
 
+@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq", "step"])
+def test_an_optimizer_memory_that_lacks_what_it_will_look_up_is_refused(name: str) -> None:
+    saved = state(steps=1).state_dict(10)
+    memory = saved["optimizer_state_dict"]["state"][1]
+    memory["renamed"] = memory.pop(name)
+    with pytest.raises(CheckpointError, match=f"does not fit.*{name}"):
+        state().load_state_dict(saved)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_one_number_that_is_not_finite_is_found(value: float) -> None:
     made = state()

@@ -1,5 +1,6 @@
 """The two console scripts: `train`, and `trainer VERB` for everything else."""
 
+import atexit
 import importlib
 import os
 import signal
@@ -8,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from trainer.errors import ConfigError, TrainerError, did_you_mean
-from trainer.signals import SAVING, Interrupted
+from trainer.signals import SAVING, STOP, Interrupted
 
 # verb: (module, one line of help). The module is imported when the verb is used.
 VERBS = {
@@ -20,22 +21,33 @@ VERBS = {
 
 def train() -> None:
     """Entry point of `train`."""
-    _exit(run("train", sys.argv[1:]))
+    _process("train", sys.argv[1:])
 
 
 def main() -> None:
     """Entry point of `trainer`."""
     verb, *arguments = sys.argv[1:] or ["--help"]
-    _exit(run(verb, arguments))
+    _process(verb, arguments)
 
 
-def _exit(code: int) -> None:
+def _process(verb: str, arguments: Sequence[str]) -> None:
+    """Be the process of a verb. Once it is done its outcome stands: a late signal does not change the exit code."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # before and after training there is nothing to save
+    for number in STOP:
+        atexit.register(signal.signal, number, signal.SIG_IGN)  # the first to be registered is the last to be called
+    code = run(verb, arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+    def leave(*_: object) -> None:
+        os._exit(code)
+
+    for number in STOP:
+        signal.signal(number, leave)
     if any(thread.name == SAVING for thread in threading.enumerate()):
         # A save that a second Ctrl-C has given up. Waiting for it is not what was asked for, and the end of the
         # interpreter would take it down in the middle of C++ code, which aborts.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        leave()
     sys.exit(code)
 
 

@@ -1,6 +1,8 @@
 """All that changes while training, in one place: what is saved, and what a resumed run starts from."""
 
+import copy
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,6 +121,24 @@ def _lay_out(memory: dict[str, Any], parameter: Tensor) -> None:
             memory[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
+def _check_names(optimizer: torch.optim.Optimizer) -> None:
+    """Raise `ValueError` where a parameter's memory lacks what the optimizer will look up.
+
+    What that is, a step on a number of its own shows: names differ from class to class and with the settings.
+    """
+    like = optimizer.param_groups[0]["params"][0]
+    number = torch.zeros(1, 1, dtype=like.dtype, device=like.device, requires_grad=True)
+    zero = torch.zeros_like(number)
+    number.grad = zero.to_sparse() if isinstance(optimizer, torch.optim.SparseAdam) else zero
+    twin = copy.copy(optimizer)
+    twin.param_groups, twin.state = [{**optimizer.param_groups[0], "params": [number]}], defaultdict(dict)
+    twin.step()
+    for memory in optimizer.state.values():
+        lacking = twin.state[number].keys() - memory.keys()
+        if memory and lacking:
+            raise ValueError(f"the optimizer's memory lacks {', '.join(sorted(lacking))}")
+
+
 @dataclass
 class TrainState:
     """Everything that training changes. `step` is the only position: all else follows from it and the seed.
@@ -216,6 +236,8 @@ class TrainState:
             group.update(own, params=parameters)
             for parameter in parameters:
                 _lay_out(self.optimizer.state.get(parameter, {}), parameter)
+        for part in getattr(self.optimizer, "parts", (self.optimizer,)):
+            _check_names(part)
 
     def is_finite(self) -> bool:
         """Whether all weights and running statistics are finite numbers; synchronises with the device."""

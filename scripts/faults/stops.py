@@ -217,9 +217,9 @@ PHASES = (
     Phase("validation", stop=0.5, go_on=0.005, delay=1.0),
     Phase("saving", "big", file="*/*/checkpoints/.tmp-step-*[1-9]0-*", step=4.0, may_complete=True),
     Phase("last save", "big", file=f"*/*/checkpoints/.tmp-step-{STEPS:08d}-*", step=4.0, may_complete=True),
-    Phase("closing", file="*/*/summary.json", delay=0.3, may_complete=True, main=False),
+    Phase("closing", file="*/*/summary.json", delay=0.3, may_complete=True),
     Phase("loader worker", "read by workers"),
-    Phase("worker of the validation", "read by workers", main=False),
+    Phase("worker of the validation", "read by workers", go_on=0.05, main=False),
 )
 
 
