@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from trainer import compose, registry
 from trainer.config import Config
 from trainer.config.model import Mlp
+from trainer.config.yaml import read as read_yaml
 from trainer.errors import ConfigError
 
 GLOBAL = "# @package _global_\n"
@@ -476,3 +477,12 @@ def test_flat_has_every_key_with_its_full_name_and_the_options() -> None:
     expected = {f"{group}.{key}" for group in registry.GROUPS for key in compose.section_type(DEFAULT, group).keys()}
     assert flat.keys() == expected | set(registry.GROUPS) | set(Config.keys())
     assert (flat["model"], flat["optimizer.lr"], flat["seed"]) == ("cnn", 0.001, 0)
+
+
+def test_ten_lines_that_stand_for_a_billion_values_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    path = tmp_path / "config.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=r"config\.yaml: more than .* values"):
+        read_yaml(path)

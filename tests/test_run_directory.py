@@ -17,6 +17,7 @@ import termios
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -337,3 +338,32 @@ def test_a_link_out_of_the_run_is_not_written_over(tmp_path: Path, name: str) ->
     with pytest.raises(CheckpointError, match=rf"{name} is a link"):
         Run(run).lock()
     assert precious.read_text() == "precious"
+
+
+RECORDS_FSYNCS = """
+import os, sys
+from trainer.cli import run
+
+fsync, synced = os.fsync, []
+
+def recording(descriptor):
+    synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+    fsync(descriptor)
+
+os.fsync = recording
+code = run("train", sys.argv[1:])
+print("synced", *synced, flush=True)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the names of descriptors from /proc")
+def test_the_records_are_on_the_disk_before_each_checkpoint_that_goes_on_from_them(tmp_path: Path) -> None:
+    words = ["model=linear", "data=synthetic", "data.num_samples=200", "trainer.epochs=4", "trainer.save_every=2"]
+    done = subprocess.run(
+        [sys.executable, "-c", RECORDS_FSYNCS, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    synced = done.stdout.splitlines()[-1].split()
+    order = [name for name in synced if name in ("metrics.jsonl", "state.pt")]
+    assert order.count("state.pt") >= 5
+    assert all(before == "metrics.jsonl" for before, name in pairwise(order) if name == "state.pt")

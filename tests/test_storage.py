@@ -371,3 +371,17 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     with pytest.raises(UnicodeEncodeError):
         storage.write_text(path, "new \ud800")
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        (torch.ones(1).expand(1_000_000_000_000), "claims a tensor of 4000000000000 bytes"),
+        (torch.empty(1_000_000, device="meta"), "asks for .*meta_tensor"),
+        (torch.ones(10).to_sparse(), "asks for .*sparse_tensor"),
+    ],
+)
+def test_a_tensor_that_is_not_as_large_as_it_claims_is_refused(tmp_path: Path, odd: torch.Tensor, reason: str) -> None:
+    storage.save(tmp_path / "checkpoint", {"weights": odd}, {})
+    with pytest.raises(CheckpointError, match=reason):
+        storage.load(tmp_path / "checkpoint")

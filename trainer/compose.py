@@ -21,7 +21,7 @@ from trainer import registry
 from trainer.config import Config
 from trainer.config.files import conf_dir, options
 from trainer.config.section import Section
-from trainer.config.yaml import check, read
+from trainer.config.yaml import read
 from trainer.errors import ConfigError, did_you_mean
 
 SECTIONS = registry.GROUPS
@@ -129,7 +129,6 @@ def from_config(config: Config) -> DictConfig:
 
 def from_yaml(text: str, source: str) -> DictConfig:
     """What `to_yaml` gave; raises `ConfigError` naming `source` for anything else."""
-    check(text, source)
     try:
         plain = yaml.safe_load(text)
         chosen = plain.pop("options")
