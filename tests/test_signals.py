@@ -1,5 +1,6 @@
 """Signals to this very process: noted, honoured where nothing is lost, and a run goes on as if there were none."""
 
+import contextlib
 import json
 import os
 import signal
@@ -42,6 +43,20 @@ def test_what_can_be_dropped_is_dropped_also_for_a_request_that_came_before() ->
         assert caught.value.signal == signal.SIGINT
         with pytest.raises(Interrupted), interruption.droppable:
             raise AssertionError("unreachable")
+
+
+def test_a_library_that_swallows_the_interruption_does_not_keep_the_run_alive() -> None:
+    def library(fails_later: bool) -> None:
+        with contextlib.suppress(BaseException):
+            os.kill(ME, signal.SIGTERM)
+        if fails_later:
+            raise ImportError("cannot load module more than once per process")
+
+    for fails_later in (False, True):
+        with Interruption() as interruption:
+            with pytest.raises(Interrupted) as caught, interruption.droppable:
+                library(fails_later)
+            assert caught.value.signal == signal.SIGTERM
 
 
 def test_an_alarm_drops_what_can_be_dropped_and_nothing_else() -> None:

@@ -79,19 +79,25 @@ class _Droppable:
 
     def __init__(self, interruption: Interruption) -> None:
         self._interruption, self._inside = interruption, False
+        self._raised: int | None = None
 
     def __enter__(self) -> None:
-        self._inside = True
+        self._inside, self._raised = True, None
         if self._interruption.signal is not None:
             self.interrupt(self._interruption.signal)
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._inside = False
+        if self._raised is not None and not isinstance(error, (Interrupted, KeyboardInterrupt)):
+            # A library has swallowed it: torch's C code clears whatever stops its import of NumPy, and fails later.
+            raise Interrupted(self._raised) from error
 
     def interrupt(self, number: int) -> None:
         """Raise `Interrupted` where what is being done can be dropped."""
         if self._inside:
-            self._inside = False  # once is enough: what follows is the saving
+            self._inside, self._raised = False, number  # once is enough: what follows is the saving
             raise Interrupted(number)
 
 
