@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer import Config, Run, Trainer, assemble, cli
-from trainer.config.data import Csv
 from trainer.config.model import Mlp
 from trainer.config.optimizer import SGD, Adam, AdamW, Optimizer, RMSprop
+from trainer.config.table import Csv
 from trainer.config.trainer import Trainer as Settings
 from trainer.divergence import DivergenceError, offenders
 from trainer.errors import TrainerError

@@ -19,10 +19,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer import Config, Run, Trainer, assemble, cli, compose, load_model
-from trainer.config.data import Csv, SyntheticImages
+from trainer.config.data import SyntheticImages
 from trainer.config.model import Cnn, Mlp
 from trainer.config.optimizer import SGD, AdamW
 from trainer.config.scheduler import Plateau
+from trainer.config.table import Csv
 from trainer.config.task import Classification
 from trainer.config.trainer import Trainer as Settings
 from trainer.data.loaders import make_loaders

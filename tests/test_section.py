@@ -10,11 +10,12 @@ import pytest
 
 from trainer import compose, registry
 from trainer.config import Config
-from trainer.config.data import Csv, Digits
+from trainer.config.data import Digits
 from trainer.config.model import Cnn, Mlp
 from trainer.config.optimizer import Adam, AdamW
 from trainer.config.scheduler import MultiStep, Step
 from trainer.config.section import Key, Section, key
+from trainer.config.table import Csv
 from trainer.config.task import Classification
 from trainer.config.trainer import Trainer
 from trainer.errors import ConfigError

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from trainer.config.data import Csv
+from trainer.config.table import Csv
 from trainer.data.csv import Encoder, read
 from trainer.data.split import split_index
 from trainer.errors import ConfigError, DataError

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from trainer.config.data import Csv
+from trainer.config.table import Csv
 from trainer.data.split import from_splits, split_index
 from trainer.errors import ConfigError, DataError, did_you_mean
 from trainer.interfaces import Data, Split
