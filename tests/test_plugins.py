@@ -54,7 +54,7 @@ class MyData(Data):
 
         x = torch.linspace(-1, 1, 100)[:, None]
         y = (x[:, 0] > self.threshold).long()
-        return from_tensors(x, y, ("low", "high"), val_fraction=self.val_fraction, seed=seed)
+        return from_tensors(x, y, ("low", "high"), config=self, seed=seed)
 '''
 
 

@@ -88,6 +88,7 @@ def assemble(
         seed=config.seed,
         device=device,
         timeout=config.data.timeout,
+        balanced=config.data.sampling == "balanced",
     )
     plan = make_plan(settings, train.steps_per_epoch)
     model = build_model(config, data.spec)

@@ -106,7 +106,7 @@ class Points(Data):
 
     def build(self, seed):
         enter("reading")
-        return from_tensors(*made(self.samples), ("no", "yes"), val_fraction=self.val_fraction, seed=seed)
+        return from_tensors(*made(self.samples), ("no", "yes"), config=self, seed=seed)
 
 
 class Files(torch.utils.data.Dataset):

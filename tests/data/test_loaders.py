@@ -115,6 +115,29 @@ def test_a_batch_larger_than_the_data_is_the_data() -> None:
     assert [len(batch) for batch in epoch_of(Order(7, 8, drop_last=False, seed=0), 0)] == [7]
 
 
+def test_balanced_draws_give_each_class_and_each_sample_of_it_the_same_chance() -> None:
+    classes = torch.cat([torch.zeros(9000), torch.full((900,), 2), torch.full((100,), 3)]).long()  # there is no class 1
+    drawn = Order(10_000, 100, False, seed=0, classes=classes).permutation(0)
+    counts = torch.bincount(classes[drawn], minlength=4).tolist()
+    assert counts[1] == 0
+    for count in (counts[0], counts[2], counts[3]):
+        assert abs(count - 10_000 / 3) < 5 * (10_000 * 2 / 9) ** 0.5  # five deviations of a binomial
+    rare = torch.bincount(drawn, minlength=10_000)[9900:]
+    assert rare.min() > 5
+    assert rare.max() < 80
+
+
+def test_balanced_draws_are_a_function_of_the_seed_and_the_epoch() -> None:
+    classes = torch.arange(60) % 3
+
+    def drawn(seed: int, epoch: int) -> list[int]:
+        return Order(60, 7, False, seed=seed, classes=classes).permutation(epoch).tolist()
+
+    assert drawn(0, 1) == drawn(0, 1)
+    assert drawn(0, 1) != drawn(0, 2)
+    assert drawn(0, 1) != drawn(1, 1)
+
+
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("start", [0, 1, 5, 6, 7, 13])
 def test_a_resident_stream_starts_at_any_step(start: int, drop_last: bool) -> None:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import Dataset, TensorDataset
 
-from trainer.data.split import from_tensors, limit, split_index
+from trainer.config.data import Synthetic
+from trainer.data.split import fold_index, from_tensors, limit, split_index
 from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Split
 
@@ -106,9 +107,90 @@ def test_a_single_sample_cannot_be_split() -> None:
         split_index(torch.tensor([0]), 0.2, seed=0)
 
 
+@settings(max_examples=50, deadline=None)
+@given(CLASS_SIZES, st.integers(2, 7), SEEDS)
+def test_folds_are_disjoint_complete_and_even(sizes: list[int], folds: int, seed: int) -> None:
+    targets = targets_of(sizes)
+    folds = min(folds, len(targets))
+    parts = [fold_index(targets, folds, fold, seed) for fold in range(folds)]
+    assert sorted(i for _, val in parts for i in val.tolist()) == list(range(len(targets)))
+    for train, val in parts:
+        assert sorted(train.tolist() + val.tolist()) == list(range(len(targets)))
+    for per_class in zip(*(counts(targets[val], len(sizes)) for _, val in parts), strict=True):
+        assert max(per_class) - min(per_class) <= 1
+    lengths = [len(val) for _, val in parts]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_folds_of_numbers_are_drawn_with_the_seed() -> None:
+    targets = torch.rand(40, 1)
+    assert torch.equal(fold_index(targets, 4, 1, seed=0)[1], fold_index(targets, 4, 1, seed=0)[1])
+    assert not torch.equal(fold_index(targets, 4, 1, seed=0)[1], fold_index(targets, 4, 1, seed=1)[1])
+
+
+def test_more_folds_than_samples_are_an_error() -> None:
+    with pytest.raises(DataError, match=r"data\.folds=4: there are only 3 samples"):
+        fold_index(torch.arange(3), 4, 0, seed=0)
+
+
+GROUP_SIZES = st.lists(st.integers(1, 30), min_size=2, max_size=20)
+
+
+@settings(max_examples=50, deadline=None)
+@given(GROUP_SIZES, FRACTIONS, SEEDS)
+def test_a_group_is_never_on_both_sides(sizes: list[int], fraction: float, seed: int) -> None:
+    groups = targets_of(sizes)
+    if len(groups) < 3:
+        return
+    targets = torch.arange(len(groups)) % 2
+    train, val = split_index(targets, fraction, seed, groups)
+    assert len(train) and len(val)
+    assert sorted(train.tolist() + val.tolist()) == list(range(len(groups)))
+    assert not set(groups[train].tolist()) & set(groups[val].tolist())
+    assert abs(len(val) - len(groups) * fraction) <= max(sizes)
+
+
+@settings(max_examples=50, deadline=None)
+@given(GROUP_SIZES, st.integers(2, 5), SEEDS)
+def test_folds_of_groups_keep_each_group_whole(sizes: list[int], folds: int, seed: int) -> None:
+    groups = targets_of(sizes)
+    folds = min(folds, len(sizes))
+    parts = [fold_index(torch.zeros(len(groups)), folds, fold, seed, groups)[1] for fold in range(folds)]
+    assert sorted(i for val in parts for i in val.tolist()) == list(range(len(groups)))
+    where = [{part for part, val in enumerate(parts) if group in groups[val]} for group in range(len(sizes))]
+    assert all(len(parts) == 1 for parts in where)
+    assert max(map(len, parts)) - min(map(len, parts)) <= max(sizes)
+
+
+def test_what_cannot_be_split_by_groups_is_an_error() -> None:
+    one = torch.zeros(10, dtype=torch.int64)
+    with pytest.raises(DataError, match=r"data\.group: all samples are of one group"):
+        split_index(torch.rand(10, 1), 0.2, 0, one)
+    with pytest.raises(DataError, match=r"data\.folds=3: there are only 2 groups"):
+        fold_index(torch.rand(10, 1), 3, 0, 0, torch.arange(10) % 2)
+
+
+@pytest.mark.parametrize("keys", [{"fold": 1}, {"folds": 3, "fold": 3}])
+def test_a_fold_that_there_is_not_is_refused(keys: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.fold={keys['fold']}: .*data\.folds"):
+        Synthetic(**keys)
+
+
+def test_data_of_each_fold_validates_on_its_part() -> None:
+    inputs = torch.arange(20.0).view(20, 1)
+    labels = ("even", "odd")
+    parts = [
+        from_tensors(inputs, torch.arange(20) % 2, labels, config=Synthetic(folds=4, fold=fold), seed=0).val.inputs
+        for fold in range(4)
+    ]
+    assert torch.cat(parts)[:, 0].sort().values.tolist() == list(range(20))
+
+
 def test_data_from_tensors_holds_every_sample_with_its_target() -> None:
     inputs = torch.arange(20.0).view(20, 1)
-    data = from_tensors(inputs, (torch.arange(20) >= 10).long(), ("low", "high"), val_fraction=0.2, seed=3)
+    data = from_tensors(
+        inputs, (torch.arange(20) >= 10).long(), ("low", "high"), config=Synthetic(val_fraction=0.2), seed=3
+    )
     for part in (data.train, data.val):
         assert torch.equal(part.targets, (part.inputs[:, 0] >= 10).long())
     assert (len(data.train), len(data.val)) == (16, 4)
@@ -116,7 +198,7 @@ def test_data_from_tensors_holds_every_sample_with_its_target() -> None:
 
 
 def test_data_from_numbers_is_a_column_of_floats_with_its_moments() -> None:
-    data = from_tensors(torch.zeros(10, 3), torch.arange(10), val_fraction=0.3)
+    data = from_tensors(torch.zeros(10, 3), torch.arange(10), config=Synthetic(val_fraction=0.3))
     assert data.train.targets.dtype == torch.float32
     assert data.train.targets.shape == (7, 1)
     assert data.spec.labels is None
@@ -126,7 +208,7 @@ def test_data_from_numbers_is_a_column_of_floats_with_its_moments() -> None:
 
 def test_data_from_tensors_needs_something_to_validate_on() -> None:
     with pytest.raises(ConfigError, match=r"data\.val_fraction=0"):
-        from_tensors(torch.zeros(10, 3), torch.arange(10) % 2, ("a", "b"), val_fraction=0.0)
+        from_tensors(torch.zeros(10, 3), torch.arange(10) % 2, ("a", "b"), config=Synthetic(val_fraction=0.0))
 
 
 def test_limit_keeps_distinct_samples_in_their_order() -> None:

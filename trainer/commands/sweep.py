@@ -4,6 +4,7 @@ import contextlib
 import csv
 import itertools
 import os
+import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from trainer.signals import Interrupted, Interruption
 from trainer.sinks.console import Screen, format_duration, format_value
 
 NOT_STARTED = "not started"
+REPEATS = ("seed", "data.fold")  # keys whose values are trials of the same thing
 
 
 def sweep(
@@ -49,6 +51,9 @@ def sweep(
     results = collect(directory, jobs, swept)
     write_results(directory / "results.csv", results)
     print_results(console, results, swept)
+    if means := mean_scores(results, swept):
+        write_results(directory / "means.csv", means)
+        print_means(console, means, swept)
     console.print(f"results   {directory / 'results.csv'}", soft_wrap=True, highlight=False)
     if interruption.signal is not None:
         return 128 + interruption.signal
@@ -165,6 +170,29 @@ def collect(directory: Path, jobs: list[list[str]], swept: list[str]) -> list[di
     return rows
 
 
+def mean_scores(rows: list[dict[str, Any]], swept: list[str]) -> list[dict[str, Any]]:
+    """The scores of jobs that differ in nothing but the seed or the fold: mean and deviation; [] where none do.
+
+    The deviation is that of a sample (divided by n - 1). Jobs without a score are not counted.
+    """
+    settings = [key for key in swept if key not in REPEATS]
+    trials: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["best"] is not None:
+            trials.setdefault(tuple(row[key] for key in settings), []).append(row)
+    if settings == swept or max(map(len, trials.values()), default=0) < 2:
+        return []
+    means = []
+    for values, group in trials.items():
+        entry: dict[str, Any] = dict(zip(settings, values, strict=True)) | {"metric": group[0]["metric"]}
+        for name in ("best", "last"):
+            scores = [row[name] for row in group if row[name] is not None]
+            entry[f"{name}_mean"] = statistics.fmean(scores) if scores else None
+            entry[f"{name}_std"] = statistics.stdev(scores) if len(scores) > 1 else None
+        means.append(entry | {"runs": len(group)})
+    return means
+
+
 def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write the rows as CSV."""
     with open(path, "w", encoding="utf-8", newline="") as file:
@@ -194,4 +222,25 @@ def print_results(console: Console, rows: list[dict[str, Any]], swept: list[str]
             "–" if row["seconds"] is None else format_duration(row["seconds"]),
             row["status"],
         )
+    console.print(table)
+
+
+def print_means(console: Console, means: list[dict[str, Any]], swept: list[str]) -> None:
+    """Print means and deviations as a table."""
+    metric = means[0]["metric"]
+
+    def words(entry: dict[str, Any], name: str) -> str:
+        mean, std = entry[f"{name}_mean"], entry[f"{name}_std"]
+        if mean is None:
+            return "–"
+        return format_value(metric, mean) + ("" if std is None else f" ± {format_value(metric, std)}")
+
+    settings = [key for key in swept if key not in REPEATS]
+    over = " and ".join(key for key in swept if key in REPEATS)
+    table = Table(box=None, pad_edge=False, header_style="bold", title=f"mean ± std over {over}", title_justify="left")
+    for name in (*settings, f"best {metric}", "last", "runs"):
+        table.add_column(name, justify="right", overflow="fold")
+    for entry in means:
+        row = (*(entry[key] for key in settings), words(entry, "best"), words(entry, "last"), str(entry["runs"]))
+        table.add_row(*row)
     console.print(table)

@@ -26,12 +26,32 @@ class Data(Section):
         at_least=0,
         below=1,
     )
+    folds: int | None = key(
+        None, "cross-validation: cut into so many parts and validate on one, instead of val_fraction", at_least=2
+    )
+    fold: int = key(0, "which part, from 0 on; train -m data.fold=0,1,2 runs several and gives mean ± std", at_least=0)
+    sampling: str = key(
+        "shuffle",
+        "shuffle: each training sample once an epoch; balanced: each class equally often, drawn with replacement",
+        choices=("shuffle", "balanced"),
+    )
     batch_size: int = key(64, "samples per optimizer step, over all micro-batches", at_least=1)
     eval_batch_size: int = key(512, "samples at a time in validation", at_least=1, on_resume=FREE)
     drop_last: bool = key(False, "leave out the last, smaller batch of an epoch")
     timeout: float = key(
         300.0, "seconds to wait for a batch of the loader workers before the run fails", above=0, on_resume=FREE
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fold and self.fold >= (self.folds or 1):
+            known = "data.folds is not set" if self.folds is None else f"data.folds={self.folds}"
+            raise ConfigError(f"data.fold={self.fold}: {known}; the parts are numbered from 0 to data.folds - 1.")
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether samples for validation are to be taken from the training samples."""
+        return bool(self.folds or self.val_fraction)
 
     def build(self, seed: int) -> "BuiltData":
         """The data, split for training and validation; raises `DataError` where it cannot be had."""

@@ -23,9 +23,7 @@ def build(config: Cifar10, seed: int) -> Data:
     root = Path(config.root).expanduser()
     tensors, hit = cached(root, "cifar10", lambda: read(root))
     train, test = (Split(tensors[f"{part}_images"], tensors[f"{part}_targets"]) for part in ("train", "test"))
-    return image_data(
-        config, train, None if config.val_fraction else test, CLASSES, seed, "decoded cache" if hit else ""
-    )
+    return image_data(config, train, None if config.holds_out else test, CLASSES, seed, "decoded cache" if hit else "")
 
 
 def read(root: Path, dataset: Callable[..., Any] | None = None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def build(config: FashionMnist, seed: int) -> Data:
     """uint8 images (N, 1, 28, 28)."""
     folder = _find(Path(config.root).expanduser())
     train, test = (_split(folder, part) for part in ("train", "t10k"))
-    return image_data(config, train, None if config.val_fraction else test, CLASSES, seed)
+    return image_data(config, train, None if config.holds_out else test, CLASSES, seed)
 
 
 def _split(folder: Path, part: str) -> Split:

@@ -20,7 +20,7 @@ from trainer.config.data import ImageFolder
 from trainer.data.augment import augment_from, normalize_from
 from trainer.data.cache import FOLDER, cached
 from trainer.data.images import image_data
-from trainer.data.split import from_splits, split_index
+from trainer.data.split import from_splits, split
 from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Data, Split
 
@@ -58,14 +58,14 @@ def build(config: ImageFolder, seed: int) -> Data:
     labels, listings = scan(root)
     decoder = _decoder(config, listings)
     total = sum(map(len, listings)) * decoder.bytes
-    if len(listings) == 1 and not config.val_fraction:
+    if len(listings) == 1 and not config.holds_out:
         config = replace(config, val_fraction=HELD_OUT)
     if total > config.cache_bytes:
         return _streamed(config, seed, labels, listings, decoder)
     tensors, hit = cached(root, _fingerprint(root, listings, decoder), lambda: _decode_all(listings, decoder))
     splits = [Split(tensors[f"images{i}"], listing.targets) for i, listing in enumerate(listings)]
     description = "decoded cache" if hit else "decoded"
-    official = splits[1] if len(splits) == 2 and not config.val_fraction else None
+    official = splits[1] if len(splits) == 2 and not config.holds_out else None
     return image_data(config, splits[0], official, labels, seed, description)
 
 
@@ -212,10 +212,10 @@ def _streamed(
     config: ImageFolder, seed: int, labels: tuple[str, ...], listings: Sequence[Listing], decoder: Decoder
 ) -> Data:
     splits = [Split(_Files(listing.paths, decoder), listing.targets) for listing in listings]
-    if len(splits) == 2 and not config.val_fraction:
+    if len(splits) == 2 and not config.holds_out:
         train, val = splits
     else:
-        train, val = (splits[0].subset(i) for i in split_index(splits[0].targets, config.val_fraction, seed))
+        train, val = (splits[0].subset(i) for i in split(config, splits[0].targets, seed))
     every = max(1, len(train) // MEASURED)
     files: Any = train.inputs
     sample = torch.stack([files[i] for i in range(0, len(train), every)][:MEASURED])

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from trainer.config.data import ImageData
 from trainer.data.augment import augment_from, normalize_from
-from trainer.data.split import from_splits, split_index
+from trainer.data.split import from_splits, split
 from trainer.interfaces import Data, Split
 
 
@@ -28,7 +28,7 @@ def image_data(
     if official is not None:
         val = official
     else:
-        train, val = (train.subset(index) for index in split_index(train.targets, config.val_fraction, seed))
+        train, val = (train.subset(index) for index in split(config, train.targets, seed))
     assert isinstance(train.inputs, Tensor) and train.inputs.dtype == torch.uint8
     return from_splits(
         train,

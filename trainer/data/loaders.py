@@ -27,10 +27,14 @@ class Order:
         batch_size: samples per optimizer step.
         drop_last: leave out the last, smaller batch of an epoch.
         seed: of the run.
+        classes: int64 (samples,), to draw each class equally often, with replacement; None: each sample once.
     """
 
-    def __init__(self, samples: int, batch_size: int, drop_last: bool, seed: int) -> None:
+    def __init__(
+        self, samples: int, batch_size: int, drop_last: bool, seed: int, classes: Tensor | None = None
+    ) -> None:
         self.samples, self.batch_size, self.seed = samples, batch_size, seed
+        self._balance = None if classes is None else _Balance(classes)
         self.steps_per_epoch = samples // batch_size if drop_last else -(-samples // batch_size)
         if self.steps_per_epoch == 0:
             raise ConfigError(
@@ -40,7 +44,10 @@ class Order:
 
     def permutation(self, epoch: int) -> Tensor:
         """The order of the samples in an epoch, int64 (samples,), drawn on the CPU."""
-        return torch.randperm(self.samples, generator=seeds.generator(self.seed, seeds.ORDER, epoch))
+        generator = seeds.generator(self.seed, seeds.ORDER, epoch)
+        if self._balance is not None:
+            return self._balance.draw(self.samples, generator)
+        return torch.randperm(self.samples, generator=generator)
 
     def blocks(self, start_step: int, batches: int = 1) -> Iterator[Tensor]:
         """The indices of up to `batches` batches at a time, from the batch of `start_step` on, without end."""
@@ -49,6 +56,23 @@ class Order:
             used = self.permutation(epoch)[offset * self.batch_size : self.steps_per_epoch * self.batch_size]
             yield from used.split(batches * self.batch_size)
             offset = 0
+
+
+class _Balance:
+    """Draws samples so that each class that there is comes equally often, and each sample of a class."""
+
+    def __init__(self, classes: Tensor) -> None:
+        self._by_class = classes.argsort(stable=True)
+        counts = torch.bincount(classes)
+        self._counts = counts[counts > 0]
+        self._starts = self._counts.cumsum(0) - self._counts
+
+    def draw(self, samples: int, generator: torch.Generator) -> Tensor:
+        """Indices of samples, int64 (samples,)."""
+        drawn = torch.randint(len(self._counts), (samples,), generator=generator)
+        counts = self._counts[drawn]
+        within = (torch.rand(samples, dtype=torch.float64, generator=generator) * counts).long()
+        return self._by_class[self._starts[drawn] + within]
 
 
 class ResidentLoader:
@@ -173,16 +197,20 @@ def make_loaders(
     seed: int,
     device: torch.device,
     timeout: float = TIMEOUT,
+    balanced: bool = False,
 ) -> tuple[TrainLoader, EvalLoader]:
     """The loaders of both splits: resident where the split is a tensor, streaming where it is a dataset.
 
     Raises:
         DataError: when a split is empty.
+        ConfigError: when classes are to be balanced and there are none.
     """
     for name, split in (("training", data.train), ("validation", data.val)):
         if not len(split):
             raise DataError(f"There are no {name} samples; check data.val_fraction and the files.")
-    order = Order(len(data.train), batch_size, drop_last, seed)
+    if balanced and data.spec.labels is None:
+        raise ConfigError("data.sampling=balanced: the target is a number; only classes can be drawn equally often.")
+    order = Order(len(data.train), batch_size, drop_last, seed, data.train.targets if balanced else None)
     train: TrainLoader
     val: EvalLoader
     if isinstance(data.train.inputs, Tensor):

@@ -14,7 +14,7 @@ def build(config: Synthetic, seed: int) -> Data:
     generator = seeds.generator(seed, seeds.SYNTHETIC)
     inputs = torch.randn(config.num_samples, config.num_features, generator=generator)
     targets = (inputs.sum(1) > 0).long()
-    return from_tensors(inputs, targets, ("sum <= 0", "sum > 0"), val_fraction=config.val_fraction, seed=seed)
+    return from_tensors(inputs, targets, ("sum <= 0", "sum > 0"), config=config, seed=seed)
 
 
 def build_images(config: SyntheticImages, seed: int) -> Data:
