@@ -28,8 +28,8 @@ FUTURE_KEYS = {
 FIXED_KEYS = {
     "trainer": "limit_train fast_dev_run overfit_batches",
     "data": (
-        "val_fraction folds fold sampling batch_size drop_last num_samples num_features num_classes image_size channels "
-        "noise target delimiter header missing numeric categorical ignore encoding standardize target_type"
+        "val_fraction folds fold sampling batch_size drop_last num_samples num_features num_classes image_size "
+        "channels noise target delimiter header missing numeric categorical ignore encoding standardize target_type"
     ),
     "model": None,  # all others
     "": "seed init_from",

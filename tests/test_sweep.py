@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -263,3 +264,26 @@ def test_two_sweeps_at_once_do_not_share_a_directory(pair: list[Path]) -> None:
 def test_ranges_and_lists_are_understood(pair: list[Path]) -> None:
     made = [(config(run)["model"]["hidden"], config(run)["seed"]) for run in jobs(pair[0])]
     assert made == [([4], 0), ([4], 1), ([8, 4], 0), ([8, 4], 1)]
+
+
+def test_folds_and_seeds_are_averaged_for_each_setting(tmp_path):
+    directory, output = sweep(
+        tmp_path, "-m", "data.folds=3", "data.fold=0,1,2", "optimizer.lr=0.1,0.01", "trainer.epochs=1", *TINY[:3]
+    )
+    with open(directory / "means.csv", encoding="utf-8", newline="") as file:
+        means = {row["optimizer.lr"]: row for row in csv.DictReader(file)}
+    assert means.keys() == {"0.1", "0.01"}
+    for lr, row in means.items():
+        scores = [float(job["best"]) for job in results(directory) if job["optimizer.lr"] == lr]
+        assert row["runs"] == "3"
+        assert float(row["best_mean"]) == pytest.approx(statistics.mean(scores))
+        assert float(row["best_std"]) == pytest.approx(statistics.stdev(scores))
+    assert "mean ± std over data.fold" in output
+    validated = [config(run)["data"]["fold"] for run in jobs(directory)]
+    assert sorted(validated) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_sweep_over_settings_alone_has_no_means(tmp_path):
+    directory, output = sweep(tmp_path, "-m", "optimizer.lr=0.1,0.01", *TINY)
+    assert not (directory / "means.csv").exists()
+    assert "mean ±" not in output
