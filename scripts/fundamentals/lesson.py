@@ -76,6 +76,15 @@ class Lesson:
             self.console.print(Text("\n".join("    " + line for line in lines)), soft_wrap=True)
         return value
 
+    def refused(self, expression: str, error: type[Exception], call: Callable[[], object]) -> None:
+        """Print an expression and the error that it must raise."""
+        try:
+            call()
+        except error as raised:
+            self.show(expression, f"{error.__name__}: {str(raised).splitlines()[0]}")
+        else:
+            raise AssertionError(f"{expression} raised no {error.__name__}")
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
         """Print rows under their column names."""
         table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
