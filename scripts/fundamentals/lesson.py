@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import functools
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,7 +82,7 @@ class Lesson:
         try:
             call()
         except error as raised:
-            self.show(expression, f"{error.__name__}: {str(raised).splitlines()[0]}")
+            self.show(expression, f"{type(raised).__name__}: {textwrap.shorten(str(raised), 150, placeholder=' …')}")
         else:
             raise AssertionError(f"{expression} raised no {error.__name__}")
 
