@@ -1,7 +1,6 @@
 """Autograd: the graph that a computation records, and the gradients it gives."""
 
 import torch
-import torch.nn.functional as F
 from lesson import Lesson, start
 from torch import Tensor
 from torch.autograd import gradcheck
@@ -64,9 +63,7 @@ def chain_rule(lesson: Lesson) -> None:
     layer(x).tanh().sum().backward()
     by_hand = (1 - layer(x).detach().tanh() ** 2) @ layer.weight.detach()  # dL/dx = dL/dy · dy/dx
     torch.testing.assert_close(lesson.show("x.grad of tanh(x Wᵀ + b).sum()", x.grad), by_hand)
-    assert lesson.show(
-        "gradcheck(lambda x: layer(x).tanh(), x): finite differences agree", gradcheck(lambda x: layer(x).tanh(), x)
-    )
+    assert lesson.show("gradcheck(lambda x: layer(x).tanh(), x)", gradcheck(lambda x: layer(x).tanh(), x))
 
 
 def without_graph(lesson: Lesson) -> None:
@@ -88,8 +85,7 @@ def without_graph(lesson: Lesson) -> None:
 
 def accumulation(lesson: Lesson) -> None:
     lesson.title("Gradients add up")
-    layer = CustomLinear(3, 1).to(lesson.device)
-    x = torch.randn(8, 3, device=lesson.device)
+    layer, x = CustomLinear(3, 1).to(lesson.device), torch.randn(8, 3, device=lesson.device)
     layer(x).square().mean().backward()
     whole = lesson.show("weight.grad after backward", layer.weight.grad.clone())
     layer(x).square().mean().backward()
@@ -125,7 +121,9 @@ class Wrong(SiLU):
 def custom_function(lesson: Lesson) -> None:
     lesson.title("A function of our own")
     x = torch.randn(6, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(lesson.show("SiLU.apply(x), which is F.silu(x)", SiLU.apply(x)), F.silu(x))
+    torch.testing.assert_close(
+        lesson.show("SiLU.apply(x), which is F.silu(x)", SiLU.apply(x)), torch.nn.functional.silu(x)
+    )
     assert lesson.show("gradcheck(SiLU.apply, x)", gradcheck(SiLU.apply, x))
     lesson.refused("gradcheck(Wrong.apply, x)", RuntimeError, lambda: gradcheck(Wrong.apply, x))
 
