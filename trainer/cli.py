@@ -16,6 +16,7 @@ VERBS = {
     "train": ("trainer.commands.train", "train a model (the same as the command `train`)"),
     "list": ("trainer.commands.list", "list the groups, or the options of one: trainer list model"),
     "explain": ("trainer.commands.explain", "explain a key: trainer explain optimizer.lr"),
+    "learn": ("trainer.commands.learn", "list the lessons on the fundamentals, or run one: trainer learn 1"),
 }
 
 
