@@ -1,6 +1,7 @@
 """The loop against hand-written torch: what it computes, what it records, when it stops."""
 
 import copy
+import dataclasses
 import math
 import signal
 from collections.abc import Callable, Sequence
@@ -14,14 +15,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer import Config, Run, Trainer, assemble, seeds
-from trainer.config.data import Synthetic, SyntheticImages
+from trainer.config.data import Data, Synthetic, SyntheticImages
 from trainer.config.model import Cnn, Linear, Mlp
 from trainer.config.optimizer import SGD, AdamW
 from trainer.config.scheduler import Constant, Cosine, Plateau
+from trainer.config.section import key
 from trainer.config.task import Auto, Classification, Regression
 from trainer.config.trainer import Trainer as Settings
+from trainer.data.split import from_splits
 from trainer.errors import TrainerError
-from trainer.interfaces import Record
+from trainer.interfaces import Data as BuiltData
+from trainer.interfaces import Record, Split
 from trainer.signals import Interruption
 
 
@@ -183,6 +187,40 @@ def test_class_weights_weigh_the_loss_as_torch_does() -> None:
     trainer = build(made)
     oracle = ByHand(trainer, class_weights=torch.tensor([0.25, 3.0])).run(9)
     assert [report.loss.item() for report in trainer.steps()] == pytest.approx(oracle.losses, rel=1e-5)
+
+
+@dataclass
+class Weighted(Data):
+    """40 rows of 6 numbers, weighted 0, 1, 2, 3 in turn; or each as often as it weighs."""
+
+    repeated: bool = key(False, "rows instead of weights")
+
+    def build(self, seed: int) -> BuiltData:
+        inputs = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
+        counts = torch.arange(40) % 4
+        split = Split(inputs, (inputs.sum(1) > 0).long(), weights=counts.float())
+        train = split
+        if self.repeated:
+            train = dataclasses.replace(split.subset(torch.arange(40).repeat_interleave(counts)), weights=None)
+        return from_splits(train, split, ("no", "yes"))
+
+
+@pytest.mark.parametrize("micro", [None, 7])
+def test_weighted_samples_train_as_if_they_were_there_so_often(micro: int | None) -> None:
+    settings = Settings(epochs=5, micro_batch=micro)
+    weighted = build(config(data=Weighted(batch_size=100), trainer=settings))
+    repeated = build(config(data=Weighted(batch_size=100, repeated=True), trainer=settings))
+    losses = [[report.loss.item() for report in trainer.steps()] for trainer in (weighted, repeated)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    torch.testing.assert_close(weights(weighted), weights(repeated), rtol=1e-4, atol=1e-6)
+
+
+def test_validation_counts_weighted_samples_alike() -> None:
+    trainer = build(config(data=Weighted(batch_size=100)))
+    inputs, targets = validation(trainer)
+    with torch.no_grad():
+        expected = F.cross_entropy(trainer.state.model(inputs), targets).item()
+    assert trainer.validate()[0]["val/loss"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_averages_count_samples_and_not_batches() -> None:

@@ -307,3 +307,47 @@ def test_regression_outputs_in_half_precision_are_scored_in_full() -> None:
     predicted, targets = _pairs(33, 1)
     half = predicted.bfloat16()
     assert _scores(RegressionTask(_numbers()), [(half, targets, None)]) == _close(_numpy_scores(half.float(), targets))
+
+
+# Weights of samples
+
+
+@pytest.mark.parametrize("class_weights", [None, [1.0, 2.0, 0.5]], ids=str)
+def test_a_sample_of_weight_2_counts_as_if_it_were_there_twice(class_weights: list[float] | None) -> None:
+    task = ClassificationTask(_classes(3), 0.1, class_weights)
+    logits, targets = _logits(12, 3)
+    counts = torch.tensor([0, 1, 2, 3]).repeat(3)
+    many = torch.arange(12).repeat_interleave(counts)
+    weighted = task.loss_sum(logits, targets, counts.float())
+    torch.testing.assert_close(weighted, task.loss_sum(logits[many], targets[many]))
+    assert float(task.weight(targets, counts.float())) == pytest.approx(float(task.weight(targets[many])))
+    tally = task.tally(logits, targets, weighted, counts.float()).tolist()
+    expected = task.tally(logits[many], targets[many], weighted).tolist()
+    assert task.training_scores(tally)["loss"] == pytest.approx(task.training_scores(expected)["loss"])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_number_of_weight_2_counts_as_if_it_were_there_twice(loss: str) -> None:
+    task = RegressionTask(_numbers(2), loss)
+    predicted, targets = _pairs(12, 2)
+    counts = torch.tensor([0, 1, 2, 3]).repeat(3)
+    many = torch.arange(12).repeat_interleave(counts)
+    weighted = task.loss_sum(predicted, targets, counts.float())
+    torch.testing.assert_close(weighted, task.loss_sum(predicted[many], targets[many]))
+    assert float(task.weight(targets, counts.float())) == float(task.weight(targets[many]))
+    scores = task.training_scores(task.tally(predicted, targets, weighted, counts.float()).tolist())
+    again = task.tally(predicted[many], targets[many], weighted)
+    assert scores["loss"] == pytest.approx(task.training_scores(again.tolist())["loss"])
+    plain = task.training_scores(task.tally(predicted, targets, task.loss_sum(predicted, targets)).tolist())
+    assert scores["rmse"] == plain["rmse"]  # errors count alike
+
+
+def test_a_batch_whose_samples_all_weigh_nothing_has_no_loss() -> None:
+    nothing = torch.zeros(4)
+    for task, outputs, targets in (
+        (ClassificationTask(_classes(3)), *_logits(4, 3)),
+        (RegressionTask(_numbers()), *_pairs(4, 1)),
+    ):
+        loss = task.loss_sum(outputs, targets, nothing)
+        assert (loss / task.weight(targets, nothing)).item() == 0
+        assert task.training_scores(task.tally(outputs, targets, loss, nothing).tolist())["loss"] == 0

@@ -18,7 +18,8 @@ class Batch(NamedTuple):
     Attributes:
         inputs: float32, (B, *input_shape).
         targets: int64 class indices (B,), or float32 values (B, outputs).
-        weights: float32 (B,), 0 for the rows that only pad a validation batch; None: every row counts.
+        weights: float32 (B,), how much each row counts: in a training batch as the data says, in a validation batch 0
+            for the rows that only pad it; None: every row counts as 1.
         positions: int64 (B,), where the samples of a training batch stand in their split; None: unknown.
     """
 
@@ -96,11 +97,13 @@ class Split:
             yields one such sample (where they do not fit into memory).
         targets: int64 (N,) or float32 (N, outputs), always in memory.
         rows: int64 (N,), where the samples stood in the dataset as it was read; None: just there.
+        weights: float32 (N,), how much each sample counts in the training loss; None: as 1.
     """
 
     inputs: "Tensor | Dataset[Tensor]"
     targets: Tensor
     rows: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -108,9 +111,10 @@ class Split:
     def subset(self, index: Tensor) -> "Split":
         """The samples at `index`, in that order."""
         rows = index if self.rows is None else self.rows[index]
+        weights = None if self.weights is None else self.weights[index]
         if isinstance(self.inputs, Tensor):
-            return Split(self.inputs[index], self.targets[index], rows)
-        return Split(torch.utils.data.Subset(self.inputs, index.tolist()), self.targets[index], rows)
+            return Split(self.inputs[index], self.targets[index], rows, weights)
+        return Split(torch.utils.data.Subset(self.inputs, index.tolist()), self.targets[index], rows, weights)
 
 
 # Varies a training batch: (inputs as stored, CPU generator of this step) -> inputs of the same shape.
@@ -221,7 +225,10 @@ class Evaluation(Protocol):
 
 
 class Task(Protocol):
-    """What is learned. The loss of a batch is `loss_sum(...) / weight(...)`, so that micro-batches add up exactly."""
+    """What is learned. The loss of a batch is `loss_sum(...) / weight(...)`, so that micro-batches add up exactly.
+
+    `weights`, float32 (B,), says how much each sample counts in the loss; None: as 1. Accuracy and errors count alike.
+    """
 
     kind: str  # "classification" | "regression"
     monitor: str  # the score that decides what is best, such as "val/accuracy"
@@ -232,15 +239,15 @@ class Task(Protocol):
         """Move what the loss needs (class weights) to the device."""
         ...
 
-    def weight(self, targets: Tensor) -> Tensor | float:
-        """The total weight of a batch's targets: their number, unless classes are weighted."""
+    def weight(self, targets: Tensor, weights: Tensor | None = None) -> Tensor | float:
+        """The total weight of a batch's targets: their number, unless samples or classes are weighted."""
         ...
 
-    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss_sum(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The weighted sum of the losses, a scalar to differentiate."""
         ...
 
-    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor) -> Tensor:
+    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
         """float64 vector of sums over some training samples, whose losses sum to `loss_sum`; vectors add up."""
         ...
 

@@ -15,6 +15,9 @@ from trainer.plan import Plan
 from trainer.state import TrainState
 from trainer.tally import Tally
 
+# Of a micro-batch: outputs, targets, weights, and the sum of the losses, all detached.
+Part = tuple[Tensor, Tensor, Tensor | None, Tensor]
+
 
 class Report(NamedTuple):
     """One optimizer step, just done.
@@ -86,7 +89,7 @@ class Stepper:
         step = state.step + 1
         recorded = self.plan.records(step)
         lr = state.schedule.apply(state.optimizer, state.step, state.rate)
-        weight = self.task.weight(batch.targets)
+        weight = self.task.weight(batch.targets, batch.weights)
         self._guard.keep()
         parts, loss_sum = self._accumulate(batch, weight)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -102,8 +105,8 @@ class Stepper:
         if state.ema is not None:
             state.ema.update_parameters(state.model)
         state.step = step
-        for outputs, targets, part in parts:
-            self.tally.add(step, outputs, targets, part, found.clone() if self.patient else None)
+        for outputs, targets, weights, part in parts:
+            self.tally.add(step, outputs, targets, weights, part, found.clone() if self.patient else None)
         return Report(step, self._epoch(step), loss_sum, weight, lr, recorded, grad_norm)
 
     def _epoch(self, step: int) -> int:
@@ -113,8 +116,8 @@ class Stepper:
         """Image batches in the memory format of the run."""
         return inputs.contiguous(memory_format=self.memory_format) if inputs.ndim == 4 else inputs
 
-    def _accumulate(self, batch: Batch, weight: Tensor | float) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
-        """The gradient of a batch; (outputs, targets, loss sum) of each micro-batch, and the sum of them all."""
+    def _accumulate(self, batch: Batch, weight: Tensor | float) -> tuple[list[Part], Tensor]:
+        """The gradient of a batch; what came of each micro-batch, and the sum of their losses."""
         while True:
             try:
                 return self._attempt(batch, weight)
@@ -125,32 +128,34 @@ class Stepper:
             memory.release(self.device)  # outside the handler: the exception holds on to the tensors
             self._guard.undo()
 
-    def _attempt(self, batch: Batch, weight: Tensor | float) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
+    def _attempt(self, batch: Batch, weight: Tensor | float) -> tuple[list[Part], Tensor]:
         state = self.state
         seeds.reseed(self.device, seeds.fold(self.seed, seeds.DROPOUT, state.step))
         for parameter in self._parameters:
             parameter.grad = None
         parts = []
         loss_sum: Tensor | None = None
-        for inputs, targets in self._micro_batches(batch):
+        for inputs, targets, weights in self._micro_batches(batch):
             with self._autocast:
                 outputs = state.model(inputs)
-                part = self.task.loss_sum(outputs, targets)
+                part = self.task.loss_sum(outputs, targets, weights)
             # d(sum / weight) = d(sum) · 1 / weight: the division is left to the first gradient.
             part.backward(state.scaler.scale(self._inverse(weight, part)))
             part = part.detach()
-            parts.append((outputs.detach(), targets, part))
+            parts.append((outputs.detach(), targets, weights, part))
             loss_sum = part if loss_sum is None else loss_sum + part
         assert loss_sum is not None
         return parts, loss_sum
 
-    def _micro_batches(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+    def _micro_batches(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         samples, size = batch.targets.size(0), self.state.micro_batch or self.plan.micro_batch
         if size is None or size >= samples:
-            yield self.formatted(batch.inputs), batch.targets
+            yield self.formatted(batch.inputs), batch.targets, batch.weights
             return
         for start in range(0, samples, size):
-            yield self.formatted(batch.inputs[start : start + size]), batch.targets[start : start + size]
+            part = slice(start, start + size)
+            weights = None if batch.weights is None else batch.weights[part]
+            yield self.formatted(batch.inputs[part]), batch.targets[part], weights
 
     def _shrink(self, batch: Batch, error: BaseException) -> None:
         """Halve the micro-batch where that is wanted and possible; raises `TrainerError` where not."""

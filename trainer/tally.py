@@ -24,12 +24,22 @@ class Tally:
         self.bad: list[int] = []
         self._clear()
 
-    def add(self, step: int, outputs: Tensor, targets: Tensor, loss_sum: Tensor, found: Tensor | None = None) -> None:
+    def add(
+        self,
+        step: int,
+        outputs: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        loss_sum: Tensor,
+        found: Tensor | None = None,
+    ) -> None:
         """Take a (micro-)batch, detached; `found` on the device is 1 where the step was not finite, None: it was."""
         self.steps.append(step)
         self.outputs.append(outputs)
         self.targets.append(targets)
         self.losses.append(loss_sum)
+        if weights is not None:
+            self.weights.append(weights)
         if found is not None:
             self.found.append(found)
         self.numbers += outputs.numel()
@@ -42,7 +52,8 @@ class Tally:
             self._leave_out(torch.stack(self.found).tolist())
         if self.losses:
             outputs, targets = torch.cat(self.outputs), torch.cat(self.targets)
-            sums = self.task.tally(outputs, targets, torch.stack(self.losses).double().sum())
+            weights = torch.cat(self.weights) if self.weights else None
+            sums = self.task.tally(outputs, targets, torch.stack(self.losses).double().sum(), weights)
             self.state.tally = sums if self.state.tally is None else self.state.tally.add_(sums)
         self._clear()
 
@@ -55,13 +66,14 @@ class Tally:
     def _leave_out(self, found: list[float]) -> None:
         good = [i for i, bad in enumerate(found) if not bad]
         self.bad += sorted({step for step, bad in zip(self.steps, found, strict=True) if bad})
-        for parts in (self.outputs, self.targets, self.losses):
-            parts[:] = [parts[i] for i in good]
+        for parts in (self.outputs, self.targets, self.weights, self.losses):
+            parts[:] = [parts[i] for i in good if parts]
 
     def _clear(self) -> None:
         self.steps: list[int] = []
         self.outputs: list[Tensor] = []
         self.targets: list[Tensor] = []
+        self.weights: list[Tensor] = []  # of every batch, or of none
         self.losses: list[Tensor] = []
         self.found: list[Tensor] = []
         self.numbers = 0

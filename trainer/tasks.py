@@ -42,29 +42,36 @@ class ClassificationTask:
         if self.class_weights is not None:
             self.class_weights = self.class_weights.to(device)
 
-    def weight(self, targets: Tensor) -> Tensor | float:
-        """Number of targets, or the sum of their class weights."""
+    def weight(self, targets: Tensor, weights: Tensor | None = None) -> Tensor | float:
+        """Number of targets, or the sum of their weights: those of the samples times those of their classes."""
+        each = self._weights(targets, weights)
+        return float(targets.size(0)) if each is None else each.sum().clamp(min=TINY)
+
+    def _weights(self, targets: Tensor, weights: Tensor | None) -> Tensor | None:
         if self.class_weights is None:
-            return float(targets.size(0))
-        return self.class_weights[targets].sum().clamp(min=TINY)
+            return weights
+        each = self.class_weights[targets]
+        return each if weights is None else each * weights
 
-    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss_sum(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Sum over the batch of the (weighted, smoothed) cross-entropies."""
-        return F.cross_entropy(
-            outputs, targets, self.class_weights, reduction="sum", label_smoothing=self.label_smoothing
+        reduction = "sum" if weights is None else "none"
+        losses = F.cross_entropy(
+            outputs, targets, self.class_weights, reduction=reduction, label_smoothing=self.label_smoothing
         )
+        return losses if weights is None else losses @ weights.to(losses.dtype)
 
-    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor) -> Tensor:
+    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
         """[Σ loss, Σ weight, correct, samples]."""
         correct = (outputs.argmax(1) == targets).sum()
-        weights = self.class_weights
-        weight = targets.size(0) if weights is None else weights[targets].double().sum()
+        each = self._weights(targets, weights)
+        weight = targets.size(0) if each is None else each.double().sum()
         return _vector(loss_sum, weight, correct, targets.size(0))
 
     def training_scores(self, tally: list[float]) -> dict[str, float]:
         """Mean loss and accuracy."""
         loss, weight, correct, samples = tally
-        return {"loss": loss / weight, "accuracy": correct / samples}
+        return {"loss": loss / (weight or TINY), "accuracy": correct / samples}
 
     def evaluation(self, device: torch.device) -> Evaluation:
         """Empty sums."""
@@ -130,9 +137,11 @@ class RegressionTask:
     def to(self, device: torch.device) -> None:
         """Nothing to move."""
 
-    def weight(self, targets: Tensor) -> Tensor | float:
-        """How many numbers are predicted."""
-        return float(targets.numel())
+    def weight(self, targets: Tensor, weights: Tensor | None = None) -> Tensor | float:
+        """How many numbers are predicted, each counted by the weight of its sample."""
+        if weights is None:
+            return float(targets.numel())
+        return (weights.sum() * targets.size(1)).clamp(min=TINY)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Elementwise, (B, outputs)."""
@@ -144,19 +153,21 @@ class RegressionTask:
             case _:
                 return F.mse_loss(outputs, targets, reduction="none")
 
-    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Sum over the batch."""
-        return self.losses(outputs, targets).sum()
+    def loss_sum(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Sum over the batch, weighted."""
+        losses = self.losses(outputs, targets)
+        return losses.sum() if weights is None else (losses * weights[:, None]).sum()
 
-    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor) -> Tensor:
-        """[Σ loss, numbers, Σ squared error]."""
+    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
+        """[Σ loss, Σ weight, numbers, Σ squared error]."""
         squares = (outputs.float() - targets).square().double().sum()
-        return _vector(loss_sum, self.weight(targets), squares)
+        weight = targets.numel() if weights is None else weights.double().sum() * targets.size(1)
+        return _vector(loss_sum, weight, targets.numel(), squares)
 
     def training_scores(self, tally: list[float]) -> dict[str, float]:
         """Mean loss and root mean squared error."""
-        loss, numbers, squares = tally
-        return {"loss": loss / numbers, "rmse": math.sqrt(squares / numbers) if squares >= 0 else math.nan}
+        loss, weight, numbers, squares = tally
+        return {"loss": loss / (weight or TINY), "rmse": math.sqrt(squares / numbers) if squares >= 0 else math.nan}
 
     def evaluation(self, device: torch.device) -> Evaluation:
         """Empty sums."""

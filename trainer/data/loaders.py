@@ -90,6 +90,7 @@ class ResidentLoader:
     ) -> None:
         assert isinstance(split.inputs, Tensor)
         self.inputs, self.targets = split.inputs.to(device), split.targets.to(device)
+        self.weights = None if split.weights is None else split.weights.to(device)
         self.split, self.workers = split, 0
         self.order, self.prepare, self.augment, self.device = order, prepare, augment, device
         self.steps_per_epoch = order.steps_per_epoch
@@ -102,8 +103,10 @@ class ResidentLoader:
         for index in self.order.blocks(start_step, max(1, BLOCK_BYTES // (size * sample_bytes))):
             index = index.to(self.device, non_blocking=True)
             block = self.inputs.index_select(0, index), self.targets.index_select(0, index), index
-            for inputs, targets, rows in zip(*(part.split(size) for part in block), strict=True):
-                yield Batch(_ready(inputs, step, self.order.seed, self.prepare, self.augment), targets, positions=rows)
+            weights = None if self.weights is None else self.weights.index_select(0, index).split(size)
+            for i, (inputs, targets, rows) in enumerate(zip(*(part.split(size) for part in block), strict=True)):
+                inputs = _ready(inputs, step, self.order.seed, self.prepare, self.augment)
+                yield Batch(inputs, targets, None if weights is None else weights[i], rows)
                 step += 1
 
 
@@ -134,7 +137,10 @@ class StreamingLoader:
             for step, (inputs, index) in enumerate(loaded, start_step):
                 inputs = inputs.to(self.device, non_blocking=True)
                 targets = self.split.targets[index].to(self.device, non_blocking=True)
-                yield Batch(_ready(inputs, step, self.order.seed, self.prepare, self.augment), targets, positions=index)
+                weights = self.split.weights
+                if weights is not None:
+                    weights = weights[index].to(self.device, non_blocking=True)
+                yield Batch(_ready(inputs, step, self.order.seed, self.prepare, self.augment), targets, weights, index)
 
 
 class ResidentEvaluation:
