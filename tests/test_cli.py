@@ -125,6 +125,7 @@ def imported(*arguments: str) -> tuple[str, set[str]]:
         ("list", "cnn, linear"),
         ("list model", "model=cnn\n"),
         ("explain optimizer.lr", "optimizer.lr: float"),
+        ("learn", "4  autograd "),
     ],
 )
 def test_asking_imports_neither_torch_nor_hydra(arguments: str, shown: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 import trainer
 
 REPOSITORY = Path(__file__).parents[1]
-SOURCES = ("trainer", "conf", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("trainer", "conf", "scripts", "pyproject.toml", "README.md", "LICENSE")
 
 
 @dataclass
@@ -81,7 +81,8 @@ def test_the_wheel_has_the_package_its_yaml_its_data_and_its_licence(installed: 
     ours = {path.relative_to(REPOSITORY) for path in (REPOSITORY / "conf").rglob("*.yaml")}
     assert {f"trainer/{path.as_posix()}" for path in ours} == {name for name in names if "/conf/" in name}
     sources = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "trainer").rglob("*.py")}
-    assert sources == {name for name in names if name.endswith(".py")}
+    lessons = {f"trainer/fundamentals/{path.name}" for path in (REPOSITORY / "scripts" / "fundamentals").glob("*.py")}
+    assert sources | lessons == {name for name in names if name.endswith(".py")}
 
 
 def test_the_wheel_has_nothing_else(installed: Installed) -> None:
@@ -107,6 +108,15 @@ def test_the_installed_commands_answer(installed: Installed, tmp_path: Path) -> 
     assert "digits" in listed.stdout
     version = installed.run(tmp_path, "train", "--version")
     assert version.stdout == f"trainer {trainer.__version__}\n"
+
+
+def test_the_installed_lessons_are_listed_and_run(installed: Installed, tmp_path: Path) -> None:
+    listed = installed.run(tmp_path, "trainer", "learn")
+    assert listed.returncode == 0, listed.stderr
+    assert "  2  reshaping " in listed.stdout
+    result = installed.run(tmp_path, "trainer", "learn", "reshaping", "--seed", "1")
+    assert result.returncode == 0, result.stderr
+    assert len(list(tmp_path.glob("outputs/fundamentals/*/*/views.png"))) == 1
 
 
 def test_the_installed_train_learns_the_shipped_digits_in_an_empty_folder(installed: Installed, tmp_path: Path) -> None:
