@@ -23,7 +23,7 @@ FUTURE_KEYS = {
         "mode patience min_delta eval_every limit_val"
     ),
     "data": "augment flip rotation mean std",
-    "model": "dropout conv_dropout",
+    "model": "dropout conv_dropout fused",
 }
 FIXED_KEYS = {
     "trainer": "limit_train fast_dev_run overfit_batches",

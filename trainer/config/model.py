@@ -26,6 +26,49 @@ class Model(Section):
         raise NotImplementedError
 
 
+@register("model", "attention")
+@dataclass
+class Attention(Model):
+    """Transformer on the patches of an image (ViT) or the columns of a table (FT-Transformer)."""
+
+    dim: int = key(64, "width of a token; a multiple of heads", at_least=1)
+    depth: int = key(4, "blocks of attention and an MLP", at_least=1)
+    heads: int = key(4, "attention heads of each block", at_least=1)
+    mlp_ratio: float = key(2.0, "hidden width of each block's MLP, as a multiple of dim", above=0)
+    patch_size: int | None = key(
+        None, "side of an image patch in pixels; null: 2 for 8×8, 4 for 32×32, at most 16", at_least=1
+    )
+    dropout: float = key(
+        0.1, "probability to drop what a dense layer of a block gives", at_least=0, below=1, on_resume=FUTURE
+    )
+    fused: bool = key(
+        True, "whether torch's fused kernel computes the attention: equal up to rounding, faster", on_resume=FUTURE
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dim % self.heads:
+            below, above = self.dim - self.dim % self.heads, self.dim + self.heads - self.dim % self.heads
+            raise ConfigError(
+                f"model.dim={self.dim}: must be a multiple of model.heads={self.heads}, such as {below or above}."
+            )
+
+    def build(self, spec: "DataSpec") -> "nn.Module":
+        from trainer.models.attention import AttentionClassifier
+        from trainer.models.tokens import tokens_for
+
+        return AttentionClassifier(
+            tokens_for(spec, self.dim, self.patch_size),
+            spec.outputs,
+            dim=self.dim,
+            depth=self.depth,
+            heads=self.heads,
+            mlp_ratio=self.mlp_ratio,
+            dropout=self.dropout,
+            fused=self.fused,
+        )
+
+
 @register("model", "cnn")
 @dataclass
 class Cnn(Model):

@@ -1,0 +1,101 @@
+"""From a sample to a sequence of tokens, the vectors that attention works on."""
+
+import torch
+from torch import Tensor, nn
+
+from trainer.errors import ConfigError
+from trainer.interfaces import DataSpec
+
+MAX_PATCHES = 1024  # that a patch size chosen for the user may lead to: the work grows with their square
+
+
+class PatchTokens(nn.Module):
+    """A token for each square patch of an image: its pixels through a linear layer, plus a learned position.
+
+    Dosovitskiy et al. 2021, eq. 1.
+
+    Args:
+        channels, height, width: of the images.
+        patch: side of a patch in pixels, a divisor of height and width.
+        dim: width of a token.
+
+    Shape:
+        (B, channels, height, width) float to (B, height / patch · width / patch, dim), row by row.
+    """
+
+    def __init__(self, channels: int, height: int, width: int, patch: int, dim: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.project = nn.Linear(channels * patch * patch, dim)
+        # As long as the projected pixels are: at ViT's 0.02, 1,400 digits train to 91 % instead of 98 %.
+        self.positions = nn.Parameter(torch.empty(height // patch * (width // patch), dim).normal_(std=0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))  # (B, C, rows, patch, columns, patch)
+        tokens: Tensor = self.project(x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2))
+        return tokens + self.positions
+
+
+class ColumnTokens(nn.Module):
+    """A token for each column of a table: its value times a learned vector, plus a learned bias.
+
+    Gorishniy et al. 2021, section 3.3. The bias says which column it is: no positions are needed.
+
+    Shape:
+        (B, columns) float to (B, columns, dim).
+    """
+
+    def __init__(self, columns: int, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(columns, dim).uniform_(-(dim**-0.5), dim**-0.5))
+        self.bias = nn.Parameter(torch.empty(columns, dim).uniform_(-(dim**-0.5), dim**-0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(-1) * self.weight + self.bias
+
+
+def tokens_for(spec: DataSpec, dim: int, patch: int | None) -> nn.Module:
+    """Patches of images, columns of tables; `patch` None: as `choose_patch` says.
+
+    Raises:
+        ConfigError: for samples that are neither, and for a patch that does not divide the image.
+    """
+    if len(spec.input_shape) == 1:
+        if patch is not None:
+            raise ConfigError(
+                f"model.patch_size={patch}: the data is a table of {spec.features} columns, each a token; patches are "
+                "of images. Leave it null."
+            )
+        return ColumnTokens(spec.features, dim)
+    if len(spec.input_shape) != 3:
+        raise ConfigError(
+            "model=attention needs images (channels × height × width) or tables (columns), but the data gives samples "
+            f"of shape {spec.shape_words()}; use model=mlp."
+        )
+    channels, height, width = spec.input_shape
+    if patch is None:
+        patch = choose_patch(height, width)
+        if patch is None:
+            raise ConfigError(
+                f"model.patch_size=null: no patch of up to 16 pixels divides images of {height}×{width} into at most "
+                f"{MAX_PATCHES}; use images of a size that 8 or 16 divides (data.image_size), or set model.patch_size."
+            )
+    elif height % patch or width % patch:
+        common = [size for size in range(1, min(height, width) + 1) if height % size == 0 and width % size == 0]
+        raise ConfigError(
+            f"model.patch_size={patch}: must divide the images of {height}×{width}; "
+            f"possible: {', '.join(map(str, common))}."
+        )
+    return PatchTokens(channels, height, width, patch, dim)
+
+
+def choose_patch(height: int, width: int) -> int | None:
+    """The largest patch of up to 16 pixels a side that leaves 7 of them along the shorter side; for small images, 4.
+
+    2 for 8×8, 4 for 28×28 and 32×32, 8 for 64×64, 16 for 224×224. None: no divisor is large enough.
+    """
+    side = min(height, width)
+    fewest = 7 if side >= 28 else 4
+    sizes = [size for size in range(16, 0, -1) if height % size == 0 and width % size == 0 and side // size >= fewest]
+    size = sizes[0] if sizes else 1
+    return size if (height // size) * (width // size) <= MAX_PATCHES else None
