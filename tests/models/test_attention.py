@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer import Config, assemble
-from trainer.config.data import Csv, Digits, SyntheticImages
+from trainer.config.data import Digits, SyntheticImages
 from trainer.config.model import Attention
 from trainer.config.optimizer import SGD, AdamW
+from trainer.config.table import Csv
 from trainer.config.task import Regression
 from trainer.config.trainer import Trainer as Settings
 from trainer.errors import ConfigError
