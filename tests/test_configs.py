@@ -115,11 +115,11 @@ def test_configs_are_composed_and_checked_without_importing_torch() -> None:
     program = """
 import sys
 import trainer.config, trainer.compose
-imported = {"torch", "torchvision", "tensorboard", "polars"} & sys.modules.keys()
+imported = {"torch", "torchvision", "tensorboard", "pyarrow"} & sys.modules.keys()
 assert not imported, f"importing: {imported}"
 cfg = trainer.compose.compose(["model=mlp", "optimizer=muon", "data=csv", "trainer.epochs=3"])
 assert trainer.compose.to_config(cfg).trainer.epochs == 3
-imported = {"torch", "torchvision", "tensorboard", "polars"} & sys.modules.keys()
+imported = {"torch", "torchvision", "tensorboard", "pyarrow"} & sys.modules.keys()
 assert not imported, f"composing: {imported}"
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)

@@ -22,7 +22,7 @@ from trainer.config.yaml import read
 from trainer.errors import CheckpointError, ConfigError
 
 APPENDED = (".lock", "train.log", "metrics.jsonl", "metrics.csv")  # the files of a run that are written in place
-PACKAGES = ("torch", "torchvision", "numpy", "polars", "hydra-core", "omegaconf", "tensorboard")
+PACKAGES = ("torch", "torchvision", "numpy", "pyarrow", "hydra-core", "omegaconf", "tensorboard")
 
 # A forked worker shares its parent's lock and may outlive it by seconds: it closes its copy at once.
 _locks: set[int] = set()

@@ -1,30 +1,48 @@
 """Tables as data: the keys of `data=csv`."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainer.config.data import Data
 from trainer.config.section import FREE, key
+from trainer.errors import ConfigError
 from trainer.registry import register
 
 if TYPE_CHECKING:
     from trainer.interfaces import Data as BuiltData
 
+MISSING = ["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "null", "NULL", "None"]
+
 
 @register("data", "csv")
 @dataclass
 class Csv(Data):
-    """A table in a CSV file: numeric and categorical columns, one target."""
+    """A table in one or several files (CSV, also compressed, or Parquet): columns to learn from, one target."""
 
-    path: str | None = key(None, "the file", on_resume=FREE)
+    path: Any = key(None, "the file, a pattern such as 'part-*.csv', or a list of them", on_resume=FREE)
+    delimiter: str = key("auto", "what separates two values: one character, or tab, semicolon, pipe, space, comma")
+    quote: str = key("auto", "what encloses a value that holds delimiters: one character, or none")
+    escape: str | None = key(None, "the character that takes the next one literally, such as a backslash; null: none")
+    encoding: str = key("auto", "of the text: utf-8, utf-16, cp1252, latin-1, ...; auto: by its first bytes")
+    decimal: str = key("auto", "the decimal point of the numbers", choices=("auto", ".", ","))
+    header: str = key(
+        "auto",
+        "whether the first line names the columns; auto: unless it looks like data",
+        choices=("auto", "true", "false"),
+    )
+    skip_lines: int = key(0, "lines to pass over before the header or the first row", at_least=0)
+    comment: str | None = key(None, "lines that begin with this are passed over, such as '#'; null: none")
+    missing: list[str] = key(MISSING, "values that mean: not known")
+    on_error: str = key(
+        "raise",
+        "what to do with a row that cannot be read: fail and say where it is, or leave it out and list it",
+        choices=("raise", "skip"),
+    )
     target: str | None = key(None, "the column to predict: its name, or its number (0 is the first) without a header")
-    delimiter: str = key(",", "what separates two values: one character, or tab, semicolon, pipe, space")
-    header: bool = key(True, "whether the first line names the columns")
-    missing: list[str] = key(["", "?", "NA", "N/A", "NaN", "nan", "null", "None"], "values that mean: not known")
     numeric: list[str] = key([], "columns to read as numbers, against the inference")
     categorical: list[str] = key([], "columns to read as categories, against the inference")
     ignore: list[str] = key([], "columns to leave out")
-    encoding: str = key(
+    categories: str = key(
         "onehot",
         "a category becomes one column per level, or one column of codes",
         choices=("onehot", "codes"),
@@ -35,6 +53,13 @@ class Csv(Data):
         "auto: class, unless the column is numeric and has fractions or more than 20 values",
         choices=("auto", "class", "number"),
     )
+
+    def __post_init__(self) -> None:
+        self.header = str(self.header).lower()  # true and false of YAML are booleans
+        super().__post_init__()
+        paths = self.path if isinstance(self.path, list) else [self.path]
+        if not all(isinstance(path, str) for path in paths) and self.path is not None:
+            raise ConfigError(f"data.path={self.path}: expected a file, a pattern or a list of them.")
 
     def build(self, seed: int) -> "BuiltData":
         from trainer.data.csv import build

@@ -152,7 +152,7 @@ class Encoder:
     @classmethod
     def fit(cls, config: Csv, table: pl.DataFrame, rows: np.ndarray) -> "Encoder":
         """Measure medians, means, deviations and levels on the given rows of the feature columns."""
-        encoder = cls(onehot=config.encoding == "onehot")
+        encoder = cls(onehot=config.categories == "onehot")
         for column in table.iter_columns():
             name, numbers = column.name, _numbers(column)
             if numbers is None and name in config.numeric:
