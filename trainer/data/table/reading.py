@@ -4,25 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
+import pyarrow.compute as pc
 
 from trainer.config.table import Csv
-from trainer.errors import ConfigError, DataError
+from trainer.data.table import parquet, source
+from trainer.data.table.sieve import Rejection, Rules
+from trainer.data.table.sniffing import sniff
+from trainer.data.table.text import TextFile
+from trainer.data.table.texts import Reader
+from trainer.errors import ConfigError, DataError, did_you_mean
 
-
-@dataclass(frozen=True)
-class Rejection:
-    """A row that `data.on_error=skip` left out: where it is and why."""
-
-    path: Path
-    line: int  # physical line, from 1; of a Parquet file the row
-    column: str | None  # its name, where one column is at fault
-    reason: str
-    text: str  # the value or the line, shortened
-
-    def __str__(self) -> str:
-        column = f", column {self.column}" if self.column is not None else ""
-        return f"{self.path}, line {self.line}{column}: {self.reason}"
+SHOWN_NAMES = 50  # columns that a message lists
 
 
 @dataclass(frozen=True)
@@ -30,27 +22,45 @@ class Table:
     """What was read.
 
     Attributes:
-        columns: names are unique and trimmed; ignored columns are not there. A column is
+        columns: names are unique and trimmed; the columns of `data.ignore` are not there. A column is
             float32 (numbers; float64 where float32 would lose what tells its values apart), int32 or int64 (whole
-            numbers), or string (trimmed; also true/false, also dates as they are written). Parquet also gives
+            numbers), or string (trimmed; also true/false and dates, as they are written). Parquet also gives
             timestamp and date32. Null where a value is missing; numbers are finite. A column without any value
-            is null-typed. The target has no nulls, unless `read(..., labelled=False)`.
+            has the type null. The target has no nulls, unless `read(..., labelled=False)`.
         files: in the order of the rows.
-        rejected: what `data.on_error=skip` left out.
-        rows_read: rows of the files: always `columns.num_rows + len(rejected)`.
-        notes: what was decided about the files that a user should know, one sentence each.
+        rejected: the rows that `data.on_error=skip` left out.
+        rows_read: how many rows the files have: always `columns.num_rows + len(rejected)`.
+        notes: what was concluded about the files that a user might not expect, one sentence each.
     """
 
     columns: pa.Table
     files: tuple[Path, ...]
-    rejected: tuple[Rejection, ...] = ()
-    rows_read: int = 0
-    notes: tuple[str, ...] = ()
-    starts: tuple[int, ...] = field(default=(), repr=False)
+    rejected: tuple[Rejection, ...]
+    rows_read: int
+    notes: tuple[str, ...]
+    _parts: tuple["Part", ...] = field(repr=False)
+    _rules: Rules = field(repr=False)
 
     def where(self, row: int) -> str:
         """File and physical line of a row of `columns`, such as "adult.csv, line 17". Reads the file again."""
-        return f"{self.files[0]}, line {row + 2}"
+        for part in self._parts:
+            if row < part.rows:
+                return part.where(row, self._rules)
+            row -= part.rows
+        raise IndexError(row)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file, and how many rows of the table it gave."""
+
+    file: TextFile | Path  # a path: Parquet
+    rows: int
+
+    def where(self, row: int, rules: Rules) -> str:
+        if isinstance(self.file, Path):
+            return f"{self.file}, row {row + 1}"
+        return f"{self.file.path}, line {self.file.line(row, rules)}"
 
 
 def read(config: Csv, *, labelled: bool = True) -> Table:
@@ -60,20 +70,95 @@ def read(config: Csv, *, labelled: bool = True) -> Table:
     those of `data.numeric` numbers; the others as their values are.
 
     Args:
-        labelled: whether the target must be there, in every row.
+        labelled: whether the target must be there, and in every row.
 
     Raises:
         ConfigError: for a key that does not fit the files.
         DataError: for a file that cannot be read; names file, line and column.
     """
-    if config.path is None:
-        raise ConfigError("data.path is needed: the CSV file.")
-    path = Path(config.path).expanduser()
-    try:
-        table = pa_csv.read_csv(
-            path,
-            convert_options=pa_csv.ConvertOptions(null_values=config.missing, strings_can_be_null=True),
+    paths = source.files(config.path)
+    parts = [path if source.is_parquet(path) else TextFile(path, sniff(config, path)) for path in paths]
+    names = [parquet.names(part) if isinstance(part, Path) else part.dialect.names for part in parts]
+    _check_columns(config, paths, names, labelled)
+    columns = [name for name in names[0] if name not in config.ignore]
+    rejected: list[Rejection] = []
+
+    def reject(rejection: Rejection) -> None:
+        if config.on_error == "raise":
+            raise DataError(f"{rejection}; {rejection.remedy}. data.on_error=skip leaves such rows out.")
+        rejected.append(rejection)
+
+    text = frozenset(config.categorical) | ({str(config.target)} if config.target_type == "class" else set())
+    skipped_target = config.target if labelled and config.on_error == "skip" else None
+    reader = Reader(
+        config, [part for part in parts if isinstance(part, TextFile)], columns, text, skipped_target, reject
+    )
+    tables, rules = reader.read()
+    by_file = iter(tables)
+    tables = [
+        parquet.read(part, columns, rules, text, reject) if isinstance(part, Path) else next(by_file) for part in parts
+    ]
+    whole = _joined(paths, tables)
+    result = Table(
+        whole,
+        paths,
+        tuple(rejected),
+        whole.num_rows + len(rejected),
+        tuple(note for part in parts if isinstance(part, TextFile) for note in part.dialect.notes),
+        tuple(Part(part, table.num_rows) for part, table in zip(parts, tables, strict=True)),
+        rules,
+    )
+    _check_rows(config, result, labelled)
+    return result
+
+
+def require(name: str, key: str, names: tuple[str, ...], path: Path) -> None:
+    """Refuse the name of a column that is not there, with the nearest that is."""
+    if name in names:
+        return
+    known = ", ".join(names[:SHOWN_NAMES]) + (f" and {len(names) - SHOWN_NAMES} more" * (len(names) > SHOWN_NAMES))
+    raise ConfigError(f"{key}={name}: {path} has no such column.{did_you_mean(name, names)} Columns: {known}.")
+
+
+def _check_columns(config: Csv, paths: tuple[Path, ...], names: list[tuple[str, ...]], labelled: bool) -> None:
+    """All files must have the same columns, in any order, and those that keys name."""
+    for path, other in zip(paths[1:], names[1:], strict=True):
+        for name in [*names[0], *other]:
+            for columns, file, without in ((other, paths[0], path), (names[0], path, paths[0])):
+                if name not in columns:
+                    raise DataError(f"{without}: has no column '{name}', which {file} has.")
+    if labelled and config.target is None:
+        raise ConfigError(
+            f"data.target is needed: the column to predict. Columns: {', '.join(names[0][:SHOWN_NAMES])}."
         )
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: not a readable CSV file ({error}).") from error
-    return Table(table, (path,), rows_read=table.num_rows)
+    if labelled and config.target is not None:
+        require(config.target, "data.target", names[0], paths[0])
+    for key in ("numeric", "categorical", "ignore"):
+        for name in getattr(config, key):
+            require(name, f"data.{key}", names[0], paths[0])
+
+
+def _joined(paths: tuple[Path, ...], tables: list[pa.Table]) -> pa.Table:
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{paths[0]} and other files: a column is of one type here and another there ({error})."
+        ) from error
+
+
+def _check_rows(config: Csv, table: Table, labelled: bool) -> None:
+    """There must be rows, and each must have a target."""
+    files = f"{table.files[0]}" + (f" and {len(table.files) - 1} more" if len(table.files) > 1 else "")
+    if not table.columns.num_rows:
+        first = f" that can be used; {len(table.rejected)} cannot, first: {table.rejected[0]}" if table.rejected else ""
+        raise DataError(f"{files}: has no rows{first}.")
+    if not labelled:
+        return
+    target = table.columns[config.target]
+    if target.null_count:
+        row = pc.index(pc.is_null(target), True).as_py()
+        raise DataError(
+            f"{table.where(row)}, column {config.target}: the target is missing, as in {target.null_count:,} of "
+            f"{len(target):,} rows; remove those rows, or leave them out with data.on_error=skip."
+        )

@@ -1,0 +1,114 @@
+"""Parquet files: typed already; what is left is to check the values and to take the smallest type that holds them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trainer.data.table.kinds import NUMBER, Kind
+from trainer.data.table.sieve import Rejection, Rules
+from trainer.errors import DataError
+
+Reject = Callable[[Rejection], None]
+MAX_CELLS = 2**34  # a file of some bytes can claim any number of rows
+
+
+def names(path: Path) -> tuple[str, ...]:
+    """The columns.
+
+    Raises:
+        DataError: for a file that is damaged, or claims to be absurdly large.
+    """
+    try:
+        metadata, schema = pq.read_metadata(path), pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({error}).") from error
+    if metadata.num_rows * metadata.num_columns > MAX_CELLS:
+        raise DataError(f"{path}: claims {metadata.num_rows:,} rows of {metadata.num_columns:,} columns.")
+    return tuple(schema.names)
+
+
+def read(path: Path, columns: list[str], rules: Rules, categorical: frozenset[str], reject: Reject) -> pa.Table:
+    """The rows that can be used; `reject` is told of the others. NaN is missing; infinity is a fault.
+
+    Args:
+        columns: those that are wanted.
+        rules: `rules.numbers` are the columns that must be numbers.
+        categorical: columns that become strings, whatever they are.
+    """
+    try:
+        table = pq.read_table(path, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({error}).") from error
+    good = np.ones(table.num_rows, dtype=bool)
+    rejections: dict[int, Rejection] = {}
+    for index, name in enumerate(table.column_names):
+        column, faulty, reason = _column(path, name, table[name], rules, name in categorical)
+        table = table.set_column(index, name, column)
+        if faulty is not None:
+            rows = np.flatnonzero(faulty.to_numpy())
+            good[rows] = False
+            for row in rows.tolist():
+                rejections.setdefault(row, Rejection(path, row + 1, name, reason, "", "correct it"))
+    for row in sorted(rejections):
+        reject(rejections[row])
+    return table if good.all() else table.filter(pa.array(good))
+
+
+def _column(
+    path: Path, name: str, column: pa.ChunkedArray, rules: Rules, categorical: bool
+) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None, str]:
+    """The column in its final type; which rows are at fault, if any, and why."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_boolean(kind) or (categorical and not _is_text(kind)):
+        column, kind = column.cast(pa.string()), pa.string()
+    if _is_text(kind):
+        column = _text(column, rules.missing)
+        if name in rules.numbers:
+            return _parsed(column)
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        column, infinite = _number(column)
+        if pc.any(infinite).as_py():
+            return column, infinite, "the value is not finite"
+    elif not (pa.types.is_null(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        raise DataError(f"{path}, column {name}: holds {kind}, not numbers, text or dates; see data.ignore=[{name}].")
+    if name == rules.target and column.null_count:
+        return column, pc.is_null(column), "the target is missing"
+    return column, None, ""
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return kind in (pa.string(), pa.large_string(), pa.string_view())
+
+
+def _text(column: pa.ChunkedArray, missing: frozenset[str]) -> pa.ChunkedArray:
+    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    return pc.if_else(pc.is_in(text, value_set=pa.array(sorted(missing), pa.string())), None, text)
+
+
+def _parsed(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None, str]:
+    """Numbers that are written as text."""
+    number = pc.match_substring_regex(text, NUMBER)
+    numbers, infinite = _number(pc.if_else(number, text, None).cast(pa.float64()))
+    faulty = pc.or_(pc.invert(pc.fill_null(number, True)), infinite)
+    return numbers, faulty if pc.any(faulty).as_py() else None, "the value is not a finite number"
+
+
+def _number(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """In the smallest type, with null for what is not finite; and which rows are infinite."""
+    whole = pa.types.is_integer(column.type)
+    if not whole:
+        column = column.cast(pa.float64())
+        column = pc.if_else(pc.is_nan(column), None, column)
+    infinite = pc.fill_null(pc.is_inf(column), False)
+    column = pc.if_else(infinite, None, column)
+    bounds, filled = pc.min_max(column).as_py(), len(column) - column.null_count
+    if not filled:
+        return pa.chunked_array([pa.nulls(len(column))]), infinite
+    kind = Kind(filled, filled, whole, bounds["min"], bounds["max"])
+    return column.cast(kind.type(numeric=True, categorical=False), safe=False), infinite

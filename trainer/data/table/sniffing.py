@@ -1,0 +1,231 @@
+"""The dialect of a text file: what the keys say, and else what its first lines look like."""
+
+import codecs
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from trainer.config.table import Csv
+from trainer.data.table.dialect import Dialect
+from trainer.data.table.lines import MAX_LINE, Lines, Record, records
+from trainer.data.table.source import BLOCK, FOREIGN, Unpacked, first_bytes
+from trainer.errors import ConfigError, DataError
+
+DELIMITERS = {"tab": "\t", "\\t": "\t", "semicolon": ";", "pipe": "|", "space": " ", "comma": ","}
+CANDIDATES = ("\t", ";", "|", ",")  # where two fit alike, the earlier: a comma may be the decimal point of the others
+MAX_COLUMNS = 100_000
+SAMPLE = 200  # rows that decide
+BOMS = (  # longer ones first: that of UTF-16 begins that of UTF-32
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+UNDEFINED_IN_CP1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*")
+COMMA_NUMBER, POINT_NUMBER = (re.compile(rf"\s*[+-]?\d*{point}\d+([eE][+-]?\d+)?\s*") for point in (",", r"\."))
+YEAR = re.compile(r"\s*(1[89]|20)\d\d\s*")
+Cells = list[str]
+
+
+def sniff(config: Csv, path: Path) -> Dialect:
+    """How to read a file.
+
+    Raises:
+        ConfigError: for a key that is no delimiter, quote or encoding.
+        DataError: for what is no text, is empty, or has a header that does not name its columns.
+    """
+    text, encoding = _text(config, path)
+    quote = _quote(text) if config.quote == "auto" else _character("quote", config.quote, {"none": None})
+    escape = None if config.escape is None else _character("escape", config.escape, {})
+    dialect = Dialect(encoding, quote=quote, escape=escape, comment=config.comment)
+    if config.delimiter == "auto":
+        dialect = _with_delimiter(dialect, text, config.skip_lines)
+    else:
+        delimiter = _character("delimiter", config.delimiter, DELIMITERS) or ","
+        dialect = replace(dialect, delimiter=delimiter, blanks=delimiter == " ")
+    lines, rows = _rows(text, dialect, config.skip_lines)
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{path}: is empty: it has no line to read.")
+    before, through = lines.characters - sum(map(len, lines.held)), lines.characters
+    sample = [row.cells for row in islice(rows, SAMPLE) if row.problem is None]
+    header = _has_header(config, [cell.strip() for cell in first.cells], sample)
+    notes = [] if dialect.utf8 else [f"{path}: read as {encoding}."]
+    if not header and config.header == "auto":
+        notes.append(f"{path}: its first line looks like data, so the columns are numbered (else: data.header=true).")
+    consumed = text[: through if header else before]
+    decimal = _decimal(dialect, sample) if config.decimal == "auto" else config.decimal
+    return replace(
+        dialect,
+        names=_names(path, first, notes) if header else tuple(str(number) for number in range(len(first.cells))),
+        lines=len(io.StringIO(consumed, newline="").readlines()),
+        offset=len(consumed.encode("utf-8", "surrogateescape")),
+        decimal=decimal,
+        notes=(*notes, *([f"{path}: read with a decimal comma."] if decimal == "," else [])),
+    )
+
+
+def _text(config: Csv, path: Path) -> tuple[str, str]:
+    """The first lines of a file, whole ones, and their encoding."""
+    start = first_bytes(path)
+    foreign = next((what for magic, what in FOREIGN.items() if start.startswith(magic)), None)
+    if foreign is not None:
+        raise DataError(f"{path}: is no table in text: it begins like {foreign}.")
+    with Unpacked(path) as file:
+        head = b""
+        while (block := file.read(BLOCK)) and len(head) < MAX_LINE:
+            head += block
+            if len(head) >= BLOCK and b"\n" in head:
+                break
+    encoding = _encoding(head) if config.encoding == "auto" else _named_encoding(config.encoding, head)
+    decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if encoding.startswith("utf-8") else "replace")
+    text = decoder.decode(head)
+    ends = text.rfind("\n") + 1 or text.rfind("\r") + 1
+    if not block:
+        return text, encoding
+    if not ends:
+        raise DataError(f"{path}, line 1: is longer than {MAX_LINE:,} characters.")
+    return text[:ends], encoding
+
+
+def _named_encoding(name: str, head: bytes) -> str:
+    """The encoding of a name, or the variant of it that the byte order mark tells."""
+    try:
+        "".encode(name)
+    except LookupError as error:
+        raise ConfigError(f"data.encoding={name}: no encoding of that name, such as utf-8 or latin-1.") from error
+    known = codecs.lookup(name).name
+    marked = next((variant for mark, variant in BOMS if head.startswith(mark)), known)
+    return marked if marked.startswith(known[:6]) else known
+
+
+def _encoding(head: bytes) -> str:
+    """UTF-8 where it is valid, UTF-16 with its mark or with NUL in every other byte, else Windows' or Latin-1."""
+    for mark, name in BOMS:
+        if head.startswith(mark):
+            return name
+    start = head[:1000]
+    for offset, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if (
+            len(start) > 3
+            and start[offset::2].count(0) > 0.7 * len(start[offset::2])
+            and not start[1 - offset :: 2].count(0)
+        ):
+            return name
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return "latin-1" if UNDEFINED_IN_CP1252.search(head) else "cp1252"
+    return "utf-8"
+
+
+def _character(key: str, value: str, words: Mapping[str, str | None]) -> str | None:
+    if value in words:
+        return words[value]
+    if len(value) != 1 or value in "\r\n\0":
+        known = f", or one of {', '.join(words)}" if words else ""
+        raise ConfigError(f"data.{key}={value}: must be a single character{known}.")
+    return value
+
+
+def _quote(text: str) -> str:
+    """The apostrophe where values begin and end with it and none with a double quote."""
+    if re.search(r'(?m)(?:^|[,;\t|]) *"', text):
+        return '"'
+    opened = len(re.findall(r"(?m)(?:^|[,;\t|])'", text))
+    closed = len(re.findall(r"(?m)'(?:[,;\t|]|\r?$)", text))
+    return "'" if opened and opened == closed else '"'
+
+
+def _rows(text: str, dialect: Dialect, skip: int) -> tuple[Lines, Iterator[Record]]:
+    lines = Lines("", io.StringIO(text, newline=""), dialect.comment, dialect.delimiter, dialect.blanks)
+    try:
+        for _ in range(skip):
+            lines.take()
+    except StopIteration:
+        return lines, iter(())
+    return lines, records(lines, dialect.reader_options())
+
+
+def _with_delimiter(dialect: Dialect, text: str, skip: int) -> Dialect:
+    """The delimiter that gives most rows the same number of columns, more than one."""
+    best, fitting = dialect, 0.0
+    for delimiter in (*CANDIDATES, " "):
+        if delimiter == " " and fitting:
+            break
+        candidate = replace(dialect, delimiter=delimiter, blanks=delimiter == " ")
+        rows = [row.cells for row in islice(_rows(text, candidate, skip)[1], SAMPLE) if row.problem is None]
+        widths = Counter(len(cells) for cells in rows)
+        width, count = widths.most_common(1)[0] if widths else (1, 0)
+        if delimiter == " ":  # words of a sentence are no columns: they must be as many everywhere, and numbers
+            cells = [cell for row in rows[1:] or rows for cell in row]
+            if count < len(rows) or 2 * sum(NUMBER.fullmatch(cell) is not None for cell in cells) < len(cells):
+                break
+        if width > 1 and count / len(rows) > fitting:
+            best, fitting = candidate, count / len(rows)
+    return best
+
+
+def _has_header(config: Csv, first: Cells, rest: list[Cells]) -> bool:
+    """Whether the first line names the columns: as the key says, or words over numbers, or the names that keys use.
+
+    Where every column holds words, a first line whose words all occur again below them is data.
+    """
+    if config.header != "auto":
+        return config.header == "true"
+    used = [config.target, *config.numeric, *config.categorical, *config.ignore]
+    if any(name in first for name in used if name is not None and not name.isdigit()):
+        return True
+    known = set(config.missing)
+    columns = [[row[index].strip() for row in rest if index < len(row)] for index in range(len(first))]
+    names = values = 0
+    for cell, column in zip(first, columns, strict=True):
+        filled = [value for value in column if value not in known]
+        if not filled or not all(NUMBER.fullmatch(value) for value in filled) or YEAR.fullmatch(cell):
+            continue
+        is_number = NUMBER.fullmatch(cell) is not None
+        values += is_number
+        names += not is_number and cell not in known
+    if names or values:
+        return names >= values
+    if not rest:
+        return not any(NUMBER.fullmatch(cell) for cell in first)
+    return len(rest) < 3 or not all(cell in column for cell, column in zip(first, columns, strict=True))
+
+
+def _names(path: Path, header: Record, notes: list[str]) -> tuple[str, ...]:
+    """The names of the columns, as they stand in the header. A first column without a name is an index."""
+    where = f"{path}, line {header.line}"
+    if header.problem:
+        raise DataError(f"{where}: {header.problem}.")
+    names = [cell.strip() for cell in header.cells]
+    if len(names) > MAX_COLUMNS:
+        raise DataError(f"{where}: has {len(names):,} columns; more than {MAX_COLUMNS:,} are not read.")
+    if not names[0] and "index" not in names and len(names) > 1:
+        names[0] = "index"
+        notes.append(f"{path}: its first column has no name and is called index.")
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise DataError(
+                f"{where}, column {number} of {len(names)}: has no name; give it one, or set data.header=false."
+            )
+        if any(ord(character) < 32 or "\ud800" <= character <= "\udfff" for character in name):
+            raise DataError(f"{where}, column {number}: its name {name!r} is not clean text; see data.encoding.")
+        if name in seen:
+            raise DataError(f"{where}: columns {seen[name]} and {number} are both named '{name}'; rename one.")
+        seen[name] = number
+    return tuple(names)
+
+
+def _decimal(dialect: Dialect, rows: list[Cells]) -> str:
+    """A comma where it does not separate values, and stands in numbers while no point does."""
+    cells = [cell for row in rows for cell in row]
+    commas = dialect.delimiter != "," and any(COMMA_NUMBER.fullmatch(cell) for cell in cells)
+    return "," if commas and not any(POINT_NUMBER.fullmatch(cell) for cell in cells) else "."

@@ -1,0 +1,121 @@
+"""Byte streams that pyarrow parses: a file as it is, looked through on the way; or rows written anew."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from trainer.data.table.dialect import Dialect
+from trainer.data.table.source import BLOCK, Unpacked
+
+
+class DoubtError(Exception):
+    """What pyarrow would make of a file, or made of it, may be wrong: it must be read again, in another way."""
+
+
+class QuotesError(DoubtError):
+    """There are quotes in a file that was read as if it had none."""
+
+
+class TypesError(DoubtError):
+    """A value is not of its column's type."""
+
+
+class Checked(io.RawIOBase):
+    """The rows of a file in UTF-8, each block looked through as it passes, at a small part of the cost of parsing it.
+
+    Raises `DoubtError` for whatever pyarrow takes silently, or in another way than `csv.reader` with strict=True: NUL,
+    undecodable bytes, comments, quotes that open inside a value, go on after they close, or never close.
+    """
+
+    def __init__(self, path: Path, dialect: Dialect, quotes: bool) -> None:
+        self._file = Unpacked(path)
+        self._decoder = None if dialect.utf8 else codecs.getincrementaldecoder(dialect.encoding)("replace")
+        self._skip = dialect.offset + (len(codecs.BOM_UTF8) if dialect.encoding == "utf-8-sig" else 0)
+        self._comments = [f"{end}{dialect.comment}".encode() for end in "\n\r"] if dialect.comment else []
+        self._quote = dialect.quote.encode() if dialect.quote else None
+        self._quotes, self._count, self._ended = quotes, 0, False
+        self._tail = b"\n"  # the last bytes before the block
+        self._beside = np.zeros(256, dtype=bool)  # what may stand before an opening quote and after a closing one
+        self._beside[list(f"{dialect.delimiter}{dialect.quote or ''}\r\n".encode())] = True
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next block, b"" at the end."""
+        while not self._ended:
+            raw = self._file.read(BLOCK if size < 0 else size)
+            self._ended = not raw
+            block = raw if self._decoder is None else self._decoded(raw)
+            skipped = min(self._skip, len(block))
+            self._skip -= skipped
+            block = block[skipped:] if skipped else block
+            self._look(block if raw else block + b"\n")
+            if block:
+                return block
+        if self._count % 2:
+            raise DoubtError("a quote is open at the end")
+        return b""
+
+    def _decoded(self, raw: bytes) -> bytes:
+        assert self._decoder is not None
+        text = self._decoder.decode(raw, final=not raw)
+        if "\ufffd" in text:
+            raise DoubtError("undecodable bytes")
+        return text.encode()
+
+    def _look(self, block: bytes) -> None:
+        if b"\0" in block:
+            raise DoubtError("NUL")
+        if self._comments or (self._quote is not None and (self._quotes or self._quote in block)):
+            around = self._tail + block
+            if any(comment in around for comment in self._comments):
+                raise DoubtError("comments")
+            self._check_quotes(around)
+        self._tail = (self._tail + block[-2:])[-2:]
+
+    def _check_quotes(self, around: bytes) -> None:
+        """Every second quote opens or goes on with a value, the others close it or are the first of two."""
+        if self._quote is None:
+            return
+        if self._quote in around and not self._quotes:
+            raise QuotesError("quotes")
+        data = np.frombuffer(around, dtype=np.uint8)
+        at = np.flatnonzero(data[1:-1] == self._quote[0]) + 1
+        opening, closing = at[self._count % 2 :: 2], at[1 - self._count % 2 :: 2]
+        if not (self._beside[data[opening - 1]].all() and self._beside[data[closing + 1]].all()):
+            raise DoubtError("quotes inside values")
+        self._count += len(at)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+class Rewritten(io.RawIOBase):
+    """Rows as plain CSV: commas, double quotes where needed, UTF-8, one line feed after each."""
+
+    def __init__(self, rows: Iterator[list[str]]) -> None:
+        self._rows, self._bytes = rows, bytearray()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next block, b"" at the end."""
+        size = BLOCK if size < 0 else size
+        while len(self._bytes) < size:
+            text = io.StringIO(newline="")
+            csv.writer(text, lineterminator="\n").writerows(islice(self._rows, 100))
+            if not text.tell():
+                break
+            self._bytes += text.getvalue().encode("utf-8", "replace")  # "?" in columns that are not wanted
+        block = bytes(self._bytes[:size])
+        del self._bytes[:size]
+        return block

@@ -1,0 +1,168 @@
+"""Text files to arrow tables: as pyarrow parses them, or row by row where that cannot be trusted."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from trainer.data.table.dialect import Dialect
+from trainer.data.table.lines import Record, records
+from trainer.data.table.sieve import Rejection, Rules, sift
+from trainer.data.table.streams import Checked, DoubtError, Rewritten, TypesError
+from trainer.errors import DataError
+
+BLOCK, LARGE = 2**20, 2**25  # bytes that pyarrow parses at a time; a row must fit in
+PER_COLUMN = 64  # bytes of a block for each column at least
+
+Types = dict[str, pa.DataType]  # of the columns that are wanted
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file and how it writes its table."""
+
+    path: Path
+    dialect: Dialect
+    quoted: bool = False  # whether it has quotes anywhere
+
+    @property
+    def plain(self) -> bool:
+        """Whether pyarrow knows the dialect."""
+        delimiter, quote = self.dialect.delimiter, self.dialect.quote or ""
+        return delimiter.isascii() and quote.isascii() and not self.dialect.blanks and self.dialect.escape is None
+
+    def fast(self, types: Types, missing: list[str]) -> pa.Table:
+        """The table as pyarrow reads it; strings trimmed.
+
+        Raises:
+            DoubtError: where that may not be what the file says.
+        """
+        options = self._options(types, missing, self.dialect, self.quoted)
+        with self._doubting():
+            try:
+                table = pa_csv.read_csv(self._checked(), **options)
+            except pa.ArrowInvalid as error:
+                if not _is_empty(error):
+                    raise
+                return pa.schema(types).empty_table()
+        for name in table.column_names:
+            if pa.types.is_floating(table[name].type) and not _finite(table[name]):
+                raise TypesError(f"column {name} is not finite")
+        return _trimmed(table, missing)
+
+    def exact(self, types: Types, missing: list[str], rules: Rules, reject: Callable[[Rejection], None]) -> pa.Table:
+        """The rows that can be used; `reject` is told of the others."""
+        stream = Rewritten(self._sifted(rules, reject))
+        try:
+            return pa_csv.read_csv(stream, **self._options(types, missing, self._rewritten(), True))
+        except pa.ArrowInvalid as error:
+            if _is_empty(error):
+                return pa.schema(types).empty_table()
+            raise DataError(f"{self.path}: cannot be parsed ({error}).") from error
+
+    def head(self, columns: Iterable[str]) -> Iterator[pa.Table]:
+        """The first rows, as strings."""
+        return islice(self.blocks(columns), 1)
+
+    def blocks(self, columns: Iterable[str], rules: Rules | None = None) -> Iterator[pa.Table]:
+        """All rows as strings, block by block: of a file that pyarrow can read, or with `rules` of any file."""
+        types = dict.fromkeys(columns, pa.string())
+        stream: Checked | Rewritten = self._checked()
+        dialect = self.dialect
+        if rules is not None:
+            stream, dialect = Rewritten(self._sifted(rules, lambda rejection: None)), self._rewritten()
+        options = self._options(types, [], dialect, self.quoted or rules is not None)
+        with self._doubting():
+            try:
+                for batch in pa_csv.open_csv(stream, **options):
+                    yield pa.Table.from_batches([batch])
+            except pa.ArrowInvalid as error:
+                if not _is_empty(error):
+                    raise
+
+    def line(self, row: int, rules: Rules) -> int:
+        """The physical line of a usable row (0 is the first), from 1."""
+        line = 0
+
+        def watched() -> Iterator[Record]:
+            nonlocal line
+            for record in self._records():
+                line = record.line
+                yield record
+
+        usable = sift(self.path, self.dialect, watched(), rules, lambda rejection: None)
+        next(islice(usable, row, None))
+        return line
+
+    def _records(self) -> Iterator[Record]:
+        return records(self.dialect.open(self.path), self.dialect.reader_options())
+
+    def _sifted(self, rules: Rules, reject: Callable[[Rejection], None]) -> Iterator[list[str]]:
+        return sift(self.path, self.dialect, self._records(), rules, reject)
+
+    def _checked(self) -> Checked:
+        return Checked(self.path, self.dialect, self.quoted)
+
+    def _rewritten(self) -> Dialect:
+        return Dialect("utf-8", decimal=self.dialect.decimal, names=self.dialect.names)
+
+    @contextmanager
+    def _doubting(self) -> Iterator[None]:
+        try:
+            yield
+        except pa.ArrowInvalid as error:
+            raise (TypesError if "conversion error" in str(error) else DoubtError)(str(error)) from error
+
+    def _options(self, types: Types, missing: list[str], dialect: Dialect, quoted: bool) -> dict[str, Any]:
+        def ragged(row: pa_csv.InvalidRow) -> str:
+            blank = not row.text.strip() and dialect.delimiter not in row.text
+            return "skip" if blank else "error"
+
+        block = max(BLOCK, PER_COLUMN * len(dialect.names)) if dialect is self.dialect else LARGE
+        return {
+            "read_options": pa_csv.ReadOptions(column_names=dialect.names, block_size=block),
+            "parse_options": pa_csv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char=dialect.quote or False,
+                newlines_in_values=quoted,
+                invalid_row_handler=ragged,
+            ),
+            "convert_options": pa_csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(types),
+                null_values=sorted({f"{a}{word}{b}" for word in missing for a in ("", " ") for b in ("", " ")}),
+                strings_can_be_null=True,
+                decimal_point=dialect.decimal,
+            ),
+        }
+
+
+def _is_empty(error: pa.ArrowInvalid) -> bool:
+    return "Empty CSV file" in str(error)
+
+
+def _finite(column: pa.ChunkedArray) -> bool:
+    """Whether all numbers are finite. A sum that is finite says so at once; one that is not may have overflowed."""
+    if np.isfinite(pc.sum(column).as_py() or 0.0):
+        return True
+    return bool(pc.all(pc.is_finite(column)).as_py())
+
+
+def _trimmed(table: pa.Table, missing: list[str]) -> pa.Table:
+    """Strings without blanks around them, null where what is left means missing."""
+    words = pa.array(missing, pa.string())
+    for index, (name, kind) in enumerate(zip(table.column_names, table.schema.types, strict=True)):
+        if not pa.types.is_string(kind):
+            continue
+        text = pc.utf8_trim_whitespace(table[name])
+        if pc.sum(pc.binary_length(text)).as_py() != pc.sum(pc.binary_length(table[name])).as_py():
+            text = pc.if_else(pc.is_in(text, value_set=words), pa.scalar(None, pa.string()), text)
+            table = table.set_column(index, name, text)
+    return table
