@@ -71,12 +71,11 @@ def train_and_eval(lesson: Lesson) -> None:
     torch.testing.assert_close(norm(x[:1]), norm(x)[:1])  # ... and no longer does
 
     lesson.title("Dropout: zeros in train mode, nothing in eval")
-    dropout, ones = nn.Dropout(0.25), torch.ones(100_000, device=lesson.device)
+    ones, dropout = torch.ones(100_000, device=lesson.device), nn.Dropout(0.25)
     y = dropout(ones)
     lesson.show("train: values, scaled so that the mean stays", y.unique().tolist())
     assert y.max() == torch.tensor(1 / 0.75)
-    zeros = lesson.show("train: share of zeros", (y == 0).float().mean().item())
-    assert abs(zeros - 0.25) < 0.01
+    assert abs(lesson.show("train: share of zeros", (y == 0).float().mean().item()) - 0.25) < 0.01
     assert torch.equal(dropout.eval()(ones), ones)
 
 
@@ -95,8 +94,7 @@ def parameters(lesson: Lesson) -> None:
 
 def initialisation(lesson: Lesson, width: int = 256, depth: int = 20) -> None:
     lesson.title("Initialisation: what depth does to the size of the activations")
-    lesson.say("A linear layer of n inputs and a ReLU change the mean square of activations")
-    lesson.say("by the factor n·Var(w)/2 (He et al. 2015, section 2.2): only 1 is harmless.")
+    lesson.say("n inputs and a ReLU change the mean square by n·Var(w)/2 (He et al. 2015, 2.2).")
     variants = (  # name, layer, Var(w) where it is not the layer's own, the factor
         ("N(0, 4/n), too large", nn.Linear, 4 / width, 2),
         ("He, N(0, 2/n): CustomLinear's own", CustomLinear, None, 1),

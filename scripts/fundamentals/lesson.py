@@ -103,10 +103,14 @@ class Lesson:
 
         figure, axes = plt.subplots(layout="constrained", **subplots)
         yield axes
-        path = self.folder / f"{name}.png"
-        figure.savefig(path, dpi=100)
+        figure.savefig(self.keep(f"{name}.png", "picture"), dpi=100)
         plt.close(figure)
-        self.console.print(Text.assemble("picture  ", str(path)), soft_wrap=True)
+
+    def keep(self, name: str, kind: str = "file") -> Path:
+        """Where something of that name stays in the run directory; told to the reader."""
+        path = self.folder / name
+        self.console.print(Text.assemble(f"{kind}  ", str(path)), soft_wrap=True)
+        return path
 
 
 def start(

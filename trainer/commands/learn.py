@@ -44,7 +44,7 @@ def listing() -> str:
     lines = [HEAD, ""]
     for path in lessons():
         about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        lines.append(f"{int(path.stem[:2]):>3}  {name_of(path):<16}{about.partition(chr(10))[0]}")
+        lines.append(f"{int(path.stem[:2]):>3}  {name_of(path):<23}{about.partition(chr(10))[0]}")
     return "\n".join(lines)
 
 
