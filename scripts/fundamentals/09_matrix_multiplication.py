@@ -75,6 +75,7 @@ def worst(c: Tensor, truth: list[Fraction], scale: list[Fraction]) -> float:
 
 def verify(lesson: Lesson) -> None:
     lesson.title("Errors, against exact rational arithmetic")
+    assert (torch.finfo(torch.float32).eps / 2, torch.finfo(torch.float64).eps / 2) == (2**-24, 2**-53)
     shapes = (23, 41), (41, 17)  # all sizes differ, and none is a multiple of a block: mistakes with indices show
     lesson.say("A is 23×41, B is 41×17; the error is the largest |Ĉ - C| / (|A| |B|).")
     rows = []
@@ -82,9 +83,11 @@ def verify(lesson: Lesson) -> None:
         a, b = (torch.randn(shape, device=lesson.device, dtype=dtype) for shape in shapes)
         truth, scale, bound = exact(a, b), exact(a.abs(), b.abs()), gamma(41, dtype)
         for name, multiply in SOLUTIONS.items():
-            error = worst(multiply(a, b), truth, scale)
+            error = worst(c := multiply(a, b), truth, scale)
+            assert c.shape == (23, 17)
             assert error <= bound, (name, dtype, error, bound)
             rows.append((name, str(dtype)[6:], f"{error:.1e}", f"{bound:.1e}", f"{error / bound:.1%}"))
+        assert not torch.equal(loops(a, b), blocked(a, b))  # another order of summation: other last digits
         halved = worst(a.half() @ b.half(), truth, scale)
         assert halved > gamma(41, torch.float32)  # less precise arithmetic does not pass
     lesson.table(("", "dtype", "error", "bound γ_41", "error / bound"), rows)
