@@ -331,9 +331,12 @@ def test_heads_that_do_not_divide_name_both_keys_and_a_way_out(dim: int, heads: 
     assert Attention(dim=offered, heads=heads).dim == offered
 
 
-def test_a_patch_that_does_not_divide_names_those_that_do() -> None:
-    with pytest.raises(ConfigError, match=r"model\.patch_size=5: must divide .*32×24; possible: 1, 2, 4, 8\."):
-        Attention(patch_size=5).build(digits(3, 32, 24))
+@pytest.mark.parametrize(("patch", "height", "width"), [(5, 32, 24), (3, 32, 24), (3, 24, 32), (64, 32, 24)])
+def test_a_patch_that_does_not_divide_names_those_that_do(patch: int, height: int, width: int) -> None:
+    with pytest.raises(ConfigError) as error:
+        Attention(patch_size=patch).build(digits(3, height, width))
+    assert f"model.patch_size={patch}: must divide the images of {height}×{width}" in str(error.value)
+    assert "possible: 1, 2, 4, 8." in str(error.value)
 
 
 def test_a_patch_of_a_table_is_an_error() -> None:
