@@ -29,6 +29,7 @@ FLOORS: dict[int, list[str]] = {
         "compose",
         "snapshot",
         "divergence",
+        "gradients",
     ],
     3: ["state", "checkpoints", "plan"],
     4: ["tally step recorder engine"],

@@ -13,7 +13,10 @@ from trainer.resumption import changed_config, kind_of
 
 # Written out once more, by hand: a new key must be put into one of these by someone who has thought about it.
 FREE_KEYS = {
-    "trainer": "max_time auto_micro_batch on_nan on_nan_limit on_nan_factor log_every save_every keep log_histograms",
+    "trainer": (
+        "max_time auto_micro_batch on_nan on_nan_limit on_nan_factor log_every save_every keep log_histograms "
+        "log_gradients"
+    ),
     "data": "eval_batch_size timeout root path cache_bytes workers",
     "": "output_dir resume",
 }

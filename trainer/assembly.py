@@ -190,6 +190,7 @@ def make_plan(settings: Settings, steps_per_epoch: int) -> Plan:
         evaluate=every("eval_every"),
         save=every("save_every"),
         histograms=every("log_histograms"),
+        gradients=every("log_gradients"),
         micro_batch=settings.micro_batch,
         auto_micro_batch=settings.auto_micro_batch,
         clip_norm=settings.clip_norm,

@@ -28,6 +28,7 @@ from trainer.screen import change_lines, closing_lines, opening_lines
 from trainer.signals import Interrupted, Interruption
 from trainer.sinks.console import LiveSink, PlainSink, Progress
 from trainer.sinks.files import MetricsSink
+from trainer.sinks.gradients import GradientSink
 from trainer.sinks.guarded import Guarded
 from trainer.sinks.tensorboard import TensorBoardSink
 from trainer.storage import unwritable
@@ -185,6 +186,9 @@ class Execution:
                 str(self.run.tensorboard),
             ),
         ]
+        flow = self.run.directory / "gradients.jsonl"
+        if plan.gradients.recurs or flow.exists():  # what is there is cut back even where no more is to be recorded
+            sinks.append((GradientSink(self.run.directory, recorded), f"{flow} and gradient_flow.png"))
         if self.console is not None:
             sink = LiveSink if self.console.is_terminal else PlainSink
             sinks.append((sink(self.console, progress), "the screen"))

@@ -272,6 +272,7 @@ class Record:
         confusion: see `Evaluation.confusion`.
         images, labels: a few augmented training samples as the model sees them, (N, C, H, W) in [0, 1]; their names.
         histograms: tensors by name.
+        gradients: what the step did to each layer, by its name; see `trainer.gradients`.
     """
 
     step: int
@@ -283,6 +284,7 @@ class Record:
     images: Tensor | None = None
     labels: list[str] | None = None
     histograms: dict[str, Tensor] = field(default_factory=dict)
+    gradients: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 class Sink(Protocol):

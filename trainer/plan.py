@@ -12,7 +12,7 @@ class Plan:
     Attributes:
         total: steps of the whole run.
         steps_per_epoch: steps of one pass over the training data.
-        log, evaluate, save, histograms: when these are due.
+        log, evaluate, save, histograms, gradients: when these are due.
         micro_batch: samples at a time through the network; None: the whole batch.
         auto_micro_batch: whether it is halved when the device runs out of memory.
         on_nan, on_nan_limit, on_nan_factor: what a step that is not finite leads to; see `trainer.on_nan`.
@@ -26,6 +26,7 @@ class Plan:
     evaluate: Cadence
     save: Cadence
     histograms: Cadence
+    gradients: Cadence
     micro_batch: int | None = None
     auto_micro_batch: bool = False
     on_nan: str = "stop"
@@ -35,5 +36,10 @@ class Plan:
     max_seconds: float | None = None
 
     def records(self, step: int) -> bool:
-        """Whether there is a record after `step`: a validation or histograms always come with the training metrics."""
-        return self.log.due(step) or self.evaluate.due(step) or (self.histograms.recurs and self.histograms.due(step))
+        """Whether there is a record after `step`: whatever else is recorded comes with the training metrics."""
+        extras = (self.histograms, self.gradients)
+        return self.log.due(step) or self.evaluate.due(step) or any(c.recurs and c.due(step) for c in extras)
+
+    def measures(self, step: int) -> bool:
+        """Whether the gradients of `step` are measured, layer by layer."""
+        return self.gradients.recurs and self.gradients.due(step)

@@ -66,6 +66,8 @@ class Recorder:
         record.scalars["samples_per_second"] = self._samples / elapsed if elapsed else 0.0
         if self.plan.histograms.recurs and self.plan.histograms.due(report.step):
             self._histograms(record)
+        if report.flow is not None:
+            record.gradients = report.flow.read()
         self.restart_watch()
         return record
 
@@ -95,7 +97,7 @@ class Recorder:
 
     def suspend(self, record: Record) -> None:
         """Keep a record that still waits for its validation in the state, for whoever resumes it."""
-        self.state.pending = {"scalars": record.scalars, "histograms": record.histograms}
+        self.state.pending = {name: getattr(record, name) for name in ("scalars", "histograms", "gradients")}
 
     def resumed(self, seconds: float) -> Record | None:
         """The record that was kept, as it was."""
@@ -105,6 +107,7 @@ class Recorder:
         state.pending = None
         record = Record(state.step, state.step // self.plan.steps_per_epoch, seconds)
         record.scalars, record.histograms = dict(pending["scalars"]), dict(pending["histograms"])
+        record.gradients = dict(pending.get("gradients", {}))  # saves of older versions have none
         return record
 
     def _histograms(self, record: Record) -> None:

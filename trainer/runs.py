@@ -21,7 +21,13 @@ from trainer import storage
 from trainer.config.yaml import read
 from trainer.errors import CheckpointError, ConfigError
 
-APPENDED = (".lock", "train.log", "metrics.jsonl", "metrics.csv")  # the files of a run that are written in place
+APPENDED = (
+    ".lock",
+    "train.log",
+    "metrics.jsonl",
+    "metrics.csv",
+    "gradients.jsonl",
+)  # the files of a run that are written in place
 PACKAGES = ("torch", "torchvision", "numpy", "pyarrow", "hydra-core", "omegaconf", "tensorboard")
 
 # A forked worker shares its parent's lock and may outlive it by seconds: it closes its copy at once.
@@ -40,7 +46,8 @@ class Run:
     """One run directory; whoever holds a `Run` made by `create` or `lock` is its only writer.
 
     Files: `config.yaml` (complete, `${...}` as written), `overrides.yaml` (what was typed), `environment.json`,
-    `train.log`, `metrics.jsonl`, `metrics.csv`, `summary.json` (once it has ended), `tensorboard/`, `checkpoints/`.
+    `train.log`, `metrics.jsonl`, `metrics.csv`, `summary.json` (once it has ended), `tensorboard/`, `checkpoints/`;
+    with `trainer.log_gradients` also `gradients.jsonl` and `gradient_flow.png`.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -35,11 +35,18 @@ def _are_scores(value: object) -> bool:
     )
 
 
+def _is_flow(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and (x is None or isinstance(x, float)) for name, x in value.items()
+    )
+
+
 def _is_record(value: object) -> bool:
     return (
         isinstance(value, dict)
         and _are_scores(value["scalars"])
         and all(isinstance(name, str) and isinstance(x, Tensor) for name, x in value["histograms"].items())
+        and all(isinstance(name, str) and _is_flow(x) for name, x in value.get("gradients", {}).items())
     )
 
 
@@ -149,8 +156,8 @@ class TrainState:
         scores: of the last validation.
         seconds: wall-clock time of the run before this process.
         records: records written so far.
-        pending: the scalars and histograms of a record that still waits for its validation, which a signal has cut
-            short; None: none does.
+        pending: the scalars, histograms and gradients of a record that still waits for its validation, which a signal
+            has cut short; None: none does.
         micro_batch: what lack of memory has left of the plan's micro-batch; None: all of it.
         rate: factor on the learning rate, after rollbacks.
         rollbacks, skips: how often the run was set back to a checkpoint; steps in a row that were not finite.

@@ -1,6 +1,5 @@
 """One optimizer step."""
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from trainer import memory, seeds
 from trainer.device import autocast
 from trainer.divergence import Guard
+from trainer.gradients import Flow, Meter
 from trainer.interfaces import Batch, Task
 from trainer.plan import Plan
 from trainer.state import TrainState
@@ -30,6 +30,7 @@ class Report(NamedTuple):
         recorded: whether a record follows it.
         grad_norm: length of the gradient before clipping, on the device; None where it was not needed.
         finite: False where the loss or the gradient was not, and the step was not made.
+        flow: what it did to each layer, where that was to be measured.
     """
 
     step: int
@@ -40,6 +41,7 @@ class Report(NamedTuple):
     recorded: bool
     grad_norm: Tensor | None
     finite: bool = True
+    flow: Flow | None = None
 
     @property
     def loss(self) -> Tensor:
@@ -77,6 +79,7 @@ class Stepper:
         self._parameters = [p for p in state.model.parameters() if p.requires_grad]
         self._inverses: dict[float, Tensor] = {}
         self._guard = Guard(state.model, device)
+        self._meter = Meter(state.model)
         # The fused optimizers take `found_inf` and leave the weights alone where it is 1.
         skips = getattr(state.optimizer, "_step_supports_amp_scaling", False)
         self.patient = (
@@ -100,14 +103,20 @@ class Stepper:
         elif found.item():
             self._guard.undo()
             return Report(step, self._epoch(step), loss_sum, weight, lr, recorded, None, finite=False)
+        if recorded or self.plan.clip_norm is not None:
+            state.scaler.unscale_(state.optimizer)
+        measured = bool(gradients) and self.plan.measures(step)
+        if measured:
+            self._meter.before()
         grad_norm = self._clip(gradients, recorded)
         self._update(found)
+        flow = self._meter.after() if measured else None
         if state.ema is not None:
             state.ema.update_parameters(state.model)
         state.step = step
         for outputs, targets, weights, part in parts:
             self.tally.add(step, outputs, targets, weights, part, found.clone() if self.patient else None)
-        return Report(step, self._epoch(step), loss_sum, weight, lr, recorded, grad_norm)
+        return Report(step, self._epoch(step), loss_sum, weight, lr, recorded, grad_norm, flow=flow)
 
     def _epoch(self, step: int) -> int:
         return step // self.plan.steps_per_epoch
@@ -180,14 +189,9 @@ class Stepper:
 
     def _clip(self, gradients: list[Tensor], recorded: bool) -> Tensor | None:
         """Clip the gradient; measure it where it is clipped or about to be recorded."""
-        state, plan = self.state, self.plan
-        if plan.clip_norm is None and not recorded:
-            return None
-        state.scaler.unscale_(state.optimizer)
-        limit = math.inf if plan.clip_norm is None else plan.clip_norm
-        if math.isinf(limit):
-            return torch.nn.utils.get_total_norm(gradients)
-        return torch.nn.utils.clip_grad_norm_(self._parameters, limit)
+        if self.plan.clip_norm is not None:
+            return torch.nn.utils.clip_grad_norm_(self._parameters, self.plan.clip_norm)
+        return torch.nn.utils.get_total_norm(gradients) if recorded else None
 
     def _update(self, found: Tensor) -> None:
         optimizer = self.state.optimizer

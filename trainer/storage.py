@@ -187,21 +187,26 @@ def _reason(error: BaseException) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one step: a reader sees the old one or the new one.
+    """`write_bytes` of a text in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step: a reader sees the old one or the new one.
 
     Raises:
         TrainerError: where it cannot be written.
     """
     temporary = aside(path)
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(content)
             _sync(file)
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise unwritable(path, error, len(text.encode())) from error
+        raise unwritable(path, error, len(content)) from error
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -71,6 +71,13 @@ class Trainer(Section):
         duration=True,
         on_resume=FREE,
     )
+    log_gradients: str | None = key(
+        None,
+        "how often to record how large gradients and updates of each layer are, in gradients.jsonl, TensorBoard and at "
+        "the end gradient_flow.png; null: never",
+        duration=True,
+        on_resume=FREE,
+    )
 
     limit_train: str | None = key(None, "train on a part of the data: a number of batches, or 10%", on_resume=FIXED)
     limit_val: str | None = key(None, "validate on a part of the data: a number of batches, or 10%")

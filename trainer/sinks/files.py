@@ -7,12 +7,43 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from trainer import storage
 from trainer.interfaces import Record
 
 FIRST_COLUMNS = ["step", "epoch", "time"]
+
+
+class Lines:
+    """A file of one JSON object a line, each with its `step`; whatever is appended is flushed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+
+    def cut(self, step: int) -> int:
+        """Open the file, without the lines after `step` and without those that are none; returns how many went."""
+        self.close()
+        rows = read_rows(self.path)
+        kept = [row for row in rows if row["step"] <= step]
+        storage.write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  # closed in close()
+        return len(rows) - len(kept)
+
+    def append(self, row: dict[str, Any]) -> None:
+        assert self._file is not None, "cut() opens it"
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Fsync."""
+        assert self._file is not None, "cut() opens it"
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class MetricsSink:
@@ -26,7 +57,7 @@ class MetricsSink:
     """
 
     def __init__(self, directory: Path, start_step: int = 0) -> None:
-        self.jsonl, self.csv = directory / "metrics.jsonl", directory / "metrics.csv"
+        self.lines, self.csv = Lines(directory / "metrics.jsonl"), directory / "metrics.csv"
         self._open(start_step)
 
     def write(self, record: Record) -> None:
@@ -35,37 +66,34 @@ class MetricsSink:
         row: dict[str, Any] = {"step": record.step, "epoch": record.epoch, "time": round(record.time, 3)}
         # JSON has no NaN: a score that is undefined (R² of constant targets) is null.
         row |= {name: value if math.isfinite(value) else None for name, value in record.scalars.items()}
-        self._lines.write(json.dumps(row) + "\n")
-        self._lines.flush()
+        self.lines.append(row)
         new = [name for name in row if name not in self.columns]
         if new:
             self._table.close()
             self.columns += new
-            self._rewrite(read_metrics(self.jsonl.parent))
+            self._rewrite(read_rows(self.lines.path))
         else:
             self._table.write(self._csv_line(row))
             self._table.flush()
 
     def flush(self) -> None:
         """Fsync the lines; the table is made from them when it is opened."""
-        os.fsync(self._lines.fileno())
+        self.lines.sync()
 
     def rewind(self, step: int) -> None:
         """Cut the rows after `step`."""
-        self._lines.close()
         self._table.close()
         self._open(step)
 
     def _open(self, step: int) -> None:
-        rows = [row for row in read_metrics(self.jsonl.parent) if row["step"] <= step]
-        storage.write_text(self.jsonl, "".join(json.dumps(row) + "\n" for row in rows))
+        self.lines.cut(step)
+        rows = read_rows(self.lines.path)
         self.columns = list(dict.fromkeys([*FIRST_COLUMNS, *(name for row in rows for name in row)]))
-        self._lines = open(self.jsonl, "a", encoding="utf-8")  # noqa: SIM115  # closed in close()
         self._rewrite(rows)
 
     def close(self, summary: dict[str, Any]) -> None:
         """Close both files."""
-        self._lines.close()
+        self.lines.close()
         self._table.close()
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
@@ -81,8 +109,12 @@ class MetricsSink:
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """The records of a run, oldest first; a line that is none, such as one that a kill has cut short, is left out."""
-    path = directory / "metrics.jsonl"
+    """The records of a run, oldest first; see `read_rows`."""
+    return read_rows(directory / "metrics.jsonl")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects with a step, in order; a line that is none, such as one that a kill has cut short, is left out."""
     if not path.is_file():
         return []
     rows = []

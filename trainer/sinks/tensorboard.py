@@ -51,6 +51,10 @@ class TensorBoardSink:
             self.writer.add_image(name, pixels, record.step, dataformats="HWC")
         for name, values in record.histograms.items():
             self.writer.add_histogram(name, values, record.step)
+        for layer, numbers in record.gradients.items():
+            for name, number in numbers.items():
+                if number is not None:
+                    self.writer.add_scalar(f"{name}/{layer}", number, record.step)
 
     def flush(self) -> None:
         """Bring all events to the disk; they would otherwise wait for two minutes in this process."""
