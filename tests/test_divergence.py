@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer import Config, Run, Trainer, assemble, cli
-from trainer.config.model import Mlp
+from trainer import Config, Run, Trainer, archive, assemble, cli
+from trainer.config.model import Linear, Mlp
 from trainer.config.optimizer import SGD, Adam, AdamW, Optimizer, RMSprop
 from trainer.config.table import Csv
 from trainer.config.trainer import Trainer as Settings
-from trainer.divergence import DivergenceError, offenders
+from trainer.divergence import DivergenceError, constants, is_finite, offenders, unsound
 from trainer.errors import TrainerError
-from trainer.interfaces import Batch
+from trainer.interfaces import Batch, DataSpec
 from trainer.sinks.files import MetricsSink, read_metrics
 from trainer.state import Monitor
 
@@ -297,4 +298,88 @@ def test_weights_that_overflow_are_not_saved_though_loss_and_gradient_were_finit
     with pytest.raises(DivergenceError, match="the weights are not finite"):
         trainer.fit()
     assert [path.name for path in trainer.store.steps()] == ["step-00000000"]
+    run.release()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("part", "said"), [("model", "weights are"), ("ema", "averaged"), ("optimizer", "memory is")])
+def test_one_number_that_is_not_finite_is_found_wherever_it_is(
+    tmp_path: Path, value: float, part: str, said: str
+) -> None:
+    trainer = assemble(config(tmp_path, bad=False))
+    next(trainer.steps())
+    saved = trainer.state.state_dict(1)
+    assert unsound(saved, frozenset()) is None
+    numbers = [tensor for tensor in archive.tensors(saved[f"{part}_state_dict"]) if tensor.is_floating_point()]
+    numbers[-1].view(-1)[-1] = value
+    what = unsound(saved, frozenset())
+    assert what is not None and said in what
+
+
+def test_kinds_of_numbers_that_are_finite_or_not() -> None:
+    good = (
+        torch.tensor([1, 2]),
+        torch.tensor([True]),
+        torch.zeros(0),
+        torch.ones(2, dtype=torch.bfloat16),
+        torch.ones(()),
+    )
+    assert all(map(is_finite, (*good, torch.ones(2, dtype=torch.complex64))))
+    assert not is_finite(torch.tensor([1, complex(0, math.nan)]))
+    assert not is_finite(torch.tensor(math.inf, dtype=torch.float16))
+
+
+def test_a_memory_that_overflows_is_not_saved_and_is_rolled_back(tmp_path: Path) -> None:
+    """A gradient of 1e25 is finite, its square is not: Adam would leave these weights alone for ever."""
+    run, told = Run.at(tmp_path / "run"), list[str]()
+    made = config(tmp_path, bad=False, save_every="1", eval_every=None, on_nan="rollback", on_nan_limit=1)
+    trainer = assemble(made, run, tell=told.append)
+    steps = 0
+
+    def enlarge(gradient: Tensor) -> Tensor:
+        nonlocal steps
+        steps += 1
+        return gradient * (1e25 if steps == 5 else 1)
+
+    next(trainer.state.model.parameters()).register_hook(enlarge)
+    assert trainer.fit() == "completed"
+    assert trainer.state.rollbacks == 1 and "the optimizer's memory is not finite" in told[0]
+    assert unsound(trainer.store.load()[0], frozenset()) is None
+    run.release()
+
+
+def test_a_mask_of_infinities_is_no_divergence(tmp_path: Path) -> None:
+    class Masked(nn.Linear):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__(inputs, outputs)
+            self.register_buffer("mask", torch.full((2, 2), -math.inf).triu(1))
+
+    @dataclass
+    class MaskedConfig(Linear):
+        def build(self, spec: DataSpec) -> nn.Module:
+            return Masked(spec.features, spec.outputs)
+
+    made = config(tmp_path, bad=False)
+    made.model, run = MaskedConfig(), Run.at(tmp_path / "run")
+    run.config.touch()  # a config of a class that is registered nowhere
+    trainer = assemble(made, run)
+    assert constants(trainer.state.model) == {"0.mask"}
+    assert trainer.fit() == "completed"
+    run.release()
+
+
+def test_an_update_that_was_too_large_is_named_and_not_the_samples_after_it(tmp_path: Path) -> None:
+    trainer = assemble(config(tmp_path, bad=False, optimizer=SGD(lr=3e38), eval_every=None))
+    steps = trainer.steps()
+    next(steps)
+    with pytest.raises(DivergenceError, match="step 2: the weights are not finite since the step before"):
+        next(steps)
+
+
+def test_weights_that_overflow_in_the_last_step_are_rolled_back_too(tmp_path: Path) -> None:
+    made = config(tmp_path, bad=False, optimizer=SGD(lr=3e38), steps=1, on_nan="rollback", on_nan_factor=1e-38)
+    run, told = Run.at(tmp_path / "run"), list[str]()
+    trainer = assemble(made, run, tell=told.append)
+    assert trainer.fit() == "completed"
+    assert len(told) == 1 and trainer.store.load()[0]["step"] == 1
     run.release()

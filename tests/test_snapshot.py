@@ -69,7 +69,7 @@ def payload(step: int, weight: torch.Tensor) -> dict[str, object]:
 
 
 def test_a_save_does_not_hold_training_up_and_keeps_what_was_there_when_it_began(tmp_path: Path) -> None:
-    store = Store(tmp_path, before=lambda: time.sleep(0.5))
+    store = Store(tmp_path, before=lambda payload: time.sleep(0.5))
     weight, began = torch.zeros(10), time.monotonic()
     store.save(payload(1, weight), {"step": 1}, best=False)
     assert time.monotonic() - began < 0.4

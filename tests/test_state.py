@@ -187,15 +187,6 @@ def test_an_optimizer_memory_that_lacks_what_it_will_look_up_is_refused(name: st
         state().load_state_dict(saved)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_one_number_that_is_not_finite_is_found(value: float) -> None:
-    made = state()
-    assert made.is_finite()
-    with torch.no_grad():
-        made.model[3].weight[1, 2] = value
-    assert not made.is_finite()
-
-
 def test_the_averaged_network_is_the_one_to_use_where_there_is_one() -> None:
     with_ema, without = state(ema=True), state(ema=False)
     assert with_ema.ema is not None

@@ -24,7 +24,8 @@ class Store:
         directory: `checkpoints/` of the run; made when needed.
         keep: how many of the newest to keep, beside the best.
         warn: told about every damaged checkpoint that is passed over.
-        before: called in the background before each save; what it makes durable is never older than the checkpoint.
+        before: called in the background with what is about to be saved: what it makes durable is never older than the
+            checkpoint, and what it raises is raised by the next look, and nothing is saved.
 
     Attributes:
         seconds: the longest that a save has taken, from the copy to the last fsync.
@@ -35,7 +36,7 @@ class Store:
         directory: Path,
         keep: int = 2,
         warn: Callable[[str], None] = print,
-        before: Callable[[], None] = lambda: None,
+        before: Callable[[dict[str, Any]], None] = lambda payload: None,
     ) -> None:
         self.directory, self.keep, self.warn, self.before = directory, keep, warn, before
         self.seconds = 0.0
@@ -153,7 +154,7 @@ class Store:
         """In the background: every line leaves `last` and `best` naming complete checkpoints."""
         step: int = payload["step"]
         target = self.directory / f"step-{step:08d}"
-        self.before()
+        self.before(payload)
         if step not in self._written:
             storage.save(target, payload, notes)
             if not self._proven:  # once a process: a plug-in's state may be of a kind that is not loaded again

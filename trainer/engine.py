@@ -4,6 +4,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from trainer import memory
 from trainer.checkpoints import Store
 from trainer.data.loaders import worker_failure
 from trainer.device import autocast
-from trainer.divergence import DivergenceError, named, offenders
+from trainer.divergence import DivergenceError, constants, named, offenders, unsound
 from trainer.errors import TrainerError
 from trainer.interfaces import Batch, EvalLoader, Record, Sink, Task, TrainLoader
 from trainer.plan import Plan
@@ -83,8 +84,9 @@ class Trainer:
             memory_format=torch.channels_last if channels_last else torch.contiguous_format,
         )
         self._recorder = Recorder(state, task, plan, self._tally, sinks, self._first_batch, picture, labels)
+        self._constants = constants(state.model)
         if store is not None:
-            store.before = self._recorder.flush
+            store.before = self._before_saving
 
     @property
     def seconds(self) -> float:
@@ -122,10 +124,7 @@ class Trainer:
         """
         self._started = time.monotonic()
         try:
-            reason = self._fit()
-            if self.store is not None:
-                self.store.wait()
-            return reason
+            return self._fit()
         except Exception as error:
             if self.store is not None:
                 self.store.settle()
@@ -146,15 +145,16 @@ class Trainer:
             try:
                 self._set_alarm()
                 reason = self._go_on()
-                if reason != COMPLETED:
-                    return reason
-                for report in self.steps():
-                    reason = self._conclude(self.log(report) if report.recorded else None)
-                    if reason != COMPLETED:
-                        break
+                if reason == COMPLETED:
+                    for report in self.steps():
+                        reason = self._conclude(self.log(report) if report.recorded else None)
+                        if reason != COMPLETED:
+                            break
+                self._wait()
                 return reason
             except Interrupted as request:
                 self.save(best=False)
+                self._wait()
                 return MAX_TIME if request.signal == DEADLINE else f"signal {request.signal}"
             except DivergenceError as diverged:
                 self._roll_back(diverged)
@@ -252,8 +252,7 @@ class Trainer:
         """Save the state as `last`, and as `best` where it is; the writing goes on in the background.
 
         Raises:
-            DivergenceError: where the weights are not finite: such a state is never saved.
-            TrainerError: of the save before.
+            TrainerError: of the save before; a `DivergenceError` where that state was not finite: it was not saved.
         """
         if self.store is None:
             return
@@ -261,11 +260,19 @@ class Trainer:
         self._tally.close()
         if self._tally.bad:
             self._refuse_late()
-        if not state.is_finite():
-            raise DivergenceError("the weights are not finite", state.step)
         payload = state.state_dict(self.plan.steps_per_epoch) | {"seconds": self.seconds} | self.notes
         self.store.save(payload, {"step": state.step, "epoch": payload["epoch"], "scores": state.scores}, best)
         self._recorder.restart_watch()
+
+    def _before_saving(self, payload: dict[str, Any]) -> None:
+        """In the background: a state that is not finite is not saved; the records that lead to it are on the disk."""
+        if what := unsound(payload, self._constants):
+            raise DivergenceError(what, payload["step"])
+        self._recorder.flush()
+
+    def _wait(self) -> None:
+        if self.store is not None:
+            self.store.wait()
 
     def _reason_to_stop(self) -> str:
         if self.interruption.signal is not None:
@@ -290,17 +297,20 @@ class Trainer:
 
     def _refuse(self, step: int, batch: Batch) -> None:
         """Answer to a step that is not finite and was not made: raise, or say that it is skipped."""
-        what, bad = offenders(self.state.model, self.task, batch)
+        state = self.state
+        if what := unsound(state.state_dict(1), self._constants):
+            raise DivergenceError(f"{what} since the step before: that update was too large", step)
+        what, bad = offenders(state.model, self.task, batch)
         if batch.positions is not None:
             index = batch.positions.cpu()[bad]
             rows = self.train.split.rows
             what += f": {named((index if rows is None else rows[index]).tolist())} of the dataset"
-        self.state.skips += 1
-        if self.plan.on_nan != "skip" or not self.state.is_finite():
+        state.skips += 1
+        if self.plan.on_nan != "skip":
             raise DivergenceError(what, step)
-        if self.state.skips > self.plan.on_nan_limit:
+        if state.skips > self.plan.on_nan_limit:
             raise TrainerError(
-                f"{self.state.skips} steps in a row, up to step {step}, were not finite, more than "
+                f"{state.skips} steps in a row, up to step {step}, were not finite, more than "
                 f"trainer.on_nan_limit={self.plan.on_nan_limit}: {what}. The last good checkpoint is kept."
             )
         self.tell(f"warning: step {step} is skipped: {what}.")
@@ -324,6 +334,8 @@ class Trainer:
             raise TrainerError(
                 f"{diverged} It was set back {plan.on_nan_limit} times already (trainer.on_nan_limit)."
             ) from diverged
+        with contextlib.suppress(DivergenceError):  # of a save under way: the same divergence
+            self.store.wait()
         payload, _ = self.store.load()
         state.load_state_dict(payload | {"seconds": self.seconds})
         self._started = time.monotonic()

@@ -245,8 +245,3 @@ class TrainState:
                 _lay_out(self.optimizer.state.get(parameter, {}), parameter)
         for part in getattr(self.optimizer, "parts", (self.optimizer,)):
             _check_names(part)
-
-    def is_finite(self) -> bool:
-        """Whether all weights and running statistics are finite numbers; synchronises with the device."""
-        numbers = [t for t in self.model.state_dict().values() if isinstance(t, Tensor) and t.is_floating_point()]
-        return bool(torch.stack([t.isfinite().all() for t in numbers]).all())

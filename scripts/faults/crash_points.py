@@ -118,7 +118,9 @@ def mark(ahead: int = OWN_CALLS) -> None:
     os.path.lexists(BEGIN)
 
 
-def save(directory: Path, step: int, content: int, best: bool, before: Callable[[], None] = lambda: None) -> None:
+def save(
+    directory: Path, step: int, content: int, best: bool, before: Callable[[Any], None] = lambda payload: None
+) -> None:
     """One save with its prune, from a store that has just been opened."""
     store = Store(directory, keep=2, warn=lambda text: None, before=before)
     store.save(payload(step, content), {"step": step}, best)
@@ -389,7 +391,7 @@ def main() -> None:
 
 def saving(case: Case, checkpoints: Path, ahead: int = OWN_CALLS) -> Callable[[], None]:
     """The save of a case, with the mark at its beginning."""
-    return lambda: save(checkpoints, case.step, NEW, case.best, lambda: mark(ahead))
+    return lambda: save(checkpoints, case.step, NEW, case.best, lambda payload: mark(ahead))
 
 
 def trial(case: Case, i: int, work: Path, traced: bool) -> tuple[int, list[str]]:
