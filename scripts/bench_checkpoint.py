@@ -3,7 +3,8 @@
     python scripts/bench_checkpoint.py          # 10 MB and 500 MB
     python scripts/bench_checkpoint.py --quick  # 10 MB, few rounds: that it runs
 
-All ways save the same state of 20 tensors, in interleaved rounds; medians, with the range in brackets.
+All ways save the same state, that of a run: a perceptron with two hidden layers and its AdamW, after one step. They are
+measured in interleaved rounds; medians, with the range in brackets.
 """
 
 import argparse
@@ -12,19 +13,35 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from trainer import storage
-from trainer.checkpoints import Store
+from trainer import Config, Run, Trainer, archive, assemble, storage
+from trainer.config.data import Synthetic
+from trainer.config.model import Mlp
+from trainer.config.trainer import Trainer as Settings
+from trainer.snapshot import Snapshot
 
-State = dict[str, torch.Tensor]
+NUMBERS = 3  # of each weight: itself and the two moments of AdamW
 
 
-def ways(state: State, folder: Path) -> dict[str, Callable[[], float]]:
-    """Each way of keeping a state: does it, and returns the seconds that count."""
-    store, step = Store(folder / "store"), iter(range(10**9))
-    kept = {name: tensor.clone() for name, tensor in state.items()}
+def run_of(megabytes: int, folder: Path) -> Trainer:
+    """A run whose state has that size, after its first step."""
+    width = round((megabytes * 1e6 / 4 / NUMBERS) ** 0.5)
+    settings = Settings(device="cpu", epochs=1000, micro_batch=1)
+    config = Config(model=Mlp(hidden=[width, width]), data=Synthetic(batch_size=1), trainer=settings)
+    trainer = assemble(config, Run.create(folder))
+    next(trainer.steps())
+    return trainer
+
+
+def ways(trainer: Trainer, folder: Path) -> dict[str, Callable[[], float]]:
+    """Each way of keeping the state of a run: does it, and returns the seconds that count."""
+    state: dict[str, Any] = trainer.state.state_dict(1)
+    tensors = [tensor.detach() for tensor in archive.tensors(state)]
+    kept, store = [tensor.clone() for tensor in tensors], trainer.store
+    assert store is not None
 
     def timed(act: Callable[[], object]) -> Callable[[], float]:
         def run() -> float:
@@ -35,13 +52,13 @@ def ways(state: State, folder: Path) -> dict[str, Callable[[], float]]:
         return run
 
     def into_kept_memory() -> None:
-        for name, tensor in state.items():
-            kept[name].copy_(tensor)
+        for copy, tensor in zip(kept, tensors, strict=True):
+            copy.copy_(tensor)
 
     def held() -> float:
-        number = next(step)
+        store.outdated(trainer.state.step)
         began = time.perf_counter()
-        store.save({"step": number, **state}, {}, best=False)
+        trainer.save(best=False)
         seconds = time.perf_counter() - began
         store.wait()  # the writing is the background's; without it the next save would wait for it
         return seconds
@@ -49,17 +66,16 @@ def ways(state: State, folder: Path) -> dict[str, Callable[[], float]]:
     return {
         "bare torch.save": timed(lambda: torch.save(state, folder / "bare.pt")),
         "durable save, in the foreground": timed(lambda: storage.save(folder / "ours", state, {})),
-        "copy into fresh memory": timed(lambda: {name: tensor.clone() for name, tensor in state.items()}),
+        "copy into fresh memory": timed(lambda: Snapshot().take(state)),
         "copy into kept memory": timed(into_kept_memory),
-        "training held by Store.save": held,
+        "training held by Trainer.save": held,
     }
 
 
 def measure(megabytes: int, rounds: int) -> None:
     """Print the table for a state of that size."""
-    state = {f"tensor{i}": torch.randn(megabytes * 250_000 // 20) for i in range(20)}
     with tempfile.TemporaryDirectory() as folder:
-        acts = ways(state, Path(folder))
+        acts = ways(run_of(megabytes, Path(folder) / "runs"), Path(folder))
         seconds: dict[str, list[float]] = {name: [] for name in acts}
         for number in range(rounds + 1):
             for name, act in acts.items():
@@ -73,8 +89,8 @@ def measure(megabytes: int, rounds: int) -> None:
         print(f"  {name:<33}{medians[name] * 1e3:>9.1f} ms ({low:.1f}–{high:.1f})")
     for ours, theirs in (
         ("durable save, in the foreground", "bare torch.save"),
-        ("training held by Store.save", "copy into kept memory"),
-        ("training held by Store.save", "copy into fresh memory"),
+        ("training held by Trainer.save", "copy into kept memory"),
+        ("training held by Trainer.save", "copy into fresh memory"),
     ):
         print(f"  {ours} / {theirs}: {medians[ours] / medians[theirs]:.2f}")
 
