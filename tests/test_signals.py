@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -103,7 +105,7 @@ class SignallingMlp(Mlp):
         return Signalling(super().build(spec))
 
 
-def trainer(run: Run, interruption: Interruption, said: list[str], resume: str | None = None) -> Trainer:
+def trainer(run: Run, interruption: Interruption, tell: Callable[[str], None], resume: str | None = None) -> Trainer:
     config = Config(
         model=SignallingMlp(hidden=[8], dropout=0.2),
         data=Synthetic(num_samples=80, batch_size=16, eval_batch_size=4),
@@ -116,7 +118,7 @@ def trainer(run: Run, interruption: Interruption, said: list[str], resume: str |
         resume=resume,
         sinks=lambda parts: [MetricsSink(run.directory, parts.state.recorded)],
         interruption=interruption,
-        tell=said.append,
+        tell=tell,
     )
 
 
@@ -126,11 +128,11 @@ def ended(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
     return payload["model_state_dict"] | payload["ema_state_dict"], rows
 
 
-def fit(folder: Path, resume: str | None = None) -> tuple[str, list[str]]:
+def fit(folder: Path, resume: str | None = None, tell: Callable[[str], None] | None = None) -> tuple[str, list[str]]:
     said: list[str] = []
     run = Run.at(folder)
     with Interruption() as interruption:
-        reason = trainer(run, interruption, said, resume).fit()
+        reason = trainer(run, interruption, tell or said.append, resume).fit()
     run.release()
     return reason, said
 
@@ -168,3 +170,36 @@ def test_sigusr1_saves_says_so_and_changes_nothing(tmp_path: Path) -> None:
     assert "Saved step 6, as SIGUSR1 asked." in said
     (weights, rows), (expected, expected_rows) = ended(asked), ended(whole)
     assert all(torch.equal(weights[k], expected[k]) for k in expected) and rows == expected_rows
+
+
+def test_sigusr1_in_the_middle_of_a_validation_saves_at_once(tmp_path: Path) -> None:
+    whole, asked, copied = tmp_path / "whole", tmp_path / "asked", tmp_path / "copied"
+    fit(whole)
+
+    def tell(text: str) -> None:
+        assert text == "Saved step 4, as SIGUSR1 asked."
+        assert "val/loss" not in read_metrics(asked)[-1]  # the validation is not over
+        shutil.copytree(asked, copied, symlinks=True)
+
+    Signalling.plan[False, 2] = signal.SIGUSR1
+    assert fit(asked, tell=tell)[0] == "completed" and copied.exists()
+    assert fit(copied, resume="last")[0] == "completed"  # as after a kill at that moment
+    for folder in (asked, copied):
+        (weights, rows), (expected, expected_rows) = ended(folder), ended(whole)
+        assert all(torch.equal(weights[k], expected[k]) for k in expected) and rows == expected_rows
+    for name in ("last", "best", "step-00000004"):
+        assert Store(asked / "checkpoints", keep=9).load(name)[0]["pending"] is None
+
+
+def test_a_request_to_stop_waits_for_what_is_held() -> None:
+    done: list[str] = []
+
+    def held(interruption: Interruption) -> None:
+        with interruption.held():
+            os.kill(ME, signal.SIGTERM)
+            done.append("held")
+        done.append("and what follows")
+
+    with Interruption() as interruption, pytest.raises(Interrupted), interruption.droppable:
+        held(interruption)
+    assert done == ["held"]

@@ -187,7 +187,7 @@ class Trainer:
         if improved or wanted or plan.save.due(step) or reason != COMPLETED:
             self.save(best=improved)
         if wanted:
-            self.tell(f"Saved step {step}, as {signal.SIGUSR1.name} asked.")
+            self._tell_saved()
         return reason if step < plan.total or reason == "early stopping" else COMPLETED
 
     def train_step(self, batch: Batch) -> Report:
@@ -210,8 +210,12 @@ class Trainer:
             self._refuse_late()
         return report
 
-    def validate(self) -> tuple[dict[str, float], Tensor | None]:
-        """The scores of the validation data (`val/...`) and the confusion matrix, with the averaged weights if any."""
+    def validate(self, between: Callable[[], None] = lambda: None) -> tuple[dict[str, float], Tensor | None]:
+        """The scores of the validation data (`val/...`) and the confusion matrix, with the averaged weights if any.
+
+        Args:
+            between: is called before each batch.
+        """
         model = self.state.evaluated
         if self.store is not None and self.val.workers:
             self.store.wait()  # workers are forked with the first pass
@@ -220,6 +224,7 @@ class Trainer:
         try:
             with torch.inference_mode():
                 for batch in self.val:
+                    between()
                     with self._autocast:
                         outputs = model(self._step.formatted(batch.inputs))
                     sums.update(outputs, batch.targets, batch.weights)
@@ -232,7 +237,7 @@ class Trainer:
         """Validate into the record, and tell the schedule and the monitor; returns whether it is the best so far."""
         state = self.state
         with self.interruption.droppable:
-            scores, confusion = self.validate()
+            scores, confusion = self.validate(between=lambda: self._save_meanwhile(record))
         state.scores, record.confusion = scores, confusion
         record.scalars |= scores
         score = scores[state.monitor.name]
@@ -263,6 +268,24 @@ class Trainer:
         payload = state.state_dict(self.plan.steps_per_epoch) | {"seconds": self.seconds} | self.notes
         self.store.save(payload, {"step": state.step, "epoch": payload["epoch"], "scores": state.scores}, best)
         self._recorder.restart_watch()
+
+    def _save_meanwhile(self, record: Record) -> None:
+        """Answer to SIGUSR1 in the middle of a validation: its record waits in the checkpoint."""
+        if self.store is None or not self.interruption.save_wanted:
+            return
+        self.interruption.save_wanted = False
+        with self.interruption.held(), torch.inference_mode(False):
+            self._recorder.suspend(record)
+            self.save(best=False)
+            self.store.wait()
+            self.store.outdated(self.state.step)
+            self.state.pending = None
+            self._tell_saved()
+        if self._seconds_left() <= 0:
+            raise Interrupted(DEADLINE)  # its alarm may have come meanwhile
+
+    def _tell_saved(self) -> None:
+        self.tell(f"Saved step {self.state.step}, as {signal.SIGUSR1.name} asked.")
 
     def _before_saving(self, payload: dict[str, Any]) -> None:
         """In the background: a state that is not finite is not saved; the records that lead to it are on the disk."""

@@ -1,9 +1,11 @@
 """Signals: what is asked for is noted, and done as soon as nothing is lost by it."""
 
+import contextlib
 import ctypes
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -62,6 +64,13 @@ class Interruption:
         """
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, max(0.0, seconds))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside `droppable`: what is done here cannot be dropped after all; a request to stop waits for its end."""
+        self.droppable.__exit__(None, None, None)
+        yield
+        self.droppable.__enter__()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == SAVE:
