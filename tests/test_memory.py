@@ -1,12 +1,13 @@
 """Out of memory: named with what to set, or halved away with the same result."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer import Config, Trainer, assemble
+from trainer import Config, Run, Trainer, assemble
 from trainer.config.data import Synthetic
 from trainer.config.model import Model
 from trainer.config.optimizer import SGD
@@ -39,15 +40,18 @@ class GreedyConfig(Model):
         return Greedy(spec.features, spec.outputs, self.most)
 
 
-def trained(most: int, **settings: object) -> tuple[Trainer, list[str]]:
-    said: list[str] = []
-    config = Config(
+def config_of(most: int, **settings: object) -> Config:
+    return Config(
         model=GreedyConfig(most=most),
         data=Synthetic(num_samples=96, batch_size=16, eval_batch_size=4),
         optimizer=SGD(lr=0.1, momentum=0.9),
-        trainer=Settings(epochs=2, device="cpu", **settings),
+        trainer=Settings(**({"epochs": 2, "device": "cpu"} | settings)),
     )
-    trainer = assemble(config, tell=said.append)
+
+
+def trained(most: int, **settings: object) -> tuple[Trainer, list[str]]:
+    said: list[str] = []
+    trainer = assemble(config_of(most, **settings), tell=said.append)
     trainer.fit()
     return trainer, said
 
@@ -64,7 +68,8 @@ def test_a_full_device_is_named_with_the_batch_and_what_to_set() -> None:
 
 def test_the_micro_batch_is_halved_until_it_fits_and_the_result_is_the_same_to_rounding() -> None:
     free, _ = trained(most=1 << 30)
-    tight, _ = trained(most=5, auto_micro_batch=True)
+    tight, said = trained(most=5, auto_micro_batch=True)
+    assert said == ["warning: cpu is out of memory; from here on 4 samples at a time."]
     assert tight.state.micro_batch == 4
     for name, value in free.state.model.state_dict().items():
         torch.testing.assert_close(tight.state.model.state_dict()[name], value, msg=name)
@@ -75,6 +80,29 @@ def test_the_micro_batch_is_halved_until_it_fits_and_the_result_is_the_same_to_r
 def test_a_sample_too_many_cannot_be_halved() -> None:
     with pytest.raises(TrainerError, match="even one sample is too much; use a smaller model"):
         trained(most=0, auto_micro_batch=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [4, 4, 4, 4]),  # what the first process had to find out is not found out again
+        ({"micro_batch": 2}, [2] * 8),
+        ({"auto_micro_batch": False, "micro_batch": 5}, [5, 5, 5, 1]),
+        ({"auto_micro_batch": False}, [16]),
+    ],
+)
+def test_what_a_resumed_run_is_given_counts_beside_what_memory_has_left(
+    tmp_path: Path, settings: dict[str, object], expected: list[int]
+) -> None:
+    run = Run.at(tmp_path / "run")
+    run.config.touch()  # a config of a class that is registered nowhere
+    assemble(config_of(5, auto_micro_batch=True, steps=1), run).fit()
+    again = assemble(config_of(16, **({"auto_micro_batch": True, "steps": 2} | settings)), run, resume="last")
+    sizes: list[int] = []
+    again.state.model.register_forward_hook(lambda model, inputs, outputs: sizes.append(len(outputs)))
+    next(again.steps())
+    assert sizes == expected
+    run.release()
 
 
 def test_a_network_of_a_petabyte_is_refused_before_a_run_begins(train) -> None:

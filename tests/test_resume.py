@@ -377,22 +377,33 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def streamed(pictures: Path) -> tuple[str, ...]:
-    """120 images in batches of 16 through two workers: 8 steps an epoch, 80 in all."""
-    data = ("data=image_folder", f"data.root={pictures}", "data.cache_bytes=0", "data.workers=2", "data.batch_size=16")
+def streamed(pictures: Path, workers: int) -> tuple[str, ...]:
+    """120 images in batches of 16, augmented, through so many workers: 8 steps an epoch, 80 in all."""
+    data = ("data=image_folder", f"data.root={pictures}", "data.cache_bytes=0", "data.batch_size=16")
+    data += (f"data.workers={workers}", "data.augment=true")
     return (*data, "trainer.epochs=10", "trainer.log_every=3", "trainer.save_every=3", "trainer.threads=1")
 
 
-def test_streaming_workers_killed_or_stopped_are_resumed_to_the_same_bits(tmp_path: Path, pictures: Path) -> None:
-    (tmp_path / "a").mkdir()
+@pytest.fixture(scope="module")
+def whole_streamed(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """The run over images, without workers, that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole-streamed")
+    finish(folder, *streamed(pictures, 0))
+    return the_run(folder)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_streaming_run_killed_and_stopped_is_resumed_to_the_same_bits(
+    tmp_path: Path, pictures: Path, whole_streamed: Path, workers: int
+) -> None:
     (tmp_path / "b").mkdir()
-    finish(tmp_path / "a", *streamed(pictures))
-    stopped = start(tmp_path / "b", *streamed(pictures))
+    stopped = start(tmp_path / "b", *streamed(pictures, workers))
     assert stop_after(stopped, tmp_path / "b", 9, signal.SIGTERM) == 143
     killed = start(tmp_path / "b", "resume=auto")
     assert stop_after(killed, tmp_path / "b", 40, signal.SIGKILL) == -signal.SIGKILL
-    finish(tmp_path / "b", "resume=auto", *streamed(pictures))  # at once, while orphaned workers may live
-    assert bits(the_run(tmp_path / "b")) == bits(the_run(tmp_path / "a"))
+    finish(tmp_path / "b", "resume=auto", *streamed(pictures, workers))  # at once, while orphaned workers may live
+    assert bits(the_run(tmp_path / "b")) == bits(whole_streamed)
+    assert_tensorboard_shows_the_rows(the_run(tmp_path / "b"))
 
 
 def test_a_run_killed_before_its_first_checkpoint_does_not_block_resuming(tmp_path: Path) -> None:

@@ -199,7 +199,10 @@ class Trainer:
         state = self.state
         if state.step == 0:
             self._first = batch
+        micro_batch = state.micro_batch
         report = self._step(batch)
+        if state.micro_batch != micro_batch:
+            self.tell(f"warning: {self.device} is out of memory; from here on {state.micro_batch} samples at a time.")
         if not report.finite:
             self._refuse(report.step, batch)
             state.step += 1  # skipped: the clock goes on, the weights stay

@@ -157,8 +157,8 @@ class Stepper:
         return parts, loss_sum
 
     def _micro_batches(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        samples, size = batch.targets.size(0), self.state.micro_batch or self.plan.micro_batch
-        if size is None or size >= samples:
+        samples, size = batch.targets.size(0), self._micro_batch(batch)
+        if size == samples:
             yield self.formatted(batch.inputs), batch.targets, batch.weights
             return
         for start in range(0, samples, size):
@@ -166,10 +166,14 @@ class Stepper:
             weights = None if batch.weights is None else batch.weights[part]
             yield self.formatted(batch.inputs[part]), batch.targets[part], weights
 
+    def _micro_batch(self, batch: Batch) -> int:
+        """Samples at a time: as the plan says, and what lack of memory has left of it while that is looked after."""
+        left = self.state.micro_batch if self.plan.auto_micro_batch else None
+        return min(size for size in (batch.targets.size(0), self.plan.micro_batch, left) if size is not None)
+
     def _shrink(self, batch: Batch, error: BaseException) -> None:
         """Halve the micro-batch where that is wanted and possible; raises `TrainerError` where not."""
-        samples = batch.targets.size(0)
-        size = min(self.state.micro_batch or self.plan.micro_batch or samples, samples)
+        size = self._micro_batch(batch)
         shape = "×".join(map(str, batch.inputs.shape[1:]))
         doing = f"in step {self.state.step + 1}, with {size} samples of {shape} at a time"
         if not self.plan.auto_micro_batch:
