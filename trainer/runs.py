@@ -69,7 +69,7 @@ class Run:
     @classmethod
     def at(cls, directory: Path) -> "Run":
         """A new run in a directory that its caller has named (a job of a sweep), locked."""
-        directory.mkdir(parents=True, exist_ok=True)
+        storage.make_directory(directory)
         return cls(directory).lock()
 
     def lock(self) -> "Run":
@@ -223,12 +223,13 @@ def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
         now = datetime.now()
         directory = Path(output_dir).expanduser() / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{_letters(4)}{suffix}"
         try:
-            directory.mkdir(parents=True)
-        except FileExistsError:
-            continue  # another run has just taken this name
+            storage.make_directory(directory.parent)
+            with contextlib.suppress(FileExistsError):  # another run has just taken this name
+                directory.mkdir(parents=True)
+                storage.sync_directory(directory.parent)
+                return directory
         except OSError as error:
             raise ConfigError(f"output_dir={output_dir}: cannot make {directory} ({error.strerror}).") from error
-        return directory
 
 
 def find(output_dir: Path) -> list[Run]:

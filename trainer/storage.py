@@ -64,7 +64,7 @@ def save(directory: Path, payload: dict[str, Any], notes: dict[str, Any]) -> Non
     temporary = aside(directory)
     replaced = temporary.with_name(f"{temporary.name}-replaced")
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(directory.parent)
         temporary.mkdir()
         _write_payload(temporary, payload, notes)
         sync_directory(temporary)
@@ -241,6 +241,14 @@ def _exchange(one: Path, other: Path) -> bool:
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: linux/fcntl.h, linux/fs.h
     return rename is not None and rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and the ones above it, as far as they are missing, each durable under its name."""
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_directory(folder.parent)
 
 
 def sync_directory(path: Path) -> None:

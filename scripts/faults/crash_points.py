@@ -275,6 +275,11 @@ def renamed_to(call: Call, end: str) -> bool:
     return call.name.startswith("rename") and " = 0" in call.text and call.paths[-1].endswith(end)
 
 
+def made_checkpoints(call: Call) -> bool:
+    """Whether a call makes the folder of the checkpoints."""
+    return call.name.startswith("mkdir") and call.paths[-1].endswith("/checkpoints")
+
+
 def misordered(case: Case) -> list[str]:
     """What a power failure could undo: calls of a save that come in the wrong order, or not at all."""
     done = [call for call in case.calls if " = -1 " not in call.text]
@@ -289,6 +294,9 @@ def misordered(case: Case) -> list[str]:
     def synced(end: str) -> Callable[[Call], bool]:
         return lambda call: call.name in ("fsync", "fdatasync") and re.search(end, call.paths[0]) is not None
 
+    if not case.before:
+        made = first("mkdir of checkpoints/", -1, made_checkpoints)
+        first("fsync of the run directory after it got checkpoints/", made.end if made else -1, synced("/run$"))
     target = f"/step-{case.step:08d}"
     placed = first("rename to the step's name", -1, lambda call: renamed_to(call, target))
     if placed is None:
