@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, TrainerError
 from trainer.runs import Run
 
 EPOCHS, STEPS = 2, 6  # 160 training samples in batches of 64
@@ -367,3 +367,11 @@ def test_the_records_are_on_the_disk_before_each_checkpoint_that_goes_on_from_th
     order = [name for name in synced if name in ("metrics.jsonl", "state.pt")]
     assert order.count("state.pt") >= 5
     assert all(before == "metrics.jsonl" for before, name in pairwise(order) if name == "state.pt")
+
+
+def test_a_run_directory_in_which_nothing_can_be_removed_is_named(tmp_path: Path) -> None:
+    run = Run.create(tmp_path)
+    (run.directory / "summary.json").mkdir()  # what cannot be unlinked, also by root
+    with pytest.raises(TrainerError, match=rf"{re.escape(str(run.directory))}: cannot be written \(.*MB are free"):
+        run.reopen()
+    run.release()

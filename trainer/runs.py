@@ -186,10 +186,17 @@ class Run:
         return next(steps, None) is None and not (metrics.exists() and metrics.stat().st_size)
 
     def reopen(self) -> None:
-        """The run goes on: it has not ended after all. What a killed process left half-written is removed."""
-        (self.directory / "summary.json").unlink(missing_ok=True)
-        storage.remove_leftovers(self.directory)
-        storage.remove_leftovers(self.checkpoints)
+        """The run goes on: it has not ended after all. What a killed process left half-written is removed.
+
+        Raises:
+            TrainerError: where nothing can be removed, as on a disk that is read-only.
+        """
+        try:
+            (self.directory / "summary.json").unlink(missing_ok=True)
+            storage.remove_leftovers(self.directory)
+            storage.remove_leftovers(self.checkpoints)
+        except OSError as error:
+            raise storage.unwritable(self.directory, error) from error
 
 
 def _holder(descriptor: int) -> str:
