@@ -86,9 +86,10 @@ class Lesson:
         else:
             raise AssertionError(f"{expression} raised no {error.__name__}")
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    def table(self, columns: Sequence[Any], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
         """Print rows under their column names."""
-        table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+        names = map(str, columns)
+        table = Table(*names, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
         for row in rows:
             table.add_row(*(Text(str(cell)) for cell in row))
         self.console.print(table)
