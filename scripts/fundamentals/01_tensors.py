@@ -98,6 +98,7 @@ def broadcasting(lesson: Lesson) -> None:
     assert total[2, 3] == 24 and column.expand(3, 4).stride() == (1, 0), "repeated without a copy"
     lesson.say("A layer is a product and a broadcast sum: x (4, 3) @ weight.T (3, 2) + bias (2,).")
     layer, x = CustomLinear(3, 2), torch.randn(4, 3)
+    torch.nn.init.normal_(layer.bias)  # it starts at 0
     torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.bias)
     parts = (("a: (3, 1)", column, column.shape), ("+  b: (4,)", row, (1, 4)), ("=  (3, 4)", total, total.shape))
     with lesson.figure("broadcasting", ncols=3, figsize=(9, 3.2), sharey=True) as axes:

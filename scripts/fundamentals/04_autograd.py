@@ -18,7 +18,7 @@ def backward(lesson: Lesson) -> None:
     x = torch.tensor(2.0, device=lesson.device, requires_grad=True)
     y = x**2 + 3 * x + 1
     assert lesson.show("y = x² + 3x + 1 at x = 2", y.item()) == 11
-    assert lesson.show("y.grad_fn", y.grad_fn).name() == "AddBackward0" and x.is_leaf and not y.is_leaf
+    assert lesson.show("y.grad_fn.name()", y.grad_fn.name()) == "AddBackward0" and x.is_leaf and not y.is_leaf
     y.backward()
     assert lesson.show("y.backward(); x.grad, which is 2x + 3", x.grad).item() == 7
     lesson.refused("y.backward() once more, the graph being freed", RuntimeError, y.backward)

@@ -106,14 +106,13 @@ def class_weights(lesson: Lesson) -> None:
     task = ClassificationTask(spec, class_weights="balanced")
     weights = lesson.show("balanced weights of 90 and 10 samples, n / (K · count)", task.class_weights)
     torch.testing.assert_close(weights * torch.tensor(spec.class_counts), torch.tensor([50.0, 50.0]))
-    logits = torch.randn(100, 2)
+    logits, targets = torch.randn(40, 2), targets[60:]  # a batch: 30 common, 10 rare
     each = F.cross_entropy(logits, targets, reduction="none")
     by_hand = (weights[targets] * each).sum() / weights[targets].sum()
     mean = lesson.show("F.cross_entropy(z, y, weights), Σ w·loss / Σ w", F.cross_entropy(logits, targets, weights))
     torch.testing.assert_close(mean, by_hand)
     lesson.say("A mean of the means of micro-batches is another number; sums add up, and the engine adds sums:")
-    order = torch.randperm(100, generator=torch.Generator().manual_seed(lesson.seed)).split(30)
-    parts = [(logits[part], targets[part]) for part in order]
+    parts = list(zip(logits.split(16), targets.split(16), strict=True))
     of_means = lesson.show("mean of means", torch.stack([F.cross_entropy(*part, weights) for part in parts]).mean())
     sums = sum(task.loss_sum(*part) for part in parts) / sum(task.weight(y) for _, y in parts)
     torch.testing.assert_close(lesson.show("Σ loss_sum / Σ weight", sums), mean)
