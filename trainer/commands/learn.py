@@ -40,12 +40,15 @@ def name_of(path: Path) -> str:
 
 
 def listing() -> str:
-    """Number, name and the first line of the docstring of each lesson; nothing of them is imported."""
-    lines = [HEAD, ""]
-    for path in lessons():
-        about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        lines.append(f"{int(path.stem[:2]):>3}  {name_of(path):<23}{about.partition(chr(10))[0]}")
-    return "\n".join(lines)
+    """Number, name and one line of each lesson; none is imported."""
+    width = max(len(name_of(path)) for path in lessons())
+    lines = [f"{int(path.stem[:2]):>3}  {name_of(path):<{width}}  {about(path)}" for path in lessons()]
+    return "\n".join([HEAD, "", *lines])
+
+
+def about(path: Path) -> str:
+    """The first line of a lesson's docstring."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
 def find(wanted: str) -> Path:
