@@ -35,7 +35,7 @@ $ trainer learn
 `trainer learn`. Each lesson takes `--seed`, `--device` and `--output-dir`. Run all:
 `pytest tests/test_fundamentals.py`.
 
-Below is what they print and draw on a CPU, cut short at `...`. `python scripts/fundamentals_page.py` writes this page.
+Below is what they print and draw on one CPU thread, cut short at `...`. `python scripts/fundamentals_page.py` writes it.
 """
 
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 def output(folder: Path, *command: str) -> str:
     """What a command of Python prints in a folder; ends this script where it fails."""
-    environment = os.environ | {"COLUMNS": "100"}
+    environment = os.environ | {"COLUMNS": "100", "OMP_NUM_THREADS": "1"}  # one thread: steadier times
     done = subprocess.run(
         [sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
