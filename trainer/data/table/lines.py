@@ -13,11 +13,11 @@ SHOWN = 60  # characters of a line or value in a message
 
 
 class Record(NamedTuple):
-    """One row: the physical line it begins in, from 1, its cells, and what is wrong with its quotes, if anything."""
+    """One row. Where its quotes are wrong, `problem` says how, and the last cell is the one at fault."""
 
-    line: int
+    line: int  # the physical line it begins in, from 1
     cells: list[str]
-    text: str  # its first physical line
+    text: str  # that line
     problem: str | None = None
 
 
@@ -95,16 +95,27 @@ def records(lines: Lines, options: dict[str, object]) -> Iterator[Record]:
             return
         except csv.Error as error:
             problem = _problem(error)
-        quote, delimiter = str(options["quotechar"]), str(options["delimiter"])
-        closing = re.compile(f"(?<={re.escape(quote)})[ \t]+(?=[{re.escape(delimiter)}\r\n]|$)")
+        quote, delimiter = (re.escape(str(options[key])) for key in ("quotechar", "delimiter"))
+        closing = re.compile(f"(?<={quote})[ \t]+(?=[{delimiter}\r\n]|$)")
         if lines.closing is None and any(closing.search(line) for line in lines.held):
             lines.closing = closing  # `"a" ,"b"`: once more, without those blanks
             lines.again(lines.held)
             continue
+        first, column = lines.held[0], _faulty_column("".join(lines.held), quote, delimiter)
         lines.again(lines.held[1:])
-        first = lines.held[0]
-        yield Record(lines.number, next(csv.reader([first], **{**options, "strict": False})), first, problem)  # type: ignore[arg-type]
+        yield Record(lines.number, [""] * (column + 1), first, problem)
         lines.held.clear()
+
+
+def _faulty_column(text: str, quote: str, delimiter: str) -> int:
+    """The first cell, from 0, that is too long, or neither quoted as a whole nor without a quote at its beginning."""
+    cell = re.compile(
+        rf"[ ]*(?:{quote}(?:[^{quote}]|{quote}{quote})*+{quote}|(?![ ]*{quote})[^{delimiter}\r\n]*){delimiter}"
+    )
+    column = position = 0
+    while (match := cell.match(text, position)) and match.end() - position <= csv.field_size_limit():
+        column, position = column + 1, match.end()
+    return column
 
 
 def _problem(error: csv.Error) -> str:

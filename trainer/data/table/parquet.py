@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trainer.config.table import Csv
 from trainer.data.table.kinds import NUMBER, Kind
-from trainer.data.table.sieve import Rejection, Rules
+from trainer.data.table.sieve import Rejection
 from trainer.errors import DataError
 
 Reject = Callable[[Rejection], None]
@@ -31,13 +32,15 @@ def names(path: Path) -> tuple[str, ...]:
     return tuple(schema.names)
 
 
-def read(path: Path, columns: list[str], rules: Rules, categorical: frozenset[str], reject: Reject) -> pa.Table:
+def read(
+    path: Path, config: Csv, columns: list[str], text: frozenset[str], target: str | None, reject: Reject
+) -> pa.Table:
     """The rows that can be used; `reject` is told of the others. NaN is missing; infinity is a fault.
 
     Args:
         columns: those that are wanted.
-        rules: `rules.numbers` are the columns that must be numbers.
-        categorical: columns that become strings, whatever they are.
+        text: columns that become strings, whatever they are.
+        target: a column that must not be missing, or None.
     """
     try:
         table = pq.read_table(path, columns=columns)
@@ -46,30 +49,30 @@ def read(path: Path, columns: list[str], rules: Rules, categorical: frozenset[st
     good = np.ones(table.num_rows, dtype=bool)
     rejections: dict[int, Rejection] = {}
     for index, name in enumerate(table.column_names):
-        column, faulty, reason = _column(path, name, table[name], rules, name in categorical)
+        column, faulty, reason = _column(path, config, table[name], name, name in text, name == target)
         table = table.set_column(index, name, column)
         if faulty is not None:
             rows = np.flatnonzero(faulty.to_numpy())
             good[rows] = False
             for row in rows.tolist():
-                rejections.setdefault(row, Rejection(path, row + 1, name, reason, "", "correct it"))
+                rejections.setdefault(row, Rejection(path, row + 1, name, reason, "", "correct it", "row"))
     for row in sorted(rejections):
         reject(rejections[row])
     return table if good.all() else table.filter(pa.array(good))
 
 
 def _column(
-    path: Path, name: str, column: pa.ChunkedArray, rules: Rules, categorical: bool
+    path: Path, config: Csv, column: pa.ChunkedArray, name: str, as_text: bool, is_target: bool
 ) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None, str]:
     """The column in its final type; which rows are at fault, if any, and why."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
-    if pa.types.is_boolean(kind) or (categorical and not _is_text(kind)):
+    if pa.types.is_boolean(kind) or (as_text and not _is_text(kind)):
         column, kind = column.cast(pa.string()), pa.string()
     if _is_text(kind):
-        column = _text(column, rules.missing)
-        if name in rules.numbers:
+        column = _text(column, config.missing)
+        if name in config.numeric:
             return _parsed(column)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         column, infinite = _number(column)
@@ -77,7 +80,7 @@ def _column(
             return column, infinite, "the value is not finite"
     elif not (pa.types.is_null(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         raise DataError(f"{path}, column {name}: holds {kind}, not numbers, text or dates; see data.ignore=[{name}].")
-    if name == rules.target and column.null_count:
+    if is_target and column.null_count:
         return column, pc.is_null(column), "the target is missing"
     return column, None, ""
 
@@ -86,9 +89,9 @@ def _is_text(kind: pa.DataType) -> bool:
     return kind in (pa.string(), pa.large_string(), pa.string_view())
 
 
-def _text(column: pa.ChunkedArray, missing: frozenset[str]) -> pa.ChunkedArray:
+def _text(column: pa.ChunkedArray, missing: list[str]) -> pa.ChunkedArray:
     text = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    return pc.if_else(pc.is_in(text, value_set=pa.array(sorted(missing), pa.string())), None, text)
+    return pc.if_else(pc.is_in(text, value_set=pa.array(missing, pa.string())), None, text)
 
 
 def _parsed(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None, str]:

@@ -96,7 +96,8 @@ def read(config: Csv, *, labelled: bool = True) -> Table:
     tables, rules = reader.read()
     by_file = iter(tables)
     tables = [
-        parquet.read(part, columns, rules, text, reject) if isinstance(part, Path) else next(by_file) for part in parts
+        parquet.read(part, config, columns, text, skipped_target, reject) if isinstance(part, Path) else next(by_file)
+        for part in parts
     ]
     whole = _joined(paths, tables)
     result = Table(

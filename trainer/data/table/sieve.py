@@ -17,7 +17,7 @@ class Rejection:
     """A row that cannot be used: where it is and why.
 
     Attributes:
-        line: physical line that the row begins in, from 1; of a Parquet file the row.
+        line: physical line that the row begins in, from 1; or the row of a Parquet file (`unit`).
         column: its name, where one column is at fault.
         text: the value at fault, or the beginning of the line.
         remedy: what a user can do about it.
@@ -28,11 +28,12 @@ class Rejection:
     column: str | None
     reason: str
     text: str
-    remedy: str = ""
+    remedy: str
+    unit: str = "line"
 
     def __str__(self) -> str:
         column = f", column {self.column}" if self.column is not None else ""
-        return f"{self.path}, line {self.line}{column}: {self.reason}"
+        return f"{self.path}, {self.unit} {self.line}{column}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _fault_of_cell(
         return None
     return (
         f"{shown(cell)} is not a finite number, as most of the column are",
-        f"set data.missing=[...,{cell}] if it means missing, or data.categorical=[COLUMN] if they are categories",
+        f"set data.missing=[...,{cell}] if it means missing, or name the column in data.categorical",
     )
 
 

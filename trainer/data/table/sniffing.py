@@ -225,7 +225,9 @@ def _names(path: Path, header: Record, notes: list[str]) -> tuple[str, ...]:
 
 
 def _decimal(dialect: Dialect, rows: list[Cells]) -> str:
-    """A comma where it does not separate values, and stands in numbers while no point does."""
+    """A comma where it does not separate values and stands in more numbers than a point."""
+    if dialect.delimiter == ",":
+        return "."
     cells = [cell for row in rows for cell in row]
-    commas = dialect.delimiter != "," and any(COMMA_NUMBER.fullmatch(cell) for cell in cells)
-    return "," if commas and not any(POINT_NUMBER.fullmatch(cell) for cell in cells) else "."
+    commas, points = (sum(form.fullmatch(cell) is not None for cell in cells) for form in (COMMA_NUMBER, POINT_NUMBER))
+    return "," if commas > points else "."

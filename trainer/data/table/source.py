@@ -7,7 +7,7 @@ import lzma
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,10 +15,10 @@ from trainer.errors import ConfigError, DataError, did_you_mean
 
 # A file that unpacks to more than this and to more than RATIO times its size is refused: measured data packs 3 to 50
 # times, while a gzip bomb reaches 1,000 times and those of other methods a million.
-UNPACKED, RATIO = 2**30, 200
+UNPACKED, RATIO = 2**28, 200
 BLOCK = 2**20
 
-PACKED: dict[bytes, Callable[[Path], IO[bytes]]] = {
+PACKED: dict[bytes, Callable[[Path], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
