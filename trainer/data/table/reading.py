@@ -94,19 +94,21 @@ def read(config: Csv, *, labelled: bool = True) -> Table:
         config, [part for part in parts if isinstance(part, TextFile)], columns, text, skipped_target, reject
     )
     tables, rules = reader.read()
-    by_file = iter(tables)
-    tables = [
-        parquet.read(part, config, columns, text, skipped_target, reject) if isinstance(part, Path) else next(by_file)
+    texts = iter(zip(reader.files, tables, strict=True))
+    loaded = [
+        (part, parquet.read(part, config, columns, text, skipped_target, reject))
+        if isinstance(part, Path)
+        else next(texts)
         for part in parts
     ]
-    whole = _joined(paths, tables)
+    whole = _joined(paths, [table for _, table in loaded])
     result = Table(
         whole,
         paths,
         tuple(rejected),
         whole.num_rows + len(rejected),
-        tuple(note for part in parts if isinstance(part, TextFile) for note in part.dialect.notes),
-        tuple(Part(part, table.num_rows) for part, table in zip(parts, tables, strict=True)),
+        tuple(note for file in reader.files for note in file.dialect.notes),
+        tuple(Part(file, table.num_rows) for file, table in loaded),
         rules,
     )
     _check_rows(config, result, labelled)

@@ -106,7 +106,7 @@ def _named_encoding(name: str, head: bytes) -> str:
 
 
 def _encoding(head: bytes) -> str:
-    """UTF-8 where it is valid, UTF-16 with its mark or with NUL in every other byte, else Windows' or Latin-1."""
+    """UTF-8 where it is valid at first; UTF-16 with its mark, or NUL in every other byte; else cp1252 or Latin-1."""
     for mark, name in BOMS:
         if head.startswith(mark):
             return name
@@ -120,7 +120,9 @@ def _encoding(head: bytes) -> str:
             return name
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if not head[: error.start].isascii():
+            return "utf-8"  # with a fault in it
         return "latin-1" if UNDEFINED_IN_CP1252.search(head) else "cp1252"
     return "utf-8"
 

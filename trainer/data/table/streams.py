@@ -21,6 +21,14 @@ class QuotesError(DoubtError):
     """There are quotes in a file that was read as if it had none."""
 
 
+class EncodingError(DoubtError):
+    """A file that began in ASCII is not UTF-8."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is not UTF-8")
+        self.path = path
+
+
 class TypesError(DoubtError):
     """A value is not of its column's type."""
 
@@ -34,7 +42,9 @@ class Checked(io.RawIOBase):
 
     def __init__(self, path: Path, dialect: Dialect, quotes: bool) -> None:
         self._file = Unpacked(path)
-        self._decoder = None if dialect.utf8 else codecs.getincrementaldecoder(dialect.encoding)("replace")
+        self._path, self._utf8, self._ascii = path, dialect.utf8, True
+        kind = codecs.getincrementaldecoder("utf-8" if dialect.utf8 else dialect.encoding)
+        self._decoder = kind("strict" if dialect.utf8 else "replace")
         self._skip = dialect.offset + (len(codecs.BOM_UTF8) if dialect.encoding == "utf-8-sig" else 0)
         self._comments = [f"{end}{dialect.comment}".encode() for end in "\n\r"] if dialect.comment else []
         self._quote = dialect.quote.encode() if dialect.quote else None
@@ -51,7 +61,7 @@ class Checked(io.RawIOBase):
         while not self._ended:
             raw = self._file.read(BLOCK if size < 0 else size)
             self._ended = not raw
-            block = raw if self._decoder is None else self._decoded(raw)
+            block = self._in_utf8(raw)
             skipped = min(self._skip, len(block))
             self._skip -= skipped
             block = block[skipped:] if skipped else block
@@ -62,12 +72,22 @@ class Checked(io.RawIOBase):
             raise DoubtError("a quote is open at the end")
         return b""
 
-    def _decoded(self, raw: bytes) -> bytes:
-        assert self._decoder is not None
-        text = self._decoder.decode(raw, final=not raw)
-        if "\ufffd" in text:
-            raise DoubtError("undecodable bytes")
-        return text.encode()
+    def _in_utf8(self, raw: bytes) -> bytes:
+        if not self._utf8:
+            text = self._decoder.decode(raw, final=not raw)
+            if "\ufffd" in text:
+                raise DoubtError("undecodable bytes")
+            return text.encode()
+        if raw.isascii() and not self._decoder.getstate()[0] and raw:
+            return raw
+        try:
+            self._decoder.decode(raw, final=not raw)
+        except UnicodeDecodeError as error:
+            if self._ascii and error.object[: error.start].isascii():
+                raise EncodingError(self._path) from error
+            raise DoubtError("undecodable bytes") from error
+        self._ascii = self._ascii and raw.isascii()
+        return raw
 
     def _look(self, block: bytes) -> None:
         if b"\0" in block:

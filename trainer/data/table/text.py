@@ -139,6 +139,7 @@ class TextFile:
                 include_columns=list(types),
                 null_values=sorted({f"{a}{word}{b}" for word in missing for a in ("", " ") for b in ("", " ")}),
                 strings_can_be_null=True,
+                check_utf8=False,  # `Checked` did
                 decimal_point=dialect.decimal,
             ),
         }

@@ -8,7 +8,7 @@ import pyarrow as pa
 from trainer.config.table import Csv
 from trainer.data.table.kinds import Kind, survey
 from trainer.data.table.sieve import Rejection, Rules
-from trainer.data.table.streams import DoubtError, QuotesError, TypesError
+from trainer.data.table.streams import DoubtError, EncodingError, QuotesError, TypesError
 from trainer.data.table.text import TextFile
 
 
@@ -43,12 +43,27 @@ class Reader:
         while True:
             try:
                 return self._attempt()
+            except EncodingError as error:
+                self._in_another_encoding(error)
             except QuotesError:
                 self.files = [replace(file, quoted=True) for file in self.files]
             except TypesError:
                 self.exact, self.whole = self.whole, True
             except DoubtError:
                 self.exact = True
+
+    def _in_another_encoding(self, error: EncodingError) -> None:
+        """What is not UTF-8 is Windows' text, if no key says otherwise."""
+        if self.config.encoding != "auto":
+            self.exact = True
+            return
+        note = f"{error.path}: read as cp1252, not being UTF-8."
+        self.files = [
+            replace(file, dialect=replace(file.dialect, encoding="cp1252", notes=(*file.dialect.notes, note)))
+            if file.path == error.path
+            else file
+            for file in self.files
+        ]
 
     def _attempt(self) -> tuple[list[pa.Table], Rules]:
         kinds, missing = self._kinds(), self.config.missing
