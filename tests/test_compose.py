@@ -101,7 +101,7 @@ def test_a_whole_composition_refuses_what_an_assignment_refuses(override: str) -
 def test_an_unknown_option_lists_the_options() -> None:
     message = _error("model=transformer")
     assert message.startswith("model=transformer: no such option.")
-    assert "Options of model: attention, cnn, linear, mlp, torchvision" in message
+    assert "Options of model: attention, cnn, linear, mlp, tabular, torchvision" in message
 
 
 def test_an_unknown_key_lists_the_keys() -> None:
@@ -117,7 +117,7 @@ def test_an_unknown_key_lists_the_keys() -> None:
             "optimizer.nesterov=true",
             "optimizer=adamw has no such key. It is a key of optimizer=muon and optimizer=sgd.",
         ),
-        ("model.hidden=[8]", "model=cnn has no such key. It is a key of model=mlp."),
+        ("model.hidden=[8]", "model=cnn has no such key. It is a key of model=mlp and model=tabular."),
         ("data.path=a.csv", "data=digits has no such key. It is a key of data=csv."),
         ("scheduler.gamma=0.5", "It is a key of scheduler=exponential and scheduler=multistep and scheduler=step."),
         ("task.label_smoothing=0.1", "task=auto has no such key. It is a key of task=classification."),

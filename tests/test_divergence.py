@@ -41,7 +41,7 @@ def config(folder: Path, bad: bool = True, optimizer: Optimizer | None = None, *
         target="y",
         target_type="number",
         batch_size=16,
-        standardize=False,
+        transforms={"numeric": ["impute"]},
         val_fraction=0.25,
     )
     return Config(
@@ -108,7 +108,7 @@ def test_stopping_keeps_the_last_good_checkpoint_and_is_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["model=mlp", "data=csv", f"data.path={table(tmp_path)}", "data.target=y", "data.target_type=number"]
-    more = ["data.standardize=false", "optimizer=sgd", "optimizer.lr=1e25", f"output_dir={tmp_path / 'runs'}"]
+    more = ["data.transforms.numeric=[impute]", "optimizer=sgd", "optimizer.lr=1e25", f"output_dir={tmp_path / 'runs'}"]
     assert cli.run("train", [*words, *more, "trainer.save_every=1", "data.val_fraction=0.25"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: The run has diverged at step") and "optimizer.lr" in error

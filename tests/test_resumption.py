@@ -26,13 +26,14 @@ FUTURE_KEYS = {
         "mode patience min_delta eval_every limit_val"
     ),
     "data": "augment flip rotation mean std",
-    "model": "dropout conv_dropout fused",
+    "model": "dropout conv_dropout embedding_dropout fused",
 }
 FIXED_KEYS = {
     "trainer": "limit_train fast_dev_run overfit_batches",
     "data": (
         "val_fraction folds fold sampling batch_size drop_last num_samples num_features num_classes image_size "
-        "channels noise target delimiter header missing numeric categorical ignore encoding standardize target_type"
+        "channels noise target target_type delimiter quote escape encoding decimal header skip_lines comment missing "
+        "on_error numeric categorical boolean datetime text ignore weight group split categories onehot_levels transforms"
     ),
     "model": None,  # all others
     "": "seed init_from",

@@ -30,7 +30,7 @@ COMPONENTS: list[Component] = [
 
 
 def _of(component: Component) -> str:
-    return f"{component.group}={component.option}" if component.group else "root"
+    return f"{component.section}={component.option}" if component.section else "root"
 
 
 def _values_out_of_bounds(about: Key, default: Any, words: str) -> Iterator[Any]:
@@ -68,7 +68,7 @@ EVERY_KEY = [
 
 
 def test_every_bounded_kind_of_component_is_walked() -> None:
-    assert {component.group for component in COMPONENTS} == {*registry.GROUPS, ""}
+    assert {component.section for component in COMPONENTS} == {*registry.GROUPS, ""}
     assert len(BOUNDED) > 100
 
 
@@ -103,7 +103,7 @@ def test_a_value_beyond_a_bound_is_refused(component: Component, name: str, valu
 
 @pytest.mark.parametrize(("component", "name", "value"), BOUNDED)
 def test_a_value_beyond_a_bound_is_refused_from_the_command_line(component: Component, name: str, value: Any) -> None:
-    cfg = compose.from_config(Config(**{component.group: component()} if component.group else {}))
+    cfg = compose.from_config(Config(**{component.section: component()} if component.section else {}))
     full = component.key_name(name)
     typed = str(value).replace(" ", "")
     with pytest.raises(ConfigError, match=full.replace(".", r"\.")):

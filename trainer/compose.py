@@ -249,6 +249,10 @@ def _assign(cfg: DictConfig, name: str, value: Any) -> None:
     path = name.split(".")
     node: Any = cfg
     for depth, word in enumerate(path):
+        if isinstance(node, DictConfig) and node._metadata.element_type is Any and node._metadata.object_type is dict:
+            with open_dict(node):  # a mapping with keys of its own, such as data.transforms
+                node[".".join(path[depth:])] = value
+            return
         if not OmegaConf.is_dict(node) or word not in node:
             raise _unknown_key(cfg, ".".join(path[:depth]), word, name)
         node = node._get_node(word) if depth < len(path) - 1 or isinstance(value, dict) else node

@@ -39,6 +39,7 @@ class DataSpec:
         labels: the names of the classes; None for regression.
         class_counts: training samples of each class; None for regression.
         target_mean, target_std: of each predicted number over the training split; None for classification.
+        cardinalities: the last inputs are category codes, whole numbers in the float tensor; how many codes each has.
     """
 
     input_shape: tuple[int, ...]
@@ -47,6 +48,7 @@ class DataSpec:
     class_counts: tuple[int, ...] | None = None
     target_mean: tuple[float, ...] | None = None
     target_std: tuple[float, ...] | None = None
+    cardinalities: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, input_shape: tuple[int, ...], targets: Tensor, labels: tuple[str, ...] | None) -> "DataSpec":
@@ -77,9 +79,11 @@ class DataSpec:
         """From what `to_dict` gave; raises `ValueError` or `TypeError` for anything else."""
         kwargs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         spec = cls(**kwargs)
-        numbers: tuple[object, ...] = (*spec.input_shape, spec.outputs, *(spec.class_counts or ()))
+        numbers: tuple[object, ...] = (*spec.input_shape, spec.outputs, *(spec.class_counts or ()), *spec.cardinalities)
         if not all(isinstance(number, int) and 0 <= number < 1 << 31 for number in numbers):
             raise ValueError(f"the data spec counts in {numbers!r:.80}")
+        if spec.cardinalities and (len(spec.input_shape) != 1 or len(spec.cardinalities) > spec.features):
+            raise ValueError(f"the data spec has {len(spec.cardinalities)} columns of codes in {spec.input_shape}")
         scale: tuple[object, ...] = (*(spec.target_mean or ()), *(spec.target_std or ()))
         if not all(isinstance(number, (int, float)) for number in scale):
             raise ValueError(f"the data spec scales by {scale!r:.80}")
@@ -169,6 +173,7 @@ class Data:
             dataclasses.replace(part, targets=values[part.targets].unsqueeze(1)) for part in (self.train, self.val)
         )
         spec = DataSpec.of(self.spec.input_shape, train.targets, None)
+        spec = dataclasses.replace(spec, cardinalities=self.spec.cardinalities)
         return dataclasses.replace(self, spec=spec, train=train, val=val)
 
 

@@ -78,8 +78,9 @@ def _eager(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
 
 
 def _muon(config: Muon, model: nn.Module, kwargs: dict[str, Any]) -> "Both":
-    """Muon for the hidden matrices, AdamW for the rest, the last matrix (the head) included."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim == 2][:-1]
+    """Muon for the hidden matrices, AdamW for the rest: embeddings, and the last matrix (the head)."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in embeddings][:-1]
     if not matrices:
         raise ConfigError("optimizer=muon trains hidden weight matrices, and this model has none; use adamw.")
     held = {id(p) for p in matrices}

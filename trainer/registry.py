@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from trainer.errors import ConfigError, did_you_mean
 
-GROUPS = ("model", "data", "optimizer", "scheduler", "task", "trainer")
+GROUPS = ("model", "data", "optimizer", "scheduler", "task", "trainer")  # the sections of a config
+PARTS = ("transform",)  # what keys of a section select by name
 
-_registry: dict[str, dict[str, type[Any]]] = {group: {} for group in GROUPS}
+_registry: dict[str, dict[str, type[Any]]] = {group: {} for group in (*GROUPS, *PARTS)}
 Component = TypeVar("Component")
 
 
@@ -21,7 +22,7 @@ def register(group: str, name: str) -> Callable[[type[Component]], type[Componen
     Raises `ConfigError` for an unknown group and for a name that another class holds already.
     """
     if group not in _registry:
-        raise ConfigError(f"There is no group '{group}' to register '{name}' in; groups: {', '.join(GROUPS)}.")
+        raise ConfigError(f"There is no group '{group}' to register '{name}' in; groups: {', '.join(_registry)}.")
 
     def add(component: type[Component]) -> type[Component]:
         held = _registry[group].get(name)
@@ -31,7 +32,7 @@ def register(group: str, name: str) -> Callable[[type[Component]], type[Componen
                 f"{group}={name} is registered twice: by {held.__module__}.{held.__qualname__} "
                 f"and by {component.__module__}.{component.__qualname__}; rename one."
             )
-        component.group, component.option = group, name  # type: ignore[attr-defined]
+        component.section, component.option = group, name  # type: ignore[attr-defined]
         _registry[group][name] = component
         return component
 

@@ -1,6 +1,7 @@
 """Networks with weights: fresh from the seed, or from a run."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from trainer.checkpoints import LAST, Store
 from trainer.config import Config
 from trainer.errors import CheckpointError
 from trainer.interfaces import DataSpec
+from trainer.models.embeddings import Embeddings
 from trainer.models.rescale import Rescale
 from trainer.runs import locate
 
@@ -19,10 +21,16 @@ from trainer.runs import locate
 def build_model(config: Config, spec: DataSpec) -> nn.Module:
     """The network on the CPU, its weights a function of the seed: the same on every device.
 
-    A regressor's outputs are scaled to the target's units, so that the model learns equally well in any unit.
+    Category codes become learned vectors in front of a model that takes numbers only. A regressor's outputs are scaled
+    to the target's units, so that the model learns equally well in any unit.
     """
     seeds.reseed(torch.device("cpu"), seeds.fold(config.seed, seeds.INIT))
-    model = config.model.build(spec)
+    if spec.cardinalities and not config.model.takes_categories:
+        front = Embeddings(spec.features, spec.cardinalities)
+        widened = dataclasses.replace(spec, input_shape=(front.features,), cardinalities=())
+        model: nn.Module = nn.Sequential(front, config.model.build(widened))
+    else:
+        model = config.model.build(spec)
     if spec.target_mean is None or spec.target_std is None:
         return model
     return nn.Sequential(model, Rescale(spec.target_mean, spec.target_std))

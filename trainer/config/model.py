@@ -17,9 +17,15 @@ ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid")
 
 @dataclass
 class Model(Section):
-    """Base of the model configs: `build(spec)` makes the network for data of that shape."""
+    """Base of the model configs: `build(spec)` makes the network for data of that shape.
+
+    Attributes:
+        takes_categories: whether it reads `spec.cardinalities` itself; otherwise learned vectors are put in front of it
+            where the data has category codes, and it is built for their numbers.
+    """
 
     on_resume: ClassVar[str] = FIXED
+    takes_categories: ClassVar[bool] = False
 
     def build(self, spec: "DataSpec") -> "nn.Module":
         """The network: takes a float batch of shape (B, *spec.input_shape), gives (B, spec.outputs)."""
@@ -128,6 +134,35 @@ class Mlp(Model):
         from trainer.models.mlp import MLP
 
         return MLP(spec.features, spec.outputs, self.hidden, self.activation, self.dropout, self.batch_norm)
+
+
+@register("model", "tabular")
+@dataclass
+class Tabular(Model):
+    """Fully connected network on the numbers of a table and a learned vector for each category."""
+
+    takes_categories: ClassVar[bool] = True
+
+    hidden: list[int] = key([200, 100], "width of each hidden layer", at_least=1)
+    activation: str = key("relu", "non-linearity after each hidden layer", choices=ACTIVATIONS)
+    dropout: float = key(0.1, "probability to drop a hidden unit", at_least=0, below=1, on_resume=FUTURE)
+    embedding_dim: int | None = key(
+        None, "length of the vector of a category; null: min(600, 1.6 · levels^0.56) for each column", at_least=1
+    )
+    embedding_dropout: float = key(
+        0.0, "probability to drop a number of a category's vector", at_least=0, below=1, on_resume=FUTURE
+    )
+    batch_norm: bool = key(True, "normalise each hidden layer over the batch, before the non-linearity")
+
+    def build(self, spec: "DataSpec") -> "nn.Module":
+        from trainer.models.tabular import tabular
+
+        if len(spec.input_shape) != 1:
+            raise ConfigError(
+                f"model=tabular needs the columns of a table, but the data gives samples of shape "
+                f"{spec.shape_words()}; use model=cnn or model=mlp."
+            )
+        return tabular(self, spec)
 
 
 @register("model", "torchvision")

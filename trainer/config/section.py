@@ -84,7 +84,7 @@ class Section:
         ConfigError: naming the key, the value and what is allowed.
     """
 
-    group: ClassVar[str] = ""
+    section: ClassVar[str] = ""  # the group it is registered in
     option: ClassVar[str] = ""
     on_resume: ClassVar[str] = FUTURE  # of its keys, unless they say otherwise
 
@@ -100,7 +100,7 @@ class Section:
     @classmethod
     def key_name(cls, field: str) -> str:
         """The full name of a key of this section, such as `optimizer.lr`."""
-        return f"{cls.group}.{field}" if cls.group else field
+        return f"{cls.section}.{field}" if cls.section else field
 
     @classmethod
     def change(cls, name: str) -> str:
@@ -128,6 +128,8 @@ def type_words(hint: Any) -> str:
         return " or ".join(type_words(part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is list:
         return f"list of {type_words(typing.get_args(hint)[0])}"
+    if typing.get_origin(hint) is dict:
+        return "mapping"
     if hint is type(None):
         return "null"
     return "any" if hint is Any else str(getattr(hint, "__name__", hint))
@@ -149,6 +151,10 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{name}={value}: expected a {type_words(hint)}, such as [a,b].")
         return [_coerce(item, typing.get_args(hint)[0], name) for item in value]
+    if typing.get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name}={value}: expected a mapping, such as {{a: b}}.")
+        return {str(word): item for word, item in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.config.data import Data
 from trainer.config.section import FREE, key
+from trainer.config.transform import Transform, parse
 from trainer.errors import ConfigError
 from trainer.registry import register
 
@@ -41,13 +42,22 @@ class Csv(Data):
     target: str | None = key(None, "the column to predict: its name, or its number (0 is the first) without a header")
     numeric: list[str] = key([], "columns to read as numbers, against the inference")
     categorical: list[str] = key([], "columns to read as categories, against the inference")
+    boolean: list[str] = key([], "columns to read as yes or no, against the inference")
+    datetime: list[str] = key([], "columns to read as dates, against the inference")
+    text: list[str] = key([], "columns of free text: left out, without a warning")
     ignore: list[str] = key([], "columns to leave out")
+    weight: str | None = key(None, "the column that says how much each row counts; no input")
+    group: str | None = key(None, "the column that says which rows belong together; no input")
+    split: str | None = key(None, "the column that says which rows are for training and validation; no input")
     categories: str = key(
-        "onehot",
-        "a category becomes one column per level, or one column of codes",
-        choices=("onehot", "codes"),
+        "auto",
+        "a category becomes one column per level, or a code for a learned embedding; auto: by the number of levels",
+        choices=("auto", "onehot", "embedding"),
     )
-    standardize: bool = key(True, "scale numbers to mean 0 and deviation 1, as measured on the training rows")
+    onehot_levels: int = key(16, "with auto: up to so many levels one column each", at_least=1)
+    transforms: dict[str, Any] = key(
+        {}, "for a kind (numeric, categorical, boolean, datetime) or a column: its transforms in order"
+    )
     target_type: str = key(
         "auto",
         "auto: class, unless the column is numeric and has fractions or more than 20 values",
@@ -60,6 +70,11 @@ class Csv(Data):
         paths = self.path if isinstance(self.path, list) else [self.path]
         if not all(isinstance(path, str) for path in paths) and self.path is not None:
             raise ConfigError(f"data.path={self.path}: expected a file, a pattern or a list of them.")
+        self.chains()
+
+    def chains(self) -> dict[str, list[Transform]]:
+        """`transforms`, checked; raises `ConfigError` for one that does not exist or has no such key."""
+        return parse(self.transforms)
 
     def build(self, seed: int) -> "BuiltData":
         from trainer.data.csv import build

@@ -1,0 +1,259 @@
+"""The transforms of table columns that `data.transforms` selects, and their keys.
+
+Not a section of the config: a chain of them is given for a kind of column or for one column.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trainer import registry
+from trainer.config.section import FIXED, Section, key
+from trainer.errors import ConfigError, did_you_mean
+from trainer.registry import register
+
+if TYPE_CHECKING:
+    from trainer.data.table.transforms import Step
+
+KINDS = ("numeric", "categorical", "boolean", "datetime")
+NUMBERS, CATEGORIES, BOTH = "numbers", "categories", "both"
+
+
+@dataclass
+class Transform(Section):
+    """Base of the transforms: `build()` gives the object that is fitted and applied (see `table/transforms.py`).
+
+    A transform written in one file defines `fit` and `apply` itself and leaves `build` as it is.
+
+    Attributes:
+        takes: columns of numbers, of categories (codes), or both.
+        beside: whether what it gives is put beside the column, out of reach of the transforms that follow.
+        codes: whether it gives category codes for a learned embedding.
+    """
+
+    on_resume: ClassVar[str] = FIXED
+    takes: ClassVar[str] = NUMBERS
+    beside: ClassVar[bool] = False
+    codes: ClassVar[bool] = False
+
+    @classmethod
+    def key_name(cls, field: str) -> str:
+        """A key of a transform, such as `data.transforms: clip.low`."""
+        return f"data.transforms: {cls.option}.{field}"
+
+    def build(self) -> "Step":
+        """The object with `fit(values, levels) -> state` and `apply(values, state) -> columns`."""
+        assert callable(getattr(self, "fit", None)) and callable(getattr(self, "apply", None))
+        return self  # type: ignore[return-value]  # it has both, as asserted
+
+
+@register("transform", "impute")
+@dataclass
+class Impute(Transform):
+    """Fill in what is missing, as measured on the training rows."""
+
+    takes: ClassVar[str] = BOTH
+
+    method: str = key(
+        "auto",
+        "auto: the median of numbers, and for categories a level of its own (category)",
+        choices=("auto", "median", "mean", "most_frequent", "constant", "category"),
+    )
+    value: float = key(0.0, "with constant: the number to fill in")
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import Impute
+
+        return Impute(self.method, self.value)
+
+
+@register("transform", "missing_indicator")
+@dataclass
+class MissingIndicator(Transform):
+    """A further column, 1 where the value is missing; only where one is missing in training."""
+
+    beside: ClassVar[bool] = True
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import MissingIndicator
+
+        return MissingIndicator()
+
+
+@register("transform", "standardize")
+@dataclass
+class Standardize(Transform):
+    """Scale to mean 0 and standard deviation 1."""
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import Standardize
+
+        return Standardize()
+
+
+@register("transform", "robust")
+@dataclass
+class Robust(Transform):
+    """Scale to median 0 and interquartile range 1: outliers do not count."""
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import Robust
+
+        return Robust()
+
+
+@register("transform", "minmax")
+@dataclass
+class MinMax(Transform):
+    """Scale the training range to [0, 1]; values beyond it go beyond."""
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import MinMax
+
+        return MinMax()
+
+
+@register("transform", "quantile")
+@dataclass
+class Quantile(Transform):
+    """Replace a value by its rank among the training values, spread evenly or like a normal distribution."""
+
+    output: str = key("normal", "how the results are distributed", choices=("normal", "uniform"))
+    quantiles: int = key(1000, "how finely the ranks are measured", at_least=2, at_most=100_000)
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import Quantile
+
+        return Quantile(self.output, self.quantiles)
+
+
+@register("transform", "log1p")
+@dataclass
+class Log1p(Transform):
+    """sign(x) · log(1 + |x|): for amounts that span powers of ten, of either sign."""
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import Log1p
+
+        return Log1p()
+
+
+@register("transform", "clip")
+@dataclass
+class Clip(Transform):
+    """Cut off beyond two quantiles of the training values."""
+
+    low: float = key(0.01, "quantile below which values are raised to it", at_least=0, below=1)
+    high: float = key(0.99, "quantile above which values are lowered to it", above=0, at_most=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low >= self.high:
+            raise ConfigError(f"data.transforms: clip.low={self.low} must be less than clip.high={self.high}.")
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import Clip
+
+        return Clip(self.low, self.high)
+
+
+@register("transform", "none")
+@dataclass
+class Nothing(Transform):
+    """Leave the values as they are."""
+
+    takes: ClassVar[str] = BOTH
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import Nothing
+
+        return Nothing()
+
+
+@register("transform", "calendar")
+@dataclass
+class Calendar(Transform):
+    """Parts of a date: elapsed days, year, and month, day, weekday, hour as sine and cosine; those that vary."""
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import Calendar
+
+        return Calendar()
+
+
+@register("transform", "onehot")
+@dataclass
+class OneHot(Transform):
+    """One column for each level and one for missing; a level not seen in training gives zeros."""
+
+    takes: ClassVar[str] = CATEGORIES
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import OneHot
+
+        return OneHot()
+
+
+@register("transform", "ordinal")
+@dataclass
+class Ordinal(Transform):
+    """The number of the level in sorted order from 1, as a plain number; 0 for a level not seen in training."""
+
+    takes: ClassVar[str] = CATEGORIES
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import Nothing
+
+        return Nothing()
+
+
+@register("transform", "embed")
+@dataclass
+class Embed(Transform):
+    """The code of the level, for which the model learns a vector; a level not seen in training gives code 0."""
+
+    takes: ClassVar[str] = CATEGORIES
+    codes: ClassVar[bool] = True
+
+    def build(self) -> "Step":
+        from trainer.data.table.transforms import Nothing
+
+        return Nothing()
+
+
+def parse(chains: dict[str, Any]) -> dict[str, list[Transform]]:
+    """The value of `data.transforms`: for a kind of column, or the name of one, its transforms in order.
+
+    Raises:
+        ConfigError: for an unknown transform, a key that it does not have, or a value out of range.
+    """
+    return {name: chain(entries, f"data.transforms.{name}") for name, entries in chains.items()}
+
+
+def chain(entries: Any, where: str) -> list[Transform]:
+    """Transforms from entries that are each a name, or a mapping of `name` and keys; `where` begins the errors."""
+    if isinstance(entries, str):
+        entries = [entries]
+    if not isinstance(entries, (list, tuple)) or not entries:
+        raise ConfigError(f"{where}={entries}: expected a list of transforms, such as [impute, standardize].")
+    return [_transform(entry, where) for entry in entries]
+
+
+def _transform(entry: Any, where: str) -> Transform:
+    if isinstance(entry, Transform):
+        return entry
+    keys = dict(entry) if isinstance(entry, dict) else {"name": entry}
+    name = keys.pop("name", None)
+    known = registry.names("transform")
+    if name is None and isinstance(entry, dict):
+        raise ConfigError(f"{where}: {entry} does not say which transform; write {{name: clip, low: 0.02}}.")
+    if name not in known:
+        hint = did_you_mean(str(name), known)
+        raise ConfigError(f"{where}: no transform '{name}'.{hint} Transforms: {', '.join(known)}.")
+    component = registry.lookup("transform", name)
+    for word in keys:
+        if word not in component.keys():
+            has = f"Its keys: {', '.join(component.keys())}." if component.keys() else "It has no keys."
+            raise ConfigError(f"{where}: {name} has no key '{word}'.{did_you_mean(str(word), component.keys())} {has}")
+    built = component(**keys)
+    assert isinstance(built, Transform)
+    return built

@@ -1,0 +1,72 @@
+"""From the columns of a table to the rows of tensors: each value is read once and each row written once."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.data.table.preprocess import THREADS, Preprocessor
+from trainer.data.table.reading import Table
+from trainer.data.table.transforms import Values
+from trainer.errors import DataError
+
+BLOCK = 1 << 20  # numbers that are turned from columns into rows at a time: 4 MB
+
+
+def encode(preprocessor: Preprocessor, table: Table, parts: Sequence[Values | None] = (None,)) -> list[Tensor]:
+    """The inputs of some rows of a table.
+
+    Args:
+        parts: for each tensor wanted its rows, sorted int64; None: all rows.
+
+    Returns:
+        For each part float32 (rows, inputs).
+
+    Raises:
+        DataError: where a column is missing or not as it was in training, naming file and line of a value.
+    """
+    rows, width = table.columns.num_rows, preprocessor.width()
+    sources = [column.source(table) for column in preprocessor.columns]
+    whole = [None if part is None else np.asarray(part) for part in parts]
+    outputs = [np.empty((rows if part is None else len(part), width), dtype=np.float32) for part in whole]
+
+    def block(start: int) -> None:
+        stop = min(start + step, rows)
+        columns = [
+            one
+            for column, source in zip(preprocessor.columns, sources, strict=True)
+            for one in column.apply(source.between(start, stop))
+        ]
+        values = np.stack(columns, axis=1, dtype=np.float32, casting="same_kind")
+        if not np.isfinite(values).all():
+            raise _not_finite(preprocessor, table, start, values)
+        for part, output in zip(whole, outputs, strict=True):
+            if part is None:
+                output[start:stop] = values
+            else:
+                first, last = np.searchsorted(part, (start, stop))
+                np.take(values, part[first:last] - start, axis=0, out=output[first:last])
+
+    step = max(1024, min(BLOCK // width, 1 << 16))
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(block, range(0, rows, step)):
+            pass
+    return [torch.from_numpy(output) for output in outputs]
+
+
+def _not_finite(preprocessor: Preprocessor, table: Table, start: int, values: Values) -> DataError:
+    """The error for an input that is not finite: which column it comes from, and what it was."""
+    row, place = (int(index[0]) for index in np.nonzero(~np.isfinite(values)))
+    for column in preprocessor.columns:
+        if place < column.width():
+            break
+        place -= column.width()
+    value = table.columns[column.name][start + row].as_py()
+    chain = ", ".join(transform.option for transform in column.transforms)
+    was = "is missing" if value is None else f"is {value}"
+    return DataError(
+        f"{table.where(start + row)}: the column {column.name} {was}, which its transforms ({chain}) leave without a "
+        f"finite number; begin them with impute, or leave the column out with data.ignore=[{column.name}]."
+    )

@@ -1,0 +1,226 @@
+"""How the columns of a table become the inputs of a model: fitted on the training rows, saved, applied to any table."""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from trainer.config.table import Csv
+from trainer.config.transform import BOTH, CATEGORIES, KINDS, NUMBERS, Transform, chain
+from trainer.data.table import sources
+from trainer.data.table.reading import Table
+from trainer.data.table.roles import Column
+from trainer.data.table.sources import Categories, Source
+from trainer.data.table.transforms import State, Step, Values
+from trainer.errors import CheckpointError, ConfigError, DataError, TrainerError
+
+THREADS = min(8, os.cpu_count() or 1)  # numpy and pyarrow let one another run
+_ORDER = ("numeric", "boolean", "datetime", "categorical")  # of the inputs
+DEFAULTS: dict[str, list[Any]] = {
+    "numeric": ["missing_indicator", "impute", "standardize"],
+    "boolean": ["missing_indicator", {"name": "impute", "method": "most_frequent"}],
+    "datetime": ["missing_indicator", "impute", "calendar", "standardize"],
+    "onehot": ["impute", "onehot"],
+    "embedding": ["impute", "embed"],
+}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A column and what was measured of it on the training rows.
+
+    Attributes:
+        name, kind, form: see `trainer.data.table.roles.Column`.
+        levels: of a category, those of the training rows in order; their codes count from 1.
+        transforms: applied in this order.
+        states: of each transform, one for each column that it is given.
+    """
+
+    name: str
+    kind: str
+    form: str
+    levels: tuple[str, ...]
+    transforms: tuple[Transform, ...]
+    states: tuple[tuple[State, ...], ...] = field(repr=False)
+
+    @property
+    def cardinality(self) -> int:
+        """Codes of the embedding that the column is for: 0 for unseen, the levels, one for missing; or 0: it is not."""
+        return len(self.levels) + 2 if self.transforms[-1].codes else 0
+
+    def width(self) -> int:
+        """How many inputs it becomes."""
+        return len(self.apply(np.zeros(1)))
+
+    def apply(self, values: Values) -> list[Values]:
+        """The inputs, each (rows,), from the values of the column."""
+        columns, beside = [values], []
+        for transform, states in zip(self.transforms, self.states, strict=True):
+            step = transform.build()
+            given = _each(step, columns, states)
+            if transform.beside:
+                beside += given
+            else:
+                columns = given
+        return columns + beside
+
+    def source(self, table: Table) -> Source:
+        """The column in a table, as numbers; raises `DataError` where it is not there or not as it was."""
+        if self.name not in table.columns.column_names:
+            raise DataError(f"{table.files[0]}: has no column {self.name}, which the model was trained with.")
+        match self.kind:
+            case "numeric":
+                return sources.numeric(table, self.name)
+            case "boolean":
+                return sources.boolean(table, self.name)
+            case "datetime":
+                return sources.datetime(table, self.name, self.form)
+        return Categories(table.columns[self.name]).codes(self.levels)
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """All columns that become inputs: those of category codes for embeddings last."""
+
+    columns: tuple[Fitted, ...]
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """How many codes each of the last inputs has."""
+        return tuple(column.cardinality for column in self.columns if column.cardinality)
+
+    def width(self) -> int:
+        """How many inputs there are."""
+        return sum(column.width() for column in self.columns)
+
+    def words(self) -> str:
+        """Such as "3 numeric + 2 categorical columns"."""
+        kinds = [column.kind for column in self.columns]
+        counts = [(kinds.count(kind), kind) for kind in _ORDER]
+        return " + ".join(f"{n} {kind}" for n, kind in counts if n or kind in ("numeric", "categorical")) + " columns"
+
+    def to_json(self) -> str:
+        """As text, for a checkpoint."""
+        return json.dumps({"columns": [_to_plain(column) for column in self.columns]})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Preprocessor":
+        """From what `to_json` gave.
+
+        Raises:
+            CheckpointError: for anything else; a transform that is not registered is named.
+        """
+        try:
+            columns = tuple(_from_plain(plain) for plain in json.loads(text)["columns"])
+            for column in columns:  # what it says must work on values as there can be
+                for values in (np.zeros(2), np.array([np.nan, 1.0]), np.array([len(column.levels) + 1.0, 0.0])):
+                    if not all(part.shape == (2,) and part.dtype.kind == "f" for part in column.apply(values)):
+                        raise ValueError(f"column {column.name} does not give columns of numbers")
+        except TrainerError as error:
+            raise CheckpointError(f"The saved preprocessing cannot be used: {error}") from error
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise CheckpointError(
+                f"The saved preprocessing is damaged ({' '.join(str(error).split())[:200]})."
+            ) from error
+        return cls(columns)
+
+
+def fit(config: Csv, table: Table, columns: Sequence[Column], rows: Values) -> Preprocessor:
+    """Measure on the given rows (sorted, int64) what the inputs are made with.
+
+    Raises:
+        ConfigError: for transforms that do not fit a column.
+        DataError: where no column is left to learn from.
+    """
+    inputs = [column for column in columns if column.is_input]
+    with ThreadPoolExecutor(THREADS) as pool:
+        fitted = [one for one in pool.map(lambda column: _fit(config, table, column, rows), inputs) if one is not None]
+    if not fitted:
+        raise DataError("There is no column to learn from beside the target.")
+    return Preprocessor(tuple(sorted(fitted, key=lambda column: (bool(column.cardinality), _ORDER.index(column.kind)))))
+
+
+def _fit(config: Csv, table: Table, column: Column, rows: Values) -> Fitted | None:
+    """None where nothing is known of the column in training."""
+    levels: tuple[str, ...] = ()
+    blank = Fitted(column.name, column.kind, column.form, (), (), ())
+    if column.kind == "categorical":
+        categories = Categories(table.columns[column.name])
+        levels = categories.levels(rows)
+        values = categories.codes(levels).at(rows)
+    else:
+        values = blank.source(table).at(rows)
+    if np.isnan(values).all():
+        return None
+    transforms = choose(config, column, len(levels))
+    states: list[tuple[State, ...]] = []
+    parts = [values]
+    for transform in transforms:
+        step = transform.build()
+        states.append(tuple(step.fit(part, len(levels)) for part in parts))
+        if not transform.beside and transform is not transforms[-1]:
+            parts = _each(step, parts, states[-1])
+    return Fitted(column.name, column.kind, column.form, levels, tuple(transforms), tuple(states))
+
+
+def choose(config: Csv, column: Column, levels: int) -> list[Transform]:
+    """The transforms of a column: its own, those of its kind, or the defaults.
+
+    Raises:
+        ConfigError: where they do not fit the column or one another.
+    """
+    where = next((name for name in (column.name, column.kind) if name in config.transforms), None)
+    if where is not None:
+        transforms = chain(config.transforms[where], f"data.transforms.{where}")
+    else:
+        kind = column.kind
+        if kind == "categorical":
+            few = config.categories == "auto" and levels <= config.onehot_levels
+            kind = "onehot" if few or config.categories == "onehot" else "embedding"
+        transforms = chain(DEFAULTS[kind], f"the transforms of {kind} columns")
+    categories = column.kind == "categorical"
+    for place, transform in enumerate(transforms):
+        if transform.takes not in (BOTH, CATEGORIES if categories else NUMBERS):
+            hint = "after onehot, embed or ordinal" if categories else f"for data.categorical=[{column.name}]"
+            raise ConfigError(
+                f"data.transforms.{where}: {transform.option} is for columns of {transform.takes}, and {column.name} "
+                f"has {'categories' if categories else 'numbers'} there; it can come {hint}."
+            )
+        if transform.codes and place < len(transforms) - 1:
+            raise ConfigError(f"data.transforms.{where}: {transform.option} gives codes, and must be the last.")
+        categories = categories and transform.takes == BOTH
+    if categories:
+        raise ConfigError(
+            f"data.transforms.{where}: leaves the categories of {column.name} as they are; end with onehot, embed or "
+            "ordinal."
+        )
+    return transforms
+
+
+def _each(step: Step, columns: Sequence[Values], states: Sequence[State]) -> list[Values]:
+    """What a transform makes of several columns, each with its own state."""
+    given: list[Values] = []
+    for values, state in zip(columns, states, strict=True):
+        result = step.apply(values, state)
+        given += result if isinstance(result, list) else [result]
+    return given
+
+
+def _to_plain(column: Fitted) -> dict[str, Any]:
+    plain = {name: getattr(column, name) for name in ("name", "kind", "form", "levels", "states")}
+    entries = [
+        {"name": one.option} | {key.name: getattr(one, key.name) for key in fields(one)} for one in column.transforms
+    ]
+    return plain | {"transforms": entries}
+
+
+def _from_plain(plain: dict[str, Any]) -> Fitted:
+    name, kind, form, levels = plain["name"], plain["kind"], plain["form"], tuple(plain["levels"])
+    if kind not in KINDS or not all(isinstance(text, str) for text in (name, form, *levels)):
+        raise ValueError(f"a column {name!r:.80} of kind {kind!r:.80}")
+    states = tuple(tuple(dict(state) for state in part) for part in plain["states"])
+    return Fitted(name, kind, form, levels, tuple(chain(plain["transforms"], f"column {name}")), states)

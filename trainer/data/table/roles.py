@@ -1,0 +1,165 @@
+"""What each column of a table is for: told by the config, or inferred from its values."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trainer.config.table import Csv
+from trainer.config.transform import KINDS
+from trainer.data.table.dates import date_format
+from trainer.data.table.reading import Table
+from trainer.data.table.transforms import MAX_LEVELS
+from trainer.errors import ConfigError, DataError, did_you_mean
+
+HEAD = 100_000  # rows that are looked at to tell what a column is
+DATES = 1000  # distinct values that must all be dates
+LISTS = ("numeric", "categorical", "boolean", "datetime", "text", "ignore")  # keys that name several columns
+SINGLE = ("target", "weight", "group", "split")  # keys that name one
+TRUTH = ({"true": 1, "false": 0}, {"yes": 1, "no": 0}, {"t": 1, "f": 0}, {"y": 1, "n": 0}, {"on": 1, "off": 0})
+ONEHOT_LIMIT = 1000  # levels of one category that are still worth a column each
+_IDENTIFIER = re.compile(r"(.*[\s_.-])?(id|uid|uuid|guid|index|idx|row|rownum|key|nr|no)|.*Id|.*ID|unnamed: \d+|", re.I)
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is known of a column.
+
+    Attributes:
+        name: in the file.
+        kind: an input (numeric, categorical, boolean, datetime), a role (target, weight, group, split), or what it is
+            where it is left out (text, id, empty).
+        missing: rows without a value.
+        distinct: different values, null not counted, among the first `HEAD` rows.
+        sampled: whether there are more rows than those.
+        example: the first value.
+        reason: of leaving it out against the user's expectation; "" otherwise.
+        form: of dates, see `trainer.data.table.dates.FORMATS`; "" where they are none.
+    """
+
+    name: str
+    kind: str
+    missing: int
+    distinct: int
+    sampled: bool
+    example: str
+    reason: str = ""
+    form: str = ""
+
+    @property
+    def is_input(self) -> bool:
+        """Whether the model sees it."""
+        return self.kind in KINDS
+
+
+def infer(config: Csv, table: Table) -> list[Column]:
+    """What each column is, in the order of the file.
+
+    Raises:
+        ConfigError: where the config names a column that is not there, or one for two ends.
+        DataError: where a column is not what the config says.
+    """
+    told = _told(config, table)
+    return [_column(config, name, table, told.get(name)) for name in table.columns.column_names]
+
+
+def _told(config: Csv, table: Table) -> dict[str, str]:
+    """Column -> the key that names it."""
+    named: dict[str, str] = {}
+    columns = table.columns.column_names
+    for key in (*SINGLE, *LISTS):
+        value = getattr(config, key)
+        for name in value if key in LISTS else [value] * (value is not None):
+            if name not in columns and key != "ignore":  # those ignored are not read
+                raise ConfigError(f"data.{key}={name}: {table.files[0]} has no such column.{_known(name, columns)}")
+            if named.setdefault(name, key) != key:
+                if named[name] == "target":
+                    raise ConfigError(f"data.{key}={value}: holds the target, {name}; see data.target_type.")
+                raise ConfigError(f"data.{named[name]} and data.{key} both name the column {name}; leave it in one.")
+    for name in config.chains():
+        if name not in KINDS and name not in columns:
+            raise ConfigError(
+                f"data.transforms.{name}: neither a kind ({', '.join(KINDS)}) nor a column."
+                + _known(name, [*KINDS, *columns])
+            )
+    return named
+
+
+def _known(name: str, columns: Sequence[str]) -> str:
+    listed = ", ".join(columns[:50]) + (f", … ({len(columns)} in all)" if len(columns) > 50 else "")
+    return f"{did_you_mean(name, columns)} Columns: {listed}."
+
+
+def _column(config: Csv, name: str, table: Table, told: str | None) -> Column:
+    column = table.columns[name]
+    head = column.slice(0, HEAD)
+    present = pc.drop_null(head)
+    distinct = pc.unique(present)
+    if told is not None:
+        kind, reason, form = _as_told(told, name, table)
+    elif not len(present) and column.null_count == len(column):
+        kind, reason, form = "empty", "has no value in any row", ""
+    else:
+        kind, reason, form = _inferred(config, name, column, len(present), distinct)
+    example = str(present[0].as_py()) if len(present) else ""
+    return Column(name, kind, column.null_count, len(distinct), len(column) > HEAD, example, reason, form)
+
+
+def _as_told(told: str, name: str, table: Table) -> tuple[str, str, str]:
+    if told != "datetime" or is_time(table.columns[name].type):
+        return told, "", ""
+    distinct = pc.unique(pc.drop_null(table.columns[name].cast(pa.string())))
+    form = date_format(distinct[:DATES]) if len(distinct) else None
+    if form is None:
+        raise DataError(
+            f"data.datetime: the column {name} holds '{distinct[0] if len(distinct) else ''}', not a date such as "
+            "2024-05-31 or 2024-05-31 17:30; all its values must be written in one way."
+        )
+    return "datetime", "", form
+
+
+def _inferred(config: Csv, name: str, column: pa.ChunkedArray, rows: int, distinct: pa.Array) -> tuple[str, str, str]:
+    """Kind, reason of leaving it out, format of dates."""
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        return "boolean", "", ""
+    if is_time(kind):
+        return "datetime", "", ""
+    if not is_text(kind):
+        unique = pa.types.is_integer(kind) and column.null_count == 0 and len(distinct) == rows > 1
+        if unique and _IDENTIFIER.fullmatch(name):
+            return "id", "is a different whole number in every row, and named like an identifier", ""
+        return "numeric", "", ""
+    if truth(distinct) is not None:
+        return "boolean", "", ""
+    form = date_format(distinct[:DATES]) if len(distinct) else None
+    if form is not None:
+        return "datetime", "", form
+    levels, limit = len(distinct), min(MAX_LEVELS, max(10, rows // 2))
+    if levels <= limit:
+        if levels > ONEHOT_LIMIT and config.categories == "onehot":
+            return "text", f"has {levels:,} levels, too many for a column each; see data.categories", ""
+        return "categorical", "", ""
+    words = pc.mean(pc.count_substring(distinct, " ")).as_py() + 1
+    of = f"has {levels:,} distinct values in {rows:,} rows"
+    return ("text", f"{of}, like free text", "") if words >= 3 else ("id", f"{of}, like an identifier", "")
+
+
+def truth(distinct: pa.Array) -> dict[str, int] | None:
+    """What the values mean, where they are two words for yes and no; in lower case."""
+    if len(distinct) not in (2, 3, 4):
+        return None
+    words = {text.lower() for text in distinct.to_pylist()}
+    return next((meaning for meaning in TRUTH if words == meaning.keys()), None)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds strings."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind))
+
+
+def is_time(kind: pa.DataType) -> bool:
+    """Whether a column holds dates or times of dates."""
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))

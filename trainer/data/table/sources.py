@@ -1,0 +1,141 @@
+"""Columns of a table as float arrays, any rows of them at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trainer.data.table import dates
+from trainer.data.table.reading import Table
+from trainer.data.table.roles import TRUTH, is_text, is_time
+from trainer.data.table.transforms import Values
+from trainer.errors import DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A column as numbers: NaN where a value is missing.
+
+    Attributes:
+        rows: how many there are.
+        between: the values (stop - start,) from one row to another.
+        at: the values at some rows, given as a sorted int64 array.
+    """
+
+    rows: int
+    between: Callable[[int, int], Values]
+    at: Callable[[Values], Values]
+
+
+def numeric(table: Table, name: str) -> Source:
+    """Numbers as they are, float32 or float64.
+
+    Raises:
+        DataError: naming the first value that is no finite number.
+    """
+    column = table.columns[name]
+    if is_text(column.type):
+        column = _parsed(table, name)
+    elif is_time(column.type):
+        return _whole(dates.from_timestamps(column))
+
+    def floats(part: pa.ChunkedArray) -> Values:
+        return np.asarray(part if pa.types.is_floating(part.type) else part.cast(pa.float64(), safe=False))
+
+    # Cast where they are used: a whole table of integers would be held twice.
+    return Source(
+        len(column), lambda start, stop: floats(column.slice(start, stop - start)), lambda rows: floats(column)[rows]
+    )
+
+
+def boolean(table: Table, name: str) -> Source:
+    """1 and 0 for yes and no: words such as true and false, or the two numbers.
+
+    Raises:
+        DataError: naming a value that is neither.
+    """
+    meaning = {word: float(value) for words in TRUTH for word, value in words.items()}
+    meaning |= {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
+
+    def lookup(texts: pa.Array) -> Values:
+        return np.array([meaning.get(text.lower(), np.nan) for text in texts.to_pylist()], dtype=np.float32)
+
+    return _strict(table, name, lookup, "neither yes nor no (true/false, yes/no, y/n, t/f, on/off, 1/0)")
+
+
+def datetime(table: Table, name: str, form: str) -> Source:
+    """Seconds since 1970, float64.
+
+    Raises:
+        DataError: naming a value that is no date in the format `form`.
+    """
+    if is_time(table.columns[name].type):
+        return _whole(dates.from_timestamps(table.columns[name]))
+    return _strict(table, name, lambda texts: dates.seconds(texts, form), f"not a date written as {form}")
+
+
+class Categories:
+    """A column of texts as places in the list of those that occur.
+
+    Attributes:
+        texts: the values that occur, in the order of the file.
+        places: int32 (rows,), where each row's value stands in `texts`; -1 where it is missing.
+    """
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        if not is_text(column.type):
+            column = column.cast(pa.string())
+        encoded = column.combine_chunks()
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = pc.dictionary_encode(encoded)
+        self.texts: pa.Array = encoded.dictionary.cast(pa.string())
+        self.places = np.asarray(pc.fill_null(encoded.indices, -1))
+
+    def levels(self, rows: Values) -> tuple[str, ...]:
+        """The values that occur in the given rows, sorted."""
+        there = np.unique(self.places[rows])
+        return tuple(sorted(self.texts.take(pa.array(there[there >= 0])).to_pylist()))
+
+    def source(self, meaning: Values) -> Source:
+        """The column with each text replaced by its number, as `meaning` (texts,) has it."""
+        numbers = np.append(meaning, np.nan).astype(meaning.dtype)  # the last is found at -1
+        return Source(
+            len(self.places),
+            lambda start, stop: numbers[self.places[start:stop]],
+            lambda rows: numbers[self.places[rows]],
+        )
+
+    def codes(self, levels: tuple[str, ...]) -> Source:
+        """The number of each row's level from 1, float32; 0 where it is none of `levels`, NaN where missing."""
+        place = {level: code for code, level in enumerate(levels, 1)}
+        return self.source(np.array([place.get(text, 0) for text in self.texts.to_pylist()], dtype=np.float32))
+
+
+def _whole(values: Values) -> Source:
+    return Source(len(values), lambda start, stop: values[start:stop], lambda rows: values[rows])
+
+
+def _strict(table: Table, name: str, lookup: Callable[[pa.Array], Values], otherwise: str) -> Source:
+    """Texts by what they mean; one that means nothing is an error."""
+    column = Categories(table.columns[name])
+    meaning = lookup(column.texts)
+    unknown = np.flatnonzero(np.isnan(meaning))
+    if len(unknown):
+        row = int((column.places == unknown[0]).argmax())
+        raise DataError(f"{table.where(row)}: the column {name} holds '{column.texts[unknown[0]]}', {otherwise}.")
+    return column.source(meaning)
+
+
+def _parsed(table: Table, name: str) -> pa.ChunkedArray:
+    column = table.columns[name].cast(pa.string())
+    try:
+        return column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        for row, text in enumerate(column.to_pylist()):
+            try:
+                float(text or 0)
+            except ValueError:
+                raise DataError(f"{table.where(row)}: the column {name} holds '{text}', not a finite number.") from None
+        raise

@@ -1,0 +1,107 @@
+"""The column to predict: classes or numbers."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from trainer.data.table.reading import Table
+from trainer.data.table.roles import is_text
+from trainer.errors import DataError
+
+MAX_CLASSES = 20  # distinct whole numbers up to which a numeric target is read as classes
+
+
+def infer(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str, ...] | None]:
+    """Class codes (int64, N) and their names, or numbers (float32, N×1) and None.
+
+    Args:
+        target_type: class, number, or auto: class, unless it is numeric with fractions or many values.
+
+    Raises:
+        DataError: for a target that cannot be learned: constant, no number where one is needed, free text.
+    """
+    column = table.columns[name]
+    numbers = _numbers(column)
+    if numbers is None and target_type == "number":
+        row, word = _first_word(column)
+        raise DataError(
+            f"data.target_type=number: the column {name} holds '{word}' ({table.where(row)}), not a finite number."
+        )
+    few = numbers is not None and len(np.unique(numbers)) <= MAX_CLASSES and bool((numbers == np.round(numbers)).all())
+    if numbers is not None and (target_type == "number" or (target_type == "auto" and not few)):
+        if numbers.min() == numbers.max():
+            raise DataError(f"The target {name} is {column[0]} in every row: there is nothing to learn.")
+        return torch.from_numpy(numbers.astype(np.float32)).unsqueeze(1), None
+    labels = _labels(column, numbers)
+    if len(labels) < 2:
+        raise DataError(f"The target {name} is {labels[0]} in every row: there is nothing to learn.")
+    if len(labels) > len(column) // 2:
+        raise DataError(
+            f"The target {name} has {len(labels)} distinct values in {len(column)} rows: too many for classes. Is "
+            "data.target the right column?"
+        )
+    return codes(table, name, labels), labels
+
+
+def codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
+    """The class of each row, int64 (N,), as its place in `labels`; numbers are alike however they are written.
+
+    Raises:
+        DataError: naming a row whose class is none of them.
+    """
+    column = table.columns[name]
+    places = {label: place for place, label in enumerate(labels)}
+    canonical = [_canonical(label) for label in labels]
+    numeric = None not in canonical
+    places |= {number: place for place, number in enumerate(canonical) if number is not None and numeric}
+    encoded = pc.dictionary_encode(column).combine_chunks()
+    texts = encoded.dictionary.cast(pa.string()).to_pylist()
+    lookup = np.array([places.get(text, places.get(_canonical(text) or "", -1)) for text in texts])
+    found = lookup[np.asarray(encoded.indices)]
+    if (found < 0).any():
+        row = int((found < 0).argmax())
+        raise DataError(f"{table.where(row)}: {name} is '{column[row]}', none of the classes {', '.join(labels[:10])}.")
+    return torch.from_numpy(found.astype(np.int64))
+
+
+def _canonical(text: str) -> str | None:
+    """One writing for each number: 1, 1.0 and 1e0 are the class 1."""
+    try:
+        return format(float(text), ".17g")
+    except ValueError:
+        return None
+
+
+def _labels(column: pa.ChunkedArray, numbers: np.ndarray | None) -> tuple[str, ...]:
+    """The names of the classes in order; a number is named as it is first written."""
+    texts = pc.unique(column).cast(pa.string()).to_pylist()
+    if numbers is None:
+        return tuple(sorted(texts))
+    first: dict[float, str] = {}
+    for text in texts:
+        first.setdefault(float(text), text)
+    return tuple(first[number] for number in sorted(first))
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray | None:
+    """As float64 (N,), or None where a value is not a finite number."""
+    if is_text(column.type):
+        try:
+            column = pc.cast(column.cast(pa.string()), pa.float64())
+        except pa.ArrowInvalid:
+            return None
+    if pa.types.is_boolean(column.type) or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return None
+    numbers = np.asarray(column.cast(pa.float64(), safe=False))
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _first_word(column: pa.ChunkedArray) -> tuple[int, str]:
+    """The first value that is no finite number, and its row."""
+    for row, value in enumerate(column.cast(pa.string()).to_pylist()):
+        number = _canonical(value)
+        if number is None or not np.isfinite(float(number)):
+            return row, value
+    raise AssertionError("every value is a number")
