@@ -1,10 +1,10 @@
 """CSV files: which columns are read how, what is measured on which rows, and which files are refused."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
@@ -12,7 +12,7 @@ from trainer.config.table import Csv
 from trainer.data.split import split_index
 from trainer.data.table import preprocess, roles
 from trainer.data.table.encode import encode
-from trainer.data.table.reading import Table, read
+from trainer.data.table.reading import read
 from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Data
 
@@ -110,14 +110,17 @@ def test_a_number_may_be_read_as_a_category(tmp_path: Path) -> None:
 
 def test_a_category_cannot_be_read_as_a_number(tmp_path: Path) -> None:
     text = message(DataError, write(tmp_path, "size,colour,y", mixed()), numeric=["colour"])
-    assert "the column colour holds 'red', not a finite number" in text
+    assert "line 2, column colour: 'red' is not a finite number" in text
 
 
-def test_one_word_makes_a_column_of_numbers_categorical(tmp_path: Path) -> None:
-    rows = [(i % 3 if i else "unknown", i % 2) for i in range(ROWS)]
-    assert build(write(tmp_path, "x,y", rows)).description == "0 numeric + 1 categorical columns"
-    assert "holds 'unknown'" in message(DataError, write(tmp_path, "x,y", rows), numeric=["x"])
-    assert build(write(tmp_path, "x,y", rows), missing=["unknown"]).description == "1 numeric + 0 categorical columns"
+def test_one_word_in_a_column_of_numbers_is_an_error_with_the_ways_out(tmp_path: Path) -> None:
+    path = write(tmp_path, "x,y", [(i % 3 if i else "unknown", i % 2) for i in range(ROWS)])
+    text = message(DataError, path)
+    assert f"{path}, line 2, column x: 'unknown'" in text
+    assert "data.missing=[...,unknown]" in text and "data.categorical=[" in text
+    assert "'unknown'" in message(DataError, path, numeric=["x"])
+    assert build(path, categorical=["x"]).description == "0 numeric + 1 categorical columns"
+    assert build(path, missing=["unknown"]).description == "1 numeric + 0 categorical columns"
 
 
 def test_infinity_is_no_number(tmp_path: Path) -> None:
@@ -156,9 +159,13 @@ def test_a_missing_category_is_a_level_of_its_own(tmp_path: Path, categories: st
 
 
 @pytest.mark.parametrize(("categories", "expected"), [("onehot", [0.0, 0.0, 0.0]), ("embedding", [0.0])])
-def test_a_category_not_seen_in_training_is_none_of_the_levels(categories: str, expected: list[float]) -> None:
-    table = Table(pa.table({"c": ["a", "b", "a", "z"]}), (Path("table.csv"),))
-    config = Csv(categories=categories)
+def test_a_category_not_seen_in_training_is_none_of_the_levels(
+    tmp_path: Path, categories: str, expected: list[float]
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("c,y\na,0\nb,1\na,0\nz,1\n")
+    config = Csv(path=str(path), target="y", categories=categories)
+    table = read(config)
     fitted = preprocess.fit(config, table, roles.infer(config, table), np.array([0, 1, 2]))
     assert fitted.columns[0].levels == ("a", "b")
     assert encode(fitted, table)[0][3].tolist() == expected
@@ -182,9 +189,9 @@ def test_new_tables_are_encoded_as_the_first(tmp_path: Path) -> None:
     table = read(config)
     fitted = preprocess.fit(config, table, roles.infer(config, table), training_rows())
     (whole,) = encode(fitted, table)
-    reordered = Table(table.columns.select(["y", "colour", "size"]), table.files)
+    reordered = dataclasses.replace(table, columns=table.columns.select(["y", "colour", "size"]))
     assert torch.equal(encode(fitted, reordered)[0], whole)
-    part = Table(table.columns.slice(3, 2), table.files)
+    part = dataclasses.replace(table, columns=table.columns.slice(3, 2))
     assert torch.equal(encode(fitted, part)[0], whole[3:5])
 
 
@@ -245,7 +252,7 @@ def test_one_number_written_in_two_ways_is_one_class(tmp_path: Path) -> None:
 def test_words_are_no_numbers(tmp_path: Path, word: str) -> None:
     path = write(tmp_path, "x,y", [(i, i / 3 if i else word) for i in range(ROWS)])
     text = message(DataError, path, target_type="number")
-    assert f"the column y holds '{word}'" in text
+    assert f"line 2, column y: '{word}' is not a finite number" in text
 
 
 @pytest.mark.parametrize(("separator", "typed"), [(";", ";"), ("\t", "\\t"), ("\t", "\t"), ("|", "|")])
@@ -255,7 +262,7 @@ def test_other_delimiters(tmp_path: Path, separator: str, typed: str) -> None:
     assert torch.equal(data.train.inputs, plain.train.inputs)
 
 
-@pytest.mark.parametrize("delimiter", ["", ";;", "\\t\\t", "×"])
+@pytest.mark.parametrize("delimiter", ["", ";;", "\\t\\t"])
 def test_a_delimiter_is_one_character(tmp_path: Path, delimiter: str) -> None:
     text = message(ConfigError, write(tmp_path, "size,colour,y", mixed()), delimiter=delimiter)
     assert f"data.delimiter={delimiter}: must be a single character" in text
@@ -263,7 +270,7 @@ def test_a_delimiter_is_one_character(tmp_path: Path, delimiter: str) -> None:
 
 def test_the_wrong_delimiter_shows_in_the_columns_of_the_error(tmp_path: Path) -> None:
     path = write(tmp_path, "size;colour;y", mixed(), ";")
-    assert "Columns: size;colour;y" in message(ConfigError, path)
+    assert "Columns: size;colour;y" in message(ConfigError, path, delimiter=",")
 
 
 def test_columns_are_numbered_without_a_header(tmp_path: Path) -> None:
@@ -301,13 +308,15 @@ def test_a_missing_target_names_its_line(tmp_path: Path, header: str, line: int)
     rows: Rows = [(i, "?" if i in (3, 7) else i % 2) for i in range(ROWS)]
     path = write(tmp_path, header, rows)
     text = message(DataError, path, header=bool(header), target="y" if header else "1")
-    assert f"missing in 2 of {ROWS} rows, first in line {line};" in text
+    assert (
+        f"{path}, line {line}, column {'y' if header else '1'}: the target is missing, as in 2 of {ROWS} rows" in text
+    )
 
 
 def test_blank_lines_count_as_lines(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("x,y\n1,0\n\n2,1\n3,\n")
-    assert "first in line 5" in message(DataError, path)
+    assert "line 5, column y: the target is missing" in message(DataError, path)
 
 
 @pytest.mark.parametrize("key", ["target", "numeric", "categorical", "ignore"])
@@ -359,8 +368,8 @@ def test_a_header_alone_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"x,y\n1,2,3,4\n", b'x,y\n"1,2\n3,4\n', b"x,y\n\xe9,1\n", b"\x00\x01\x02\xff\xfe"],
-    ids=["empty", "too many values", "open quote", "latin 1", "bytes"],
+    [b"", b"x,y\n1,2,3,4\n", b'x,y\n"1,2\n3,4\n', b"\x00\x01\x02\xff\xfe"],
+    ids=["empty", "too many values", "open quote", "bytes"],
 )
 def test_a_file_that_is_no_table_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "table.csv"

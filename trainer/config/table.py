@@ -12,6 +12,8 @@ from trainer.registry import register
 if TYPE_CHECKING:
     from trainer.interfaces import Data as BuiltData
 
+ROLES = ("target", "weight", "group", "split")  # keys that name one column
+LISTS = ("numeric", "categorical", "boolean", "datetime", "text", "ignore")  # keys that name several
 MISSING = ["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "null", "NULL", "None"]
 
 
@@ -71,6 +73,20 @@ class Csv(Data):
         if not all(isinstance(path, str) for path in paths) and self.path is not None:
             raise ConfigError(f"data.path={self.path}: expected a file, a pattern or a list of them.")
         self.chains()
+        self.named_columns()
+
+    def named_columns(self) -> dict[str, str]:
+        """Column -> the key that names it; raises `ConfigError` for one that two keys name: which would count?"""
+        named: dict[str, str] = {}
+        for key in (*ROLES, *LISTS):
+            value = getattr(self, key)
+            for name in value if key in LISTS else [value] * (value is not None):
+                if named.setdefault(name, key) == key:
+                    continue
+                if named[name] == "target":
+                    raise ConfigError(f"data.{key}={value}: holds the target, {name}; see data.target_type.")
+                raise ConfigError(f"data.{named[name]} and data.{key} both name the column {name}; leave it in one.")
+        return named
 
     def chains(self) -> dict[str, list[Transform]]:
         """`transforms`, checked; raises `ConfigError` for one that does not exist or has no such key."""

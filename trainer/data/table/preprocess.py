@@ -11,10 +11,10 @@ import numpy as np
 
 from trainer.config.table import Csv
 from trainer.config.transform import BOTH, CATEGORIES, KINDS, NUMBERS, Transform, chain
-from trainer.data.table import sources
+from trainer.data.table import columns as read
+from trainer.data.table.columns import Categories, Source
 from trainer.data.table.reading import Table
 from trainer.data.table.roles import Column
-from trainer.data.table.sources import Categories, Source
 from trainer.data.table.transforms import State, Step, Values
 from trainer.errors import CheckpointError, ConfigError, DataError, TrainerError
 
@@ -74,11 +74,11 @@ class Fitted:
             raise DataError(f"{table.files[0]}: has no column {self.name}, which the model was trained with.")
         match self.kind:
             case "numeric":
-                return sources.numeric(table, self.name)
+                return read.numeric(table, self.name)
             case "boolean":
-                return sources.boolean(table, self.name)
+                return read.boolean(table, self.name)
             case "datetime":
-                return sources.datetime(table, self.name, self.form)
+                return read.datetime(table, self.name, self.form)
         return Categories(table.columns[self.name]).codes(self.levels)
 
 

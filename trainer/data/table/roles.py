@@ -1,7 +1,6 @@
 """What each column of a table is for: told by the config, or inferred from its values."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -10,14 +9,12 @@ import pyarrow.compute as pc
 from trainer.config.table import Csv
 from trainer.config.transform import KINDS
 from trainer.data.table.dates import date_format
-from trainer.data.table.reading import Table
+from trainer.data.table.reading import Table, require
 from trainer.data.table.transforms import MAX_LEVELS
-from trainer.errors import ConfigError, DataError, did_you_mean
+from trainer.errors import DataError
 
 HEAD = 100_000  # rows that are looked at to tell what a column is
 DATES = 1000  # distinct values that must all be dates
-LISTS = ("numeric", "categorical", "boolean", "datetime", "text", "ignore")  # keys that name several columns
-SINGLE = ("target", "weight", "group", "split")  # keys that name one
 TRUTH = ({"true": 1, "false": 0}, {"yes": 1, "no": 0}, {"t": 1, "f": 0}, {"y": 1, "n": 0}, {"on": 1, "off": 0})
 ONEHOT_LIMIT = 1000  # levels of one category that are still worth a column each
 _IDENTIFIER = re.compile(r"(.*[\s_.-])?(id|uid|uuid|guid|index|idx|row|rownum|key|nr|no)|.*Id|.*ID|unnamed: \d+|", re.I)
@@ -66,30 +63,15 @@ def infer(config: Csv, table: Table) -> list[Column]:
 
 
 def _told(config: Csv, table: Table) -> dict[str, str]:
-    """Column -> the key that names it."""
-    named: dict[str, str] = {}
-    columns = table.columns.column_names
-    for key in (*SINGLE, *LISTS):
-        value = getattr(config, key)
-        for name in value if key in LISTS else [value] * (value is not None):
-            if name not in columns and key != "ignore":  # those ignored are not read
-                raise ConfigError(f"data.{key}={name}: {table.files[0]} has no such column.{_known(name, columns)}")
-            if named.setdefault(name, key) != key:
-                if named[name] == "target":
-                    raise ConfigError(f"data.{key}={value}: holds the target, {name}; see data.target_type.")
-                raise ConfigError(f"data.{named[name]} and data.{key} both name the column {name}; leave it in one.")
+    """Column -> the key that names it; each must be there."""
+    names = tuple(table.columns.column_names)
+    told = {name: key for name, key in config.named_columns().items() if key != "ignore"}  # those are not even read
+    for name, key in told.items():
+        require(name, f"data.{key}", names, table.files[0])
     for name in config.chains():
-        if name not in KINDS and name not in columns:
-            raise ConfigError(
-                f"data.transforms.{name}: neither a kind ({', '.join(KINDS)}) nor a column."
-                + _known(name, [*KINDS, *columns])
-            )
-    return named
-
-
-def _known(name: str, columns: Sequence[str]) -> str:
-    listed = ", ".join(columns[:50]) + (f", … ({len(columns)} in all)" if len(columns) > 50 else "")
-    return f"{did_you_mean(name, columns)} Columns: {listed}."
+        if name not in KINDS:
+            require(name, "data.transforms", (*KINDS, *names), table.files[0])
+    return told
 
 
 def _column(config: Csv, name: str, table: Table, told: str | None) -> Column:
