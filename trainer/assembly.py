@@ -103,10 +103,19 @@ def assemble(
         model = model.to(memory_format=torch.channels_last)
     state = _state(config, task, plan, model)
     environment = numerics(device, precision)
-    store = _open_store(config, run, state, resume, task, environment, lambda text: tell(f"warning: {text}"))
+    kept: dict[str, object] = {
+        "data_spec": data.spec.to_dict(),
+        "preprocessing": data.preprocessing,
+        "environment": environment,
+    }
+    store = _open_store(
+        config, run, state, resume, task, environment, data.preprocessing, lambda text: tell(f"warning: {text}")
+    )
     if settings.compile:
         model.compile()
-    parts = Parts(config, data, task, plan, state, device, precision, run)
+    made = sinks(Parts(config, data, task, plan, state, device, precision, run))
+    for text in data.warnings:
+        tell(f"warning: {text}")
     return Trainer(
         state=state,
         task=task,
@@ -117,12 +126,12 @@ def assemble(
         precision=precision,
         seed=config.seed,
         store=store,
-        sinks=sinks(parts),
+        sinks=made,
         interruption=interruption,
         channels_last=channels_last,
         picture=_picture(data),
         labels=data.spec.labels,
-        notes={"data_spec": data.spec.to_dict(), "environment": environment},
+        notes=kept,
         tell=tell,
     )
 
@@ -134,6 +143,7 @@ def _open_store(
     resume: str | None,
     task: Task,
     environment: dict[str, Any],
+    preprocessing: str,
     warn: Callable[[str], None],
 ) -> Store | None:
     """The checkpoints of the run, after the state was restored from the one to go on from."""
@@ -146,6 +156,11 @@ def _open_store(
         payload, _ = store.load(resume)
         state.load_state_dict(payload)
         _check_tally(state.tally, task)
+        if payload.get("preprocessing", "") != preprocessing:
+            warn(
+                "The data is not what the run was trained on before: what is measured on its training rows has changed "
+                "(see data.path). The run goes on with inputs as measured now."
+            )
         before = payload.get("environment")
         if not isinstance(before, dict):
             before = {}

@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
-from trainer import __version__, compose
+from trainer import __version__, compose, storage
 from trainer.assembly import Parts, assemble
 from trainer.config import Config
 from trainer.device import PRECISION_NAMES
@@ -174,6 +174,10 @@ class Execution:
             self._say(f"{name:<10}{text}")
         for name, text in change_lines(self.changes, self.before, parts):
             self._say(f"{name:<10}{text}")
+        for name, text in parts.data.files.items():
+            storage.write_text(self.run.directory / name, text)
+        for line in parts.data.notes if not start else ():
+            self._say(line)
         progress = Progress(plan.total, plan.steps_per_epoch, parts.state.monitor.name, start)
         hparams = {
             k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in compose.flat(self.cfg).items()

@@ -144,6 +144,11 @@ class Data:
             where it is an image pipeline; None: nothing.
         workers: processes that load, where a split is not a tensor.
         description: a few words for the first screen, e.g. "from cache".
+        notes: further lines of the first screen of a new run.
+        warnings: what a person may want to change, a sentence each.
+        files: for the run directory, text by name.
+        preprocessing: what was fitted on the training split, as text that a checkpoint keeps, so that other data can be
+            prepared in the same way; "" where nothing was.
     """
 
     spec: DataSpec
@@ -153,6 +158,10 @@ class Data:
     augment: Augment | None = None
     workers: int = 0
     description: str = ""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    preprocessing: str = ""
 
     def as_regression(self) -> "Data":
         """The same data with the class names read as numbers, e.g. for a quality of 3 to 8.

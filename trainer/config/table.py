@@ -78,14 +78,14 @@ class Csv(Data):
     def named_columns(self) -> dict[str, str]:
         """Column -> the key that names it; raises `ConfigError` for one that two keys name: which would count?"""
         named: dict[str, str] = {}
-        for key in (*ROLES, *LISTS):
-            value = getattr(self, key)
-            for name in value if key in LISTS else [value] * (value is not None):
-                if named.setdefault(name, key) == key:
+        for role in (*ROLES, *LISTS):
+            value = getattr(self, role)
+            for name in value if role in LISTS else [value] * (value is not None):
+                if named.setdefault(name, role) == role:
                     continue
                 if named[name] == "target":
-                    raise ConfigError(f"data.{key}={value}: holds the target, {name}; see data.target_type.")
-                raise ConfigError(f"data.{named[name]} and data.{key} both name the column {name}; leave it in one.")
+                    raise ConfigError(f"data.{role}={value}: holds the target, {name}; see data.target_type.")
+                raise ConfigError(f"data.{named[name]} and data.{role} both name the column {name}; leave it in one.")
         return named
 
     def chains(self) -> dict[str, list[Transform]]:

@@ -44,10 +44,12 @@ def numeric(table: Table, name: str) -> Source:
     def floats(part: pa.ChunkedArray) -> Values:
         return np.asarray(part if pa.types.is_floating(part.type) else part.cast(pa.float64(), safe=False))
 
+    def at(rows: Values) -> Values:
+        few = 8 * len(rows) < len(column)  # then the whole column need not be put together
+        return floats(column.take(pa.array(rows))) if few else floats(column)[rows]
+
     # Cast where they are used: a whole table of integers would be held twice.
-    return Source(
-        len(column), lambda start, stop: floats(column.slice(start, stop - start)), lambda rows: floats(column)[rows]
-    )
+    return Source(len(column), lambda start, stop: floats(column.slice(start, stop - start)), at)
 
 
 def boolean(table: Table, name: str) -> Source:

@@ -85,7 +85,7 @@ def _column(config: Csv, name: str, table: Table, told: str | None) -> Column:
         kind, reason, form = "empty", "has no value in any row", ""
     else:
         kind, reason, form = _inferred(config, name, column, len(present), distinct)
-    example = str(present[0].as_py()) if len(present) else ""
+    example = present[0].cast(pa.string()).as_py() if len(present) else ""
     return Column(name, kind, column.null_count, len(distinct), len(column) > HEAD, example, reason, form)
 
 
