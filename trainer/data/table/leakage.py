@@ -8,7 +8,7 @@ from trainer.data.table.preprocess import Preprocessor
 from trainer.data.table.reading import Table
 from trainer.data.table.transforms import Values
 
-ROWS = 20_000  # training rows that are looked at, evenly spaced
+ROWS = 10_000  # training rows that are looked at, evenly spaced
 CHANCE = math.log(1e-6)  # such a column is a coincidence with less than this probability
 CORRELATED = 0.999
 REPEATED = 0.9  # share of rows whose value occurs again, from which values can be taken for levels
