@@ -33,7 +33,8 @@ FIXED_KEYS = {
     "data": (
         "val_fraction folds fold sampling batch_size drop_last num_samples num_features num_classes image_size "
         "channels noise target target_type delimiter quote escape encoding decimal header skip_lines comment missing "
-        "on_error numeric categorical boolean datetime text ignore weight group split categories onehot_levels transforms"
+        "on_error numeric categorical boolean datetime text ignore weight group split categories "
+        "onehot_levels transforms"
     ),
     "model": None,  # all others
     "": "seed init_from",
