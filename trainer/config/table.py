@@ -49,8 +49,12 @@ class Csv(Data):
     text: list[str] = key([], "columns of free text: left out, without a warning")
     ignore: list[str] = key([], "columns to leave out")
     weight: str | None = key(None, "the column that says how much each row counts; no input")
-    group: str | None = key(None, "the column that says which rows belong together; no input")
-    split: str | None = key(None, "the column that says which rows are for training and validation; no input")
+    val_path: Any = key(
+        None, "the file or files of the validation rows, as in path; null: they are held out", on_resume=FREE
+    )
+    split: str | None = key(None, "the column that says of each row: train, val or test; no input")
+    time: str | None = key(None, "the column of dates or numbers whose latest val_fraction of the rows is held out")
+    group: str | None = key(None, "the column that says which rows belong together, on one side; no input")
     categories: str = key(
         "auto",
         "a category becomes one column per level, or a code for a learned embedding; auto: by the number of levels",
@@ -69,9 +73,11 @@ class Csv(Data):
     def __post_init__(self) -> None:
         self.header = str(self.header).lower()  # true and false of YAML are booleans
         super().__post_init__()
-        paths = self.path if isinstance(self.path, list) else [self.path]
-        if not all(isinstance(path, str) for path in paths) and self.path is not None:
-            raise ConfigError(f"data.path={self.path}: expected a file, a pattern or a list of them.")
+        for name, value in (("path", self.path), ("val_path", self.val_path)):
+            paths = value if isinstance(value, list) else [value]
+            if not all(isinstance(path, str) for path in paths) and value is not None:
+                raise ConfigError(f"data.{name}={value}: expected a file, a pattern or a list of them.")
+        self._check_split()
         self.chains()
         self.named_columns()
 
@@ -87,6 +93,17 @@ class Csv(Data):
                     raise ConfigError(f"data.{role}={value}: holds the target, {name}; see data.target_type.")
                 raise ConfigError(f"data.{named[name]} and data.{role} both name the column {name}; leave it in one.")
         return named
+
+    def _check_split(self) -> None:
+        """Only one key may say which rows are held out."""
+        ways = {"val_path": self.val_path, "split": self.split, "time": self.time, "folds": self.folds}
+        given = [name for name, value in ways.items() if value is not None]
+        if self.group is not None and given and given != ["folds"]:
+            given.append("group")
+        if len(given) > 1:
+            raise ConfigError(
+                f"data.{given[0]} and data.{given[1]} both say which rows are for validation; leave one of them out."
+            )
 
     def chains(self) -> dict[str, list[Transform]]:
         """`transforms`, checked; raises `ConfigError` for one that does not exist or has no such key."""

@@ -3,12 +3,12 @@
 import dataclasses
 
 from trainer.config.table import Csv
-from trainer.data.split import from_splits, split_index
-from trainer.data.table import leakage, preprocess, roles, target
+from trainer.data.split import from_splits
+from trainer.data.table import leakage, preprocess, roles, source, splits, target
 from trainer.data.table.encode import encode
 from trainer.data.table.overview import overview
 from trainer.data.table.reading import read
-from trainer.errors import ConfigError
+from trainer.errors import DataError
 from trainer.interfaces import Data, Split
 
 
@@ -19,18 +19,23 @@ def build(config: Csv, seed: int) -> Data:
         ConfigError: for a missing or unknown column name.
         DataError: for a file that cannot be read or learned from.
     """
-    table = read(config)
+    held_out = source.files(config.val_path) if config.val_path is not None else ()
+    table = read(dataclasses.replace(config, path=[*map(str, source.files(config.path)), *map(str, held_out)]))
     columns = roles.infer(config, table)
     assert config.target is not None  # read has checked it
     targets, labels = target.infer(table, config.target, config.target_type)
-    train, val = split_index(targets, config.val_fraction, seed)
-    if not len(val):
-        raise ConfigError("data.val_fraction=0: a CSV file has no validation rows of its own; hold out a share.")
+    train, val = splits.split(config, table, targets, len(held_out), seed)
+    if labels is not None and len(alone := targets[train].unique()) == 1:
+        raise DataError(f"The target {config.target} is {labels[int(alone)]} in every training row.")
+    weights = None if config.weight is None else splits.weights(table, config.weight)
     fitted = preprocess.fit(config, table, columns, train.numpy())
     inputs = encode(fitted, table, [train.numpy(), val.numpy()])
     leaks = leakage.find(fitted, table, targets.numpy(), train.numpy(), labels is not None)
     known = overview(table, columns, fitted, leaks)
-    parts = [Split(part, targets[rows], rows) for part, rows in zip(inputs, (train, val), strict=True)]
+    parts = [
+        Split(part, targets[rows], rows, None if weights is None else weights[rows])
+        for part, rows in zip(inputs, (train, val), strict=True)
+    ]
     data = from_splits(parts[0], parts[1], labels, description=fitted.words())
     return dataclasses.replace(
         data,

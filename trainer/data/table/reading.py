@@ -41,6 +41,11 @@ class Table:
     _parts: tuple["Part", ...] = field(repr=False)
     _rules: Rules = field(repr=False)
 
+    @property
+    def file_rows(self) -> tuple[int, ...]:
+        """How many rows each file gave."""
+        return tuple(part.rows for part in self._parts)
+
     def where(self, row: int) -> str:
         """File and physical line of a row of `columns`, such as "adult.csv, line 17". Reads the file again."""
         for part in self._parts:
