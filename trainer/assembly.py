@@ -77,7 +77,7 @@ def assemble(
     configure(settings.deterministic, config.seed)
     device = choose_device(settings.device)
     precision = choose_precision(settings.precision, device)
-    data, task = _data_and_task(config)
+    data, task = data_and_task(config)
     data = _limited(data, config)
     task.to(device)
     train, val = make_loaders(
@@ -216,7 +216,8 @@ def make_plan(settings: Settings, steps_per_epoch: int) -> Plan:
     )
 
 
-def _data_and_task(config: Config) -> tuple[Data, Task]:
+def data_and_task(config: Config) -> tuple[Data, Task]:
+    """The data of a config, and what is learned of it."""
     data = config.data.build(config.seed)
     if config.task.option == "regression":
         data = data.as_regression()

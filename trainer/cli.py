@@ -14,6 +14,8 @@ from trainer.signals import SAVING, STOP, Interrupted
 # verb: (module, one line of help). The module is imported when the verb is used.
 VERBS = {
     "train": ("trainer.commands.train", "train a model (the same as the command `train`)"),
+    "evaluate": ("trainer.commands.evaluate", "score a trained model: trainer evaluate RUN [SOURCE]"),
+    "predict": ("trainer.commands.predict", "predict for new samples: trainer predict RUN SOURCE"),
     "list": ("trainer.commands.list", "list the groups, or the options of one: trainer list model"),
     "explain": ("trainer.commands.explain", "explain a key: trainer explain optimizer.lr"),
     "learn": ("trainer.commands.learn", "list the lessons on the fundamentals, or run one: trainer learn 1"),

@@ -1,7 +1,7 @@
 """The few shapes that parts agree on: what a batch is, what data offers, what a task and a sink must do."""
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -184,6 +184,27 @@ class Data:
         spec = DataSpec.of(self.spec.input_shape, train.targets, None)
         spec = dataclasses.replace(spec, cardinalities=self.spec.cardinalities)
         return dataclasses.replace(self, spec=spec, train=train, val=val)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """New samples for a trained model.
+
+    Attributes:
+        split: the samples; targets that are not known are 0.
+        prepare: applied to every batch, see `Data`.
+        place: what `names` are: "line", "file", ...
+        names: of each sample, where it comes from.
+        rejected: those that cannot be used, a sentence each.
+        workers: see `Data`.
+    """
+
+    split: Split
+    prepare: Prepare
+    place: str
+    names: Sequence[str | int]
+    rejected: tuple[str, ...] = ()
+    workers: int = 0
 
 
 class TrainLoader(Protocol):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,33 @@ def build_model(config: Config, spec: DataSpec) -> nn.Module:
     return nn.Sequential(model, Rescale(spec.target_mean, spec.target_std))
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, and what new samples need on their way to it.
+
+    Attributes:
+        model: in eval mode on the CPU, with the averaged weights where the run kept them.
+        config: of the run.
+        spec, preprocessing: of its data, see `trainer.interfaces.Data`.
+        checkpoint: where it was loaded from.
+        step: optimizer steps that it was trained for.
+    """
+
+    model: nn.Module
+    config: Config
+    spec: DataSpec
+    preprocessing: str
+    checkpoint: Path
+    step: int
+
+
 def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
-    """The trained network of a run, in eval mode on the CPU, with the averaged weights where the run kept them.
+    """The trained network of a run; see `load_trained`."""
+    return load_trained(path, checkpoint).model
+
+
+def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
+    """What a run has trained.
 
     Args:
         path: a run directory, or a checkpoint in one.
@@ -52,7 +78,7 @@ def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
     name = checkpoint if (Path(path) / "config.yaml").is_file() else named
     if name == "best" and not (run.checkpoints / "best").exists():
         name = LAST  # no validation yet
-    payload, _ = store.load(name)
+    payload, found = store.load(name)
     config = compose.to_config(compose.from_yaml(run.read_config(), str(run.config)))
     try:
         spec, weights = DataSpec.from_dict(payload["data_spec"]), _weights(payload)
@@ -65,7 +91,10 @@ def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
         raise CheckpointError(
             f"{path}: its weights are not those of its config and data: {' '.join(str(error).split())[:300]}"
         ) from error
-    return model.eval()
+    preprocessing = payload.get("preprocessing", "")
+    if not isinstance(preprocessing, str):
+        raise CheckpointError(f"{path}: the preprocessing in its checkpoint is no text.")
+    return Trained(model.eval(), config, spec, preprocessing, found, int(payload["step"]))
 
 
 def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:

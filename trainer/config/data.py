@@ -9,6 +9,7 @@ from trainer.registry import register
 
 if TYPE_CHECKING:
     from trainer.interfaces import Data as BuiltData
+    from trainer.interfaces import DataSpec, Samples
 
 CIFAR10_MEAN, CIFAR10_STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 OFFICIAL = "share of the training images held out for validation; 0: validate on the official test images"
@@ -56,6 +57,20 @@ class Data(Section):
     def build(self, seed: int) -> "BuiltData":
         """The data, split for training and validation; raises `DataError` where it cannot be had."""
         raise NotImplementedError
+
+    def read(self, source: str, spec: "DataSpec", preprocessing: str, labelled: bool) -> "Samples":
+        """New samples for a model that was trained on this data.
+
+        Args:
+            source: a file or folder.
+            spec, preprocessing: as the training data gave them.
+            labelled: whether they must have targets.
+
+        Raises:
+            ConfigError: where this dataset reads no new samples.
+            DataError: for a source that cannot be read.
+        """
+        raise ConfigError(f"data={self.option} is made, not read: it has no new samples to read from {source}.")
 
 
 @dataclass

@@ -11,6 +11,7 @@ from trainer.registry import register
 
 if TYPE_CHECKING:
     from trainer.interfaces import Data as BuiltData
+    from trainer.interfaces import DataSpec, Samples
 
 ROLES = ("target", "weight", "group", "split")  # keys that name one column
 LISTS = ("numeric", "categorical", "boolean", "datetime", "text", "ignore")  # keys that name several
@@ -113,3 +114,8 @@ class Csv(Data):
         from trainer.data.csv import build
 
         return build(self, seed)
+
+    def read(self, source: str, spec: "DataSpec", preprocessing: str, labelled: bool) -> "Samples":
+        from trainer.data.csv import samples
+
+        return samples(self, source, spec, preprocessing, labelled)

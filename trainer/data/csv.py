@@ -2,14 +2,17 @@
 
 import dataclasses
 
+import torch
+
 from trainer.config.table import Csv
 from trainer.data.split import from_splits
 from trainer.data.table import leakage, preprocess, roles, source, splits, target
 from trainer.data.table.encode import encode
 from trainer.data.table.overview import overview
+from trainer.data.table.preprocess import Preprocessor
 from trainer.data.table.reading import read
-from trainer.errors import DataError
-from trainer.interfaces import Data, Split
+from trainer.errors import CheckpointError, DataError
+from trainer.interfaces import Data, DataSpec, Samples, Split, as_float
 
 
 def build(config: Csv, seed: int) -> Data:
@@ -44,4 +47,42 @@ def build(config: Csv, seed: int) -> Data:
         warnings=known.warnings,
         files=known.files,
         preprocessing=fitted.to_json(),
+    )
+
+
+def samples(config: Csv, path: str, spec: DataSpec, preprocessing: str, labelled: bool) -> Samples:
+    """The rows of another table, as the model was given those that it was trained with.
+
+    Raises:
+        CheckpointError: where the preprocessing is damaged, or not the model's.
+        DataError: for a file that cannot be read, that lacks a column, or whose column is not as it was.
+    """
+    if not preprocessing:
+        raise CheckpointError("The checkpoint has no preprocessing: it was not trained on a table.")
+    fitted = Preprocessor.from_json(preprocessing)
+    if fitted.width() != spec.features or fitted.cardinalities != spec.cardinalities:
+        raise CheckpointError("The saved preprocessing is not that of the model.")
+    table = read(_as_trained(config, path, fitted), labelled=labelled)
+    (inputs,) = encode(fitted, table)
+    if not labelled:
+        targets = torch.zeros(len(inputs), dtype=torch.int64)
+    elif spec.labels is not None:
+        targets = target.codes(table, str(config.target), spec.labels)
+    else:
+        targets, _ = target.infer(table, str(config.target), "number")
+    return Samples(Split(inputs, targets), as_float, "line", table.lines(), tuple(map(str, table.rejected)))
+
+
+def _as_trained(config: Csv, path: str, fitted: Preprocessor) -> Csv:
+    """The config for another file, in which each column is what it was found to be in training."""
+    kinds = {column.name: column.kind for column in fitted.columns}
+    numeric, categorical = ([name for name, kind in kinds.items() if kind == one] for one in ("numeric", "categorical"))
+    told = dataclasses.replace(config, path=path, val_path=None, numeric=numeric, categorical=categorical)
+    return dataclasses.replace(
+        told,
+        boolean=[],
+        datetime=[],
+        text=[],
+        ignore=[],
+        transforms={},
     )

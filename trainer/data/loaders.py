@@ -218,16 +218,21 @@ def make_loaders(
         raise ConfigError("data.sampling=balanced: the target is a number; only classes can be drawn equally often.")
     order = Order(len(data.train), batch_size, drop_last, seed, data.train.targets if balanced else None)
     train: TrainLoader
-    val: EvalLoader
     if isinstance(data.train.inputs, Tensor):
         train = ResidentLoader(data.train, order, data.prepare, data.augment, device)
     else:
         train = StreamingLoader(data.train, order, data.prepare, data.augment, device, data.workers, timeout)
-    if isinstance(data.val.inputs, Tensor):
-        val = ResidentEvaluation(data.val, eval_batch_size, data.prepare, device)
-    else:
-        val = StreamingEvaluation(data.val, eval_batch_size, data.prepare, device, data.workers, timeout)
+    val = evaluation_loader(data.val, eval_batch_size, data.prepare, device, data.workers, timeout)
     return train, val
+
+
+def evaluation_loader(
+    split: Split, batch_size: int, prepare: Prepare, device: torch.device, workers: int = 0, timeout: float = TIMEOUT
+) -> EvalLoader:
+    """One pass over a split: resident where it is a tensor, streaming where it is a dataset."""
+    if isinstance(split.inputs, Tensor):
+        return ResidentEvaluation(split, batch_size, prepare, device)
+    return StreamingEvaluation(split, batch_size, prepare, device, workers, timeout)
 
 
 class _Indexed(Dataset[tuple[Tensor, int]]):

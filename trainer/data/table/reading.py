@@ -1,5 +1,6 @@
 """From files to one clean, typed table in memory."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,10 @@ class Table:
         """How many rows each file gave."""
         return tuple(part.rows for part in self._parts)
 
+    def lines(self) -> list[int]:
+        """The physical line of each row in its file, from 1; of Parquet its number. Reads the files again."""
+        return [line for part in self._parts for line in part.lines(self._rules)]
+
     def where(self, row: int) -> str:
         """File and physical line of a row of `columns`, such as "adult.csv, line 17". Reads the file again."""
         for part in self._parts:
@@ -66,6 +71,9 @@ class Part:
         if isinstance(self.file, Path):
             return f"{self.file}, row {row + 1}"
         return f"{self.file.path}, line {self.file.line(row, rules)}"
+
+    def lines(self, rules: Rules) -> Iterable[int]:
+        return range(1, self.rows + 1) if isinstance(self.file, Path) else self.file.lines(rules)
 
 
 def read(config: Csv, *, labelled: bool = True) -> Table:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.config.table import Csv
 from trainer.data import split as drawn
-from trainer.data.table import dates, sources
+from trainer.data.table import columns, dates
 from trainer.data.table.reading import Table, require
 from trainer.data.table.roles import is_text
 from trainer.errors import ConfigError, DataError
@@ -52,7 +52,7 @@ def split(config: Csv, table: Table, targets: Tensor, held_out_files: int, seed:
 def _by_column(table: Table, name: str) -> tuple[Tensor, Tensor]:
     """Rows by the word in a column; those for tests are held out where none is for validation, else left out."""
     require(name, "data.split", tuple(table.columns.column_names), table.files[0])
-    words = sources.Categories(table.columns[name])
+    words = columns.Categories(table.columns[name])
     texts = [text.lower() for text in words.texts.to_pylist()]
     unknown = sorted({text for text in texts if text not in TRAINING + VALIDATION + TEST})
     if unknown:
@@ -104,14 +104,14 @@ def _times(table: Table, name: str) -> np.ndarray:
                 "numbers, or dates that are all written in one way."
             )
         form = found
-    source = sources.datetime(table, name, form) if form else sources.numeric(table, name)
+    source = columns.datetime(table, name, form) if form else columns.numeric(table, name)
     return source.between(0, source.rows).astype(np.float64)
 
 
 def _groups(table: Table, name: str) -> Tensor:
     """The group of each row, int64; rows whose group is missing are of a group each."""
     require(name, "data.group", tuple(table.columns.column_names), table.files[0])
-    places = sources.Categories(table.columns[name]).places.astype(np.int64)
+    places = columns.Categories(table.columns[name]).places.astype(np.int64)
     alone = places < 0
     places[alone] = places.max(initial=-1) + 1 + np.arange(alone.sum())
     return torch.from_numpy(np.unique(places, return_inverse=True)[1].reshape(-1))
@@ -124,7 +124,7 @@ def weights(table: Table, name: str) -> Tensor:
         DataError: naming a row whose weight is missing, negative or no number.
     """
     require(name, "data.weight", tuple(table.columns.column_names), table.files[0])
-    source = sources.numeric(table, name)
+    source = columns.numeric(table, name)
     values = source.between(0, source.rows)
     bad = ~(values >= 0)  # also NaN
     if bad.any():

@@ -89,6 +89,10 @@ class TextFile:
 
     def line(self, row: int, rules: Rules) -> int:
         """The physical line of a usable row (0 is the first), from 1."""
+        return next(islice(self.lines(rules), row, None))
+
+    def lines(self, rules: Rules) -> Iterator[int]:
+        """The physical line of each usable row, from 1."""
         line = 0
 
         def watched() -> Iterator[Record]:
@@ -97,9 +101,8 @@ class TextFile:
                 line = record.line
                 yield record
 
-        usable = sift(self.path, self.dialect, watched(), rules, lambda rejection: None)
-        next(islice(usable, row, None))
-        return line
+        for _ in sift(self.path, self.dialect, watched(), rules, lambda rejection: None):
+            yield line
 
     def _records(self) -> Iterator[Record]:
         return records(self.dialect.open(self.path), self.dialect.reader_options())

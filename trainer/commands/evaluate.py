@@ -1,0 +1,119 @@
+"""`trainer evaluate RUN [SOURCE]`: the scores of a trained model on its validation data, or on new data."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from trainer import plugins
+from trainer.sinks.console import Screen, format_value
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainer.weights import Trained
+
+CLASSES = 30  # up to so many are listed one by one
+
+
+def parser(verb: str, about: str) -> argparse.ArgumentParser:
+    """The arguments that `evaluate` and `predict` share."""
+    arguments = argparse.ArgumentParser(prog=f"trainer {verb}", description=about)
+    arguments.add_argument("run", help="a run directory or a checkpoint in one")
+    arguments.add_argument("--checkpoint", default="best", help="of a run directory: best, last or step-... (best)")
+    arguments.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    arguments.add_argument("--import", dest="imports", action="append", default=[], help="as given to train")
+    return arguments
+
+
+def load(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
+    """The trained model that is asked for, and the device to run it on."""
+    plugins.load(args.imports)
+    from trainer.config.trainer import Trainer as Settings
+    from trainer.device import choose_device
+    from trainer.weights import load_trained
+
+    device = choose_device(Settings(device=args.device).device)
+    return load_trained(args.run, args.checkpoint), device
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the scores."""
+    about = "Score a trained model on its validation data, or on the labelled samples of SOURCE (a table; a folder)."
+    options = parser("evaluate", about)
+    options.add_argument("source", nargs="?", help="new data, with targets; without it: what the run validated on")
+    options.add_argument("--json", action="store_true", help="print one line of JSON")
+    args = options.parse_args(arguments)
+    trained, device = load(args)
+    from trainer.assembly import data_and_task
+    from trainer.inference import evaluate
+    from trainer.interfaces import Data, Samples
+
+    config = trained.config
+    data: Data | Samples
+    if args.source is None:
+        data, task = data_and_task(config)
+    else:
+        data = config.data.read(args.source, trained.spec, trained.preprocessing, labelled=True)
+        task = config.task.build(trained.spec)
+    task.to(device)
+    scores, confusion = evaluate(trained, data, task, device)
+    samples = len(data.val) if isinstance(data, Data) else len(data.split)
+    rejected = () if isinstance(data, Data) else data.rejected
+    if args.json:
+        found = {"checkpoint": str(trained.checkpoint), "step": trained.step, "samples": samples, **scores}
+        print(json.dumps(found | {"rejected": len(rejected)} | _per_class(trained, confusion)))
+        return 0
+    screen = Screen()
+    where = args.source or f"{config.data.option}, as it was validated on"
+    lines = [
+        ("model", f"{trained.checkpoint}, after {trained.step:,} steps"),
+        ("data", f"{where}: {samples:,} samples"),
+    ]
+    lines += [(name, format_value(f"val/{name}", value)) for name, value in scores.items()]
+    lines += [("rejected", f"{len(rejected)}, first: {rejected[0]}")] if rejected else []
+    for name, text in lines:
+        screen.print(f"{name:<10}{text}", soft_wrap=True, highlight=False, markup=False)
+    if confusion is not None and trained.spec.outputs <= CLASSES:
+        _print_classes(screen, trained, confusion)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassScores:
+    """How well one class is recognised; precision is None where it was never predicted, recall where there was none."""
+
+    samples: int
+    precision: float | None
+    recall: float | None
+
+
+def class_scores(confusion: Tensor) -> list[ClassScores]:
+    """Of each class, from a confusion matrix, int64 (classes, classes), whose rows are the true classes."""
+    hits, true, predicted = confusion.diagonal().tolist(), confusion.sum(1).tolist(), confusion.sum(0).tolist()
+    return [
+        ClassScores(n, hit / m if m else None, hit / n if n else None)
+        for hit, n, m in zip(hits, true, predicted, strict=True)
+    ]
+
+
+def _per_class(trained: "Trained", confusion: Tensor | None) -> dict[str, object]:
+    if confusion is None or trained.spec.labels is None:
+        return {}
+    scores = (dataclasses.asdict(one) for one in class_scores(confusion))
+    return {"classes": dict(zip(trained.spec.labels, scores, strict=True))}
+
+
+def _print_classes(screen: Screen, trained: "Trained", confusion: Tensor) -> None:
+    from rich.table import Table
+
+    table = Table("class", box=None, pad_edge=False, header_style="bold")
+    for name in ("samples", "precision", "recall"):
+        table.add_column(name, justify="right")
+    for label, one in zip(trained.spec.labels or (), class_scores(confusion), strict=True):
+        shares = ("–" if value is None else f"{value:.4f}" for value in (one.precision, one.recall))
+        table.add_row(label, f"{one.samples:,}", *shares)
+    screen.print(table)
