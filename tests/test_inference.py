@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from trainer import Config, Run, compose
 from trainer.commands.evaluate import ClassScores, class_scores
+from trainer.config.model import Mlp
+from trainer.config.optimizer import AdamW
+from trainer.config.table import Csv
+from trainer.config.trainer import Trainer as Settings
+from trainer.execution import Execution
+from trainer.signals import Interruption
 
 COLOURS = ("red", "green", "blue")
 
@@ -30,12 +37,17 @@ def table(path: Path, rows: range, target: bool = True, **changes: str) -> Path:
     return path
 
 
-@pytest.fixture
-def run(train: Any, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of a small table, trained for two epochs."""
-    table(tmp_path / "table.csv", range(200))
-    train("model=mlp", "data=csv", "data.path=table.csv", "data.target=y", "trainer.epochs=2", "optimizer.lr=0.01")
-    return next(tmp_path.glob("outputs/*/*"))
+    folder = tmp_path_factory.mktemp("trained")
+    data = Csv(path=str(table(folder / "table.csv", range(200))), target="y")
+    config = Config(model=Mlp(), data=data, optimizer=AdamW(lr=0.01), trainer=Settings(epochs=2))
+    made = Run.create(folder / "outputs")
+    summary = Execution(compose.from_config(config), config, made, None, Interruption())()
+    assert summary["status"] == "completed"
+    made.release()
+    return made.directory
 
 
 def predictions(text: str) -> list[dict[str, str]]:
@@ -87,9 +99,13 @@ def test_a_category_not_seen_in_training_has_a_place(trainer: Any, run: Path, tm
 def test_the_table_of_training_may_be_gone(trainer: Any, run: Path, tmp_path: Path) -> None:
     new = table(tmp_path / "new.csv", range(300, 304))
     before = trainer("predict", str(run), str(new)).stdout
-    (tmp_path / "table.csv").unlink()
-    assert trainer("predict", str(run), str(new)).stdout == before
-    assert "no such file" in trainer("evaluate", str(run), code=2).stderr
+    given = run.parents[2] / "table.csv"
+    given.rename(given.with_suffix(".away"))
+    try:
+        assert trainer("predict", str(run), str(new)).stdout == before
+        assert "no such file" in trainer("evaluate", str(run), code=2).stderr
+    finally:
+        given.with_suffix(".away").rename(given)
 
 
 def test_predictions_go_to_a_file_whole(trainer: Any, run: Path, tmp_path: Path) -> None:
