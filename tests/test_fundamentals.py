@@ -42,7 +42,7 @@ def start(folder: Path, *command: str) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str], folder: Path) -> Done:
     try:
-        output, error = process.communicate(timeout=120)
+        output, error = process.communicate(timeout=240)
     finally:
         process.kill()
     return Done(folder, process.returncode, output, error)

@@ -1,4 +1,4 @@
-"""Data: a Dataset, splits, what DataLoader's arguments cost, transforms, constants."""
+"""Data: a Dataset, splits, what DataLoader's arguments cost, transforms."""
 
 import itertools
 import time
