@@ -35,8 +35,8 @@ $ trainer learn
 `trainer learn`. Each lesson takes `--seed`, `--device` and `--output-dir`. Run all:
 `pytest tests/test_fundamentals.py`.
 
-Below is what they print and draw on one CPU thread, cut short at `...`; `python scripts/fundamentals_page.py` writes
-it.
+Below is what they print and draw on one CPU thread, cut short at `...`, as `python scripts/fundamentals_page.py`
+wrote it.
 """
 
 
