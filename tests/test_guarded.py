@@ -64,8 +64,8 @@ def test_a_run_whose_logs_fail_trains_to_the_same_end(train, tmp_path) -> None:
         "before = files.MetricsSink.__init__\n"
         "def on_a_full_disk(self, *given, **options):\n"
         "    before(self, *given, **options)\n"
-        "    self._lines.close()\n"
-        "    self._lines = open('/dev/full', 'a')\n"
+        "    self.lines.close()\n"
+        "    self.lines._file = open('/dev/full', 'a')\n"
         "files.MetricsSink.__init__ = on_a_full_disk\n"
     )
     said = train("--import", str(plugin), *words, "output_dir=full")

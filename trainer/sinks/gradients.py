@@ -10,6 +10,7 @@ from trainer import storage
 from trainer.interfaces import Record
 from trainer.sinks.files import Lines, read_rows
 
+LEAST = 1e-50  # no number of a float32 that is not 0 is smaller
 LABELS = 60  # layers that are named below the picture; of more, every second, third, ... one
 
 
@@ -70,8 +71,10 @@ def draw(rows: list[dict[str, Any]], layers: list[str]) -> bytes:
     bottom.set_ylabel("update / weights")
     bottom.set_xlabel("layer, input to output")
     for axes, shown in ((top, mean + largest), (bottom, ratio)):
-        if any(value > 0 for value in shown):
-            axes.set_yscale("log")
+        positive = [value for value in shown if value > 0]
+        if positive:  # whole decades: the smallest bar is to be seen too
+            decades = math.floor(math.log10(min(positive) / 1.5)), math.ceil(math.log10(max(positive)))
+            axes.set(yscale="log", ylim=tuple(10.0**decade for decade in decades))
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
@@ -83,13 +86,13 @@ def draw(rows: list[dict[str, Any]], layers: list[str]) -> bytes:
 
 
 def _median(rows: list[dict[str, Any]], layer: str, key: str) -> float:
-    """Over the rows that have the number; NaN, which is not drawn, where none has."""
+    """Over the rows that have the number; NaN, which is not drawn, where none has one that a logarithm can show."""
     values = [
         value
         for row in rows
         if isinstance(layers := row.get("layers"), dict)
         and isinstance(numbers := layers.get(layer), dict)
         and isinstance(value := numbers.get(key), float)
-        and math.isfinite(value)
+        and LEAST < value < 1 / LEAST
     ]
     return statistics.median(values) if values else math.nan

@@ -1,0 +1,135 @@
+"""Gradient flow: why deep networks did not learn, and what helped.
+
+Each layer multiplies the gradient by a factor. Below 1 it vanishes on its way to the first layer, above 1 it explodes:
+by activation, initialisation, BatchNorm and residuals. Then the same picture from a real run.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from lesson import Lesson, start
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainer import Config, assemble
+from trainer.config.data import Digits
+from trainer.config.model import Mlp
+from trainer.config.trainer import Trainer as Settings
+from trainer.gradients import LayerFlow, Meter
+from trainer.sinks.files import read_rows
+from trainer.sinks.gradients import GradientSink
+
+WIDTH = 64
+
+
+class Layer(nn.Module):
+    """A linear layer, BatchNorm where wanted, an activation, and the input added where wanted."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor], init: float | None, norm: bool, residual: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+        if init:  # He et al. 2015: 2, since ReLU passes half of it on; Glorot & Bengio 2010: 1
+            nn.init.normal_(self.linear.weight, std=(init / WIDTH) ** 0.5)
+        self.norm = nn.BatchNorm1d(WIDTH) if norm else nn.Identity()
+        self.activation, self.residual = activation, residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.activation(self.norm(self.linear(x)))
+        return x + y if self.residual else y
+
+
+# Activation, variance of the weights times WIDTH (None: torch's default, 1/3), BatchNorm, residual; and between what
+# bounds a layer multiplies the gradient.
+VARIANTS: dict[str, tuple[Callable[[Tensor], Tensor], float | None, bool, bool, float, float]] = {
+    "sigmoid": (torch.sigmoid, None, False, False, 0, 0.4),
+    "tanh": (torch.tanh, None, False, False, 0.4, 0.8),
+    "ReLU": (torch.relu, None, False, False, 0.2, 0.7),
+    "tanh, 5 × Xavier": (torch.tanh, 25, False, False, 1.4, 2.2),
+    "tanh, Xavier": (torch.tanh, 1, False, False, 0.85, 1.2),
+    "ReLU, He": (torch.relu, 2, False, False, 0.8, 1.25),
+    "sigmoid, BatchNorm": (torch.sigmoid, None, True, False, 0.7, 1.3),
+    "sigmoid, residual": (torch.sigmoid, None, False, True, 0.85, 1.2),
+}
+
+
+def flow(lesson: Lesson, name: str, x: Tensor, y: Tensor) -> list[LayerFlow]:
+    """The gradient of each hidden layer of a new network, measured as the trainer does."""
+    depth = lesson.arguments.depth
+    torch.manual_seed(lesson.seed)
+    layers = [Layer(*VARIANTS[name][:4]) for _ in range(depth)]
+    network = nn.Sequential(*layers, nn.Linear(WIDTH, 10)).to(lesson.device)
+    F.cross_entropy(network(x), y).backward()
+    meter = Meter(network)
+    meter.before()
+    found = meter.after().read()
+    return [found[f"{i}.linear"] for i in range(depth)]
+
+
+def compare(lesson: Lesson, x: Tensor, y: Tensor) -> None:
+    depth = lesson.arguments.depth
+    lesson.title(f"The mean gradient on its way back through {depth} layers, before any training")
+    flows = {name: flow(lesson, name, x, y) for name in VARIANTS}
+    rows = []
+    for name, (*_, least, most) in VARIANTS.items():
+        first, last = (flows[name][i]["gradient_mean"] or 0.0 for i in (0, -1))
+        factor = (first / last) ** (1 / (depth - 1))
+        rows.append((name, f"{last:.1e}", f"{first:.1e}", f"{first / last:.1e}", f"{factor:.2f}"))
+        assert least < factor < most, f"{name}: {factor}"
+    lesson.table(["network", "last layer", "first layer", "first / last", "per layer"], rows)
+    lesson.say(
+        "σ' is at most 1/4, and small weights shrink it further: the first layers of a sigmoid network get nothing."
+    )
+    lesson.say("Weights five times too large make it grow; a good initialisation, BatchNorm and residuals keep it.")
+    largest = max(layer["gradient_max"] or 0 for layers in flows.values() for layer in layers)
+    with lesson.figure("gradient_flow_variants", nrows=2, ncols=4, figsize=(14, 6.5), sharex=True, sharey=True) as axes:
+        for axis, (name, layers) in zip(axes.flat, flows.items(), strict=True):
+            places = range(1, depth + 1)
+            axis.bar(places, [n["gradient_max"] for n in layers], 0.9, color="0.8", edgecolor="0.5", label="largest")
+            axis.bar(places, [n["gradient_mean"] for n in layers], 0.45, color="black", label="mean")
+            axis.set(title=name, yscale="log", ylim=(1e-16, 10 * largest))
+        for axis in axes[1]:
+            axis.set_xlabel("layer (1 is the first)")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("|gradient|")
+        axes[0, 0].legend(loc="upper left")
+
+
+def in_a_run(lesson: Lesson) -> None:
+    depth = min(lesson.arguments.depth, 8)
+    lesson.title("The same in a run: trainer.log_gradients")
+    lesson.say(f"As train model=mlp model.hidden=[{WIDTH},...] model.activation=sigmoid trainer.log_gradients=10 does:")
+    settings = Settings(epochs=2, log_gradients="10", log_every=None, device=str(lesson.device))
+    sink, model = GradientSink(lesson.folder), Mlp(hidden=[WIDTH] * depth, activation="sigmoid")
+    config = Config(model=model, data=Digits(), trainer=settings, seed=lesson.seed)
+    trainer = assemble(config, sinks=lambda parts: [sink])
+    trainer.fit()
+    sink.close({})
+    rows = read_rows(lesson.folder / "gradients.jsonl")
+    lesson.show("[row['step'] for row in rows]", [row["step"] for row in rows])
+    layers = rows[-1]["layers"]
+    first, *_, last = layers.values()
+    lesson.table(
+        ["layer", *first], [(name, *(f"{x:.1e}" for x in numbers.values())) for name, numbers in layers.items()]
+    )
+    assert first["gradient_mean"] < 1e-2 * last["gradient_mean"]
+    accuracy = lesson.show("accuracy, of ten classes", trainer.state.scores["val/accuracy"])
+    assert accuracy < 0.3, "it has not begun to learn"
+    lesson.say(f"picture  {lesson.folder / 'gradient_flow.png'}")
+
+
+def main(lesson: Lesson) -> None:
+    data = Digits().build(lesson.seed)
+    x = data.prepare(data.train.inputs[:256]).flatten(1).to(lesson.device)
+    compare(lesson, x, data.train.targets[:256].to(lesson.device))
+    in_a_run(lesson)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--depth", type=int, default=20, choices=range(4, 41), metavar="4-40", help="layers (default 20)"
+    )
+
+
+if __name__ == "__main__":
+    start(__doc__, main, options)
