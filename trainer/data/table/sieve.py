@@ -56,25 +56,38 @@ def sift(
     path: Path, dialect: Dialect, rows: Iterator[Record], rules: Rules, reject: Callable[[Rejection], None]
 ) -> Iterator[list[str]]:
     """The usable rows, their cells trimmed; `reject` is told of the others."""
-    undecoded = UNDECODED[dialect.utf8]
-    columns = [
-        (index, name, name in rules.numbers, name == rules.target)
-        for index, name in enumerate(dialect.names)
-        if name in rules.checked
-    ]
+    surely_usable = _first_test(dialect, rules)
     for row in rows:
         cells = [cell.strip() for cell in row.cells]
-        fault = _fault_of_row(row, dialect)
-        if fault is None:
-            for index, name, is_number, is_target in columns:
-                found = _fault_of_cell(cells[index], is_number, is_target, rules.missing, dialect.decimal, undecoded)
-                if found is not None:
-                    fault = Fault(name, *found, cells[index])
-                    break
+        fault = None if row.problem is None and surely_usable(cells) else _fault(row, cells, dialect, rules)
         if fault is None:
             yield cells
         else:
             reject(Rejection(path, row.line, fault.column, fault.reason, shown(fault.text), fault.remedy))
+
+
+def _first_test(dialect: Dialect, rules: Rules) -> Callable[[list[str]], bool]:
+    """A test that only usable cells pass, and nearly all of them, at a third of the cost of judging each cell."""
+    names, missing, comma = dialect.names, rules.missing, dialect.decimal == ","
+    numbers = [index for index, name in enumerate(names) if name in rules.numbers]
+    target = names.index(rules.target) if rules.target is not None else None
+
+    def surely_usable(cells: list[str]) -> bool:
+        text = "".join(cells)
+        if len(cells) != len(names) or not text.isascii() or "\0" in text:
+            return False
+        if target is not None and cells[target] in missing:
+            return False
+        words = " ".join([cell for index in numbers if (cell := cells[index]) not in missing])
+        if "_" in words or (comma and "." in words):
+            return False
+        try:
+            total = sum(map(float, (words.replace(",", ".") if comma else words).split(" "))) if words else 0.0
+        except ValueError:
+            return False
+        return total - total == 0
+
+    return surely_usable
 
 
 class Fault(NamedTuple):
@@ -82,6 +95,20 @@ class Fault(NamedTuple):
     reason: str
     remedy: str
     text: str
+
+
+def _fault(row: Record, cells: list[str], dialect: Dialect, rules: Rules) -> Fault | None:
+    """What is wrong with the row, if anything: the first column at fault."""
+    if (fault := _fault_of_row(row, dialect)) is not None:
+        return fault
+    undecoded = UNDECODED[dialect.utf8]
+    for name, cell in zip(dialect.names, cells, strict=True):
+        if name in rules.checked:
+            is_number, is_target = name in rules.numbers, name == rules.target
+            found = _fault_of_cell(cell, is_number, is_target, rules.missing, dialect.decimal, undecoded)
+            if found is not None:
+                return Fault(name, *found, cell)
+    return None
 
 
 def _fault_of_row(row: Record, dialect: Dialect) -> Fault | None:
