@@ -36,11 +36,15 @@ class Kind:
         if decimal == ",":  # a point is then no part of a number
             text = text.filter(pc.invert(pc.match_substring(text, ".")))
             text = pc.replace_substring(text, ",", ".")
-        text = text.filter(pc.match_substring_regex(text, NUMBER))
-        if not len(text):
+        try:
+            numbers = text.cast(pa.float64())
+        except pa.ArrowInvalid:  # some are no numbers: the costly way
+            text = text.filter(pc.match_substring_regex(text, NUMBER))
+            numbers = text.cast(pa.float64())
+        finite = pc.is_finite(numbers)
+        text, numbers = text.filter(finite), numbers.filter(finite)
+        if not len(numbers):
             return
-        numbers = pc.cast(pc.replace_substring_regex(text, r"^\+", ""), pa.float64())
-        numbers = numbers.filter(pc.is_finite(numbers))
         self.numbers += len(numbers)
         self.whole = self.whole and pc.all(pc.match_substring_regex(text, WHOLE)).as_py()
         bounds = pc.min_max(numbers).as_py()
