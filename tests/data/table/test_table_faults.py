@@ -57,6 +57,7 @@ CASES: list[tuple[str, bytes | str, dict[str, Any], tuple[str, ...]]] = [
     ("an open quote", 'x,y\na,0\n"b,1\nc,0\n', {}, ("line 3, column x", "never closed", "data.quote=none")),
     ("an open quote in the last line", 'x,y\na,0\nb,"1\n', {}, ("line 3, column y", "never closed")),
     ("two open quotes", 'x,y\na,0\n"b,1\nc,0\n"d,1\n', {}, ("line 3, column x", "after its closing quote")),
+    ("an open quote in the last line of words", 'x,y\na,no\nb,"yes\n', {}, ("line 3, column y", "never closed")),
     ("an open quote far below", f'x,y\n{MANY}"1,0\n', {}, ("line 102, column x", "never closed")),
     ("words after a closing quote", 'x,y\n"a"b,0\nc,1\n', {}, ("line 2, column x", "after its closing quote")),
     ("an open apostrophe", "x,y\n'a','0'\n'b,'1'\n", {"quote": "'"}, ("line 3, column x",)),
@@ -146,6 +147,9 @@ CASES: list[tuple[str, bytes | str, dict[str, Any], tuple[str, ...]]] = [
     ("a quote of two characters", "x,y\n1,0\n", {"quote": "''"}, ("data.quote=''", "single character")),
     ("an encoding that is none", "x,y\n1,0\n", {"encoding": "utf-88"}, ("data.encoding=utf-88",)),
     ("a codec that is no encoding", "x,y\n1,0\n", {"encoding": "rot13"}, ("data.encoding=rot13",)),
+    ("a codec that is for names of hosts", "x,y\n1,0\n", {"encoding": "idna"}, ("data.encoding=idna",)),
+    ("a codec that is for nothing", "x,y\n1,0\n", {"encoding": "undefined"}, ("data.encoding=undefined",)),
+    ("a comment that every line is", "x,y\n1,0\n", {"comment": ""}, ("data.comment=''",)),
     ("an encoding that names code", "x,y\n1,0\n", {"encoding": "../os"}, ("data.encoding=../os",)),
 ]  # fmt: skip
 

@@ -40,6 +40,8 @@ def sniff(config: Csv, path: Path) -> Dialect:
         ConfigError: for a key that is no delimiter, quote or encoding.
         DataError: for what is no text, is empty, or has a header that does not name its columns.
     """
+    if not config.comment and config.comment is not None:
+        raise ConfigError("data.comment='': would make a comment of every line; null means that there are none.")
     text, encoding = _text(config, path)
     quote = _quote(text) if config.quote == "auto" else _character("quote", config.quote, {"none": None})
     escape = None if config.escape is None else _character("escape", config.escape, {})
@@ -98,7 +100,8 @@ def _named_encoding(name: str, head: bytes) -> str:
     """The encoding of a name, or the variant of it that the byte order mark tells."""
     try:
         "".encode(name)
-    except LookupError as error:
+        codecs.getincrementaldecoder(name)("replace").decode(bytes(range(256)))
+    except (LookupError, UnicodeError) as error:  # of no codec, and of those that are not for whole texts
         raise ConfigError(f"data.encoding={name}: no encoding of that name, such as utf-8 or latin-1.") from error
     known = codecs.lookup(name).name
     marked = next((variant for mark, variant in BOMS if head.startswith(mark)), known)
