@@ -103,11 +103,6 @@ def assemble(
         model = model.to(memory_format=torch.channels_last)
     state = _state(config, task, plan, model)
     environment = numerics(device, precision)
-    kept: dict[str, object] = {
-        "data_spec": data.spec.to_dict(),
-        "preprocessing": data.preprocessing,
-        "environment": environment,
-    }
     store = _open_store(
         config, run, state, resume, task, environment, data.preprocessing, lambda text: tell(f"warning: {text}")
     )
@@ -131,7 +126,11 @@ def assemble(
         channels_last=channels_last,
         picture=_picture(data),
         labels=data.spec.labels,
-        notes=kept,
+        notes={
+            "data_spec": data.spec.to_dict(),
+            "preprocessing": data.preprocessing,
+            "environment": environment,
+        },
         tell=tell,
     )
 
@@ -143,7 +142,7 @@ def _open_store(
     resume: str | None,
     task: Task,
     environment: dict[str, Any],
-    preprocessing: str,
+    preprocessing: str | None,
     warn: Callable[[str], None],
 ) -> Store | None:
     """The checkpoints of the run, after the state was restored from the one to go on from."""
@@ -156,7 +155,7 @@ def _open_store(
         payload, _ = store.load(resume)
         state.load_state_dict(payload)
         _check_tally(state.tally, task)
-        if payload.get("preprocessing", "") != preprocessing:
+        if payload.get("preprocessing") != preprocessing:
             warn(
                 "The data is not what the run was trained on before: what is measured on its training rows has changed "
                 "(see data.path). The run goes on with inputs as measured now."

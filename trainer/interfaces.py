@@ -147,8 +147,7 @@ class Data:
         notes: further lines of the first screen of a new run.
         warnings: what a person may want to change, a sentence each.
         files: for the run directory, text by name.
-        preprocessing: what was fitted on the training split, as text that a checkpoint keeps, so that other data can be
-            prepared in the same way; "" where nothing was.
+        preprocessing: what was measured on the training samples and new ones need, as text; None: nothing.
     """
 
     spec: DataSpec
@@ -161,7 +160,7 @@ class Data:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
-    preprocessing: str = ""
+    preprocessing: str | None = None
 
     def as_regression(self) -> "Data":
         """The same data with the class names read as numbers, e.g. for a quality of 3 to 8.

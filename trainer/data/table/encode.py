@@ -12,14 +12,17 @@ from trainer.data.table.reading import Table
 from trainer.data.table.transforms import Values
 from trainer.errors import DataError
 
-BLOCK = 1 << 20  # numbers that are turned from columns into rows at a time: 4 MB
+BLOCK = 1 << 20  # numbers: 4 MB
 
 
-def encode(preprocessor: Preprocessor, table: Table, parts: Sequence[Values | None] = (None,)) -> list[Tensor]:
+def encode(
+    preprocessor: Preprocessor, table: Table, parts: Sequence[Values | None] = (None,), block_size: int = BLOCK
+) -> list[Tensor]:
     """The inputs of some rows of a table.
 
     Args:
         parts: for each tensor wanted its rows, sorted int64; None: all rows.
+        block_size: numbers that are turned from columns into rows at a time; at least 1,024 rows are.
 
     Returns:
         For each part float32 (rows, inputs).
@@ -49,7 +52,7 @@ def encode(preprocessor: Preprocessor, table: Table, parts: Sequence[Values | No
                 first, last = np.searchsorted(part, (start, stop))
                 np.take(values, part[first:last] - start, axis=0, out=output[first:last])
 
-    step = max(1024, min(BLOCK // width, 1 << 16))
+    step = max(1024, min(block_size // width, 1 << 16))
     with ThreadPoolExecutor(THREADS) as pool:
         for _ in pool.map(block, range(0, rows, step)):
             pass

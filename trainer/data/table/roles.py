@@ -17,7 +17,9 @@ HEAD = 100_000  # rows that are looked at to tell what a column is
 DATES = 1000  # distinct values that must all be dates
 TRUTH = ({"true": 1, "false": 0}, {"yes": 1, "no": 0}, {"t": 1, "f": 0}, {"y": 1, "n": 0}, {"on": 1, "off": 0})
 ONEHOT_LIMIT = 1000  # levels of one category that are still worth a column each
-_IDENTIFIER = re.compile(r"(.*[\s_.-])?(id|uid|uuid|guid|index|idx|row|rownum|key|nr|no)|.*Id|.*ID|unnamed: \d+|", re.I)
+_IDENTIFIER = re.compile(
+    r"((.*[\s_.-])?(?i:id|uid|uuid|guid|index|idx|row|rownum|key|nr|no)|.*[a-z](Id|ID)|Unnamed: \d+|)"
+)
 
 
 @dataclass(frozen=True)
