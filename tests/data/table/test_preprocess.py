@@ -134,8 +134,8 @@ def test_a_word_where_numbers_were_is_named(tmp_path: Path) -> None:
 
 
 def test_a_gap_that_no_transform_fills_is_named_with_its_line(tmp_path: Path) -> None:
+    measured, table, _ = fitted(tmp_path, transforms={"n": ["standardize"]})
     with pytest.raises(DataError, match=r"line 2: the column n is missing, .*\(standardize\).*begin them with impute"):
-        measured, table, _ = fitted(tmp_path, transforms={"n": ["standardize"]})
         encode(measured, table)
 
 

@@ -95,8 +95,13 @@ def test_a_category_becomes_a_column_for_each_level_and_one_for_missing() -> Non
 
 
 def test_a_date_becomes_what_varies_of_it() -> None:
-    days = [datetime.datetime(2023, 12, 30, 6), datetime.datetime(2024, 2, 29, 18, 30), datetime.datetime(2024, 1, 1)]
-    seconds = np.array([day.replace(tzinfo=datetime.UTC).timestamp() for day in days])
+    utc = datetime.UTC
+    days = [
+        datetime.datetime(2023, 12, 30, 6, tzinfo=utc),
+        datetime.datetime(2024, 2, 29, 18, 30, tzinfo=utc),
+        datetime.datetime(2024, 1, 1, tzinfo=utc),
+    ]
+    seconds = np.array([day.timestamp() for day in days])
     columns = applied("calendar", seconds, [*seconds, np.nan])
     wave = [(day.month - 1, 12, day.day - 1, 31, day.weekday(), 7, day.hour + day.minute / 60, 24) for day in days]
     expected = [(seconds - seconds.min()) / 86400, np.array([2023.0, 2024.0, 2024.0])]
