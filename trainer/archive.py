@@ -55,9 +55,23 @@ def tensors(payload: Any) -> Iterator[Tensor]:
 def examine(file: BinaryIO) -> None:
     """Raise `ValueError` unless an open file is an archive as torch writes it, of plain data and tensors.
 
-    That is: nothing compressed, no two members in one place, no name that two readers could understand differently;
-    and a pickle that is no larger than such a file needs, calls nothing but what makes tensors, and has no keys but
-    strings and numbers.
+    That is: what `examine_members` asks for, and a pickle that is no larger than such a file needs, calls nothing but
+    what makes tensors, and has no keys but strings and numbers.
+    """
+    members = examine_members(file)
+    size = file.seek(0, os.SEEK_END)
+    pickles = [member for member in members if member.filename.partition("/")[2] == PICKLE]
+    if not pickles:
+        raise ValueError(f"it has no {PICKLE}")
+    if pickles[0].file_size > MOST_PICKLE + size // 8:
+        raise ValueError(f"its {PICKLE} is larger than tensors of {size} bytes need")
+    _examine_pickle(_content(file, pickles[0]), MOST_OPCODES + size // 64)
+
+
+def examine_members(file: BinaryIO) -> list[zipfile.ZipInfo]:
+    """The members of an open archive; raises `ValueError` unless it is one as torch writes it.
+
+    That is: nothing compressed, no two members in one place, no name that two readers could understand differently.
     """
     size = file.seek(0, os.SEEK_END)
     _examine_index(file, size)
@@ -71,12 +85,7 @@ def examine(file: BinaryIO) -> None:
         raise ValueError("its members overlap")
     if len({name.partition("/")[0] for name in names}) != 1:
         raise ValueError("its members are not in one folder")
-    pickles = [member for member in members if member.filename.partition("/")[2] == PICKLE]
-    if not pickles:
-        raise ValueError(f"it has no {PICKLE}")
-    if pickles[0].file_size > MOST_PICKLE + size // 8:
-        raise ValueError(f"its {PICKLE} is larger than tensors of {size} bytes need")
-    _examine_pickle(_content(file, pickles[0]), MOST_OPCODES + size // 64)
+    return members
 
 
 def _examine_index(file: BinaryIO, size: int) -> None:

@@ -1,6 +1,7 @@
 """The classifiers of torchvision: built by name for the data, started from a local file, and what is refused."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,26 @@ def test_images_that_do_not_divide_into_patches_are_an_error() -> None:
 def test_a_transformer_needs_square_images() -> None:
     with pytest.raises(ConfigError, match="vit_b_16 takes square images; the data gives 32×64"):
         Torchvision(arch="vit_b_16").build(spec_of((3, 32, 64)))
+
+
+@pytest.mark.parametrize(("kind", "said"), [("compressed", "is compressed"), ("larger", "it claims a tensor of")])
+def test_a_weights_file_cannot_ask_for_more_memory_than_it_has(tmp_path: Path, kind: str, said: str) -> None:
+    path = tmp_path / "w.pt"
+    if kind == "compressed":
+        torch.save({"w": torch.zeros(1 << 18)}, tmp_path / "plain.pt")
+        with zipfile.ZipFile(tmp_path / "plain.pt") as plain:
+            members = {name: plain.read(name) for name in plain.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, content in members.items():
+                packed.writestr(name, content)
+    else:
+        torch.save({"w": torch.zeros(1).expand(1 << 40)}, path)
+    with pytest.raises(ConfigError, match=rf"w\.pt: not a state dict that can be loaded safely: .*{said}"):
+        build_small(path, classes=7)
+
+
+def test_weights_in_the_form_before_archives_are_loaded(tmp_path: Path) -> None:
+    expected = saved_weights(tmp_path / "w.pt", classes=7)
+    torch.save(expected, tmp_path / "w.pt", _use_new_zipfile_serialization=False)
+    state = build_small(tmp_path / "w.pt", classes=7).state_dict()
+    assert all(torch.equal(state[name], value) for name, value in expected.items())

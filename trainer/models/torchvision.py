@@ -1,12 +1,14 @@
 """The classifiers of torchvision, by name."""
 
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trainer import archive
 from trainer.errors import ConfigError, did_you_mean
 from trainer.interfaces import DataSpec
 from trainer.storage import UNLOADABLE
@@ -80,7 +82,11 @@ def _load(network: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"model.weights={path}: no such file.")
     try:
-        given = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            if file.read(2) == b"PK":  # older files of torchvision are no archives: what they claim, they must have
+                archive.examine_members(file)
+            given = torch.load(path, map_location="cpu", weights_only=True)
+            archive.examine_tensors(given, file.seek(0, os.SEEK_END))
     except UNLOADABLE as error:
         raise ConfigError(f"model.weights={path}: not a state dict that can be loaded safely: {error}") from error
     if not isinstance(given, dict) or not all(isinstance(value, Tensor) for value in given.values()):
