@@ -570,6 +570,23 @@ def test_a_change_that_a_run_does_not_survive_is_refused_and_leaves_it_untouched
     assert after == {name: data for name, data in before.items() if name != "train.log"}
 
 
+def test_where_no_checkpoint_is_good_a_run_is_not_begun_anew(
+    tmp_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = list((finished / "checkpoints").glob("step-*/state.pt"))
+    for path in damaged:
+        os.truncate(path, 1000)
+    before = contents(finished)
+    assert train(tmp_path, f"resume={finished}") == 2
+    printed = capsys.readouterr()
+    assert "no undamaged checkpoint" in printed.err
+    assert all(f"warning: {path}: damaged" in printed.out for path in damaged) and len(damaged) == 4
+    after = contents(finished)
+    assert {name: data for name, data in after.items() if name != "train.log"} == {
+        name: data for name, data in before.items() if name != "train.log"
+    }
+
+
 def test_a_change_that_a_run_survives_is_applied(tmp_path: Path, finished: Path) -> None:
     assert train(tmp_path, f"resume={finished}", "trainer.epochs=4", "optimizer.lr=0.5", "scheduler=constant") == 0
     assert [row["lr"] for row in rows(finished)][-5:] == [0.5] * 5
