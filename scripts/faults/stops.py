@@ -35,6 +35,7 @@ import torch
 
 from trainer import storage
 from trainer.checkpoints import Store
+from trainer.runs import Run
 
 PLUGIN = """
 import os
@@ -508,6 +509,26 @@ def twice(bench: Bench, seed: int) -> list[str]:
     return problems
 
 
+def twice_in_a_step(bench: Bench, seed: int) -> list[str]:
+    """A second Ctrl-C does not wait for the end of a step that takes a minute, which the first one does."""
+    problems: list[str] = []
+    folder = bench.place()
+    process = bench.start(folder, *FAMILIES["small"], *EVERYWHERE, at="step", seconds=60)
+    if not wait_for((folder / "mark").exists, process):
+        problems.append("the step was never reached")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2 + 0.2 * random.Random(seed).random())
+    if process.poll() is not None:
+        problems.append("the first Ctrl-C did not wait for the step")
+    process.send_signal(signal.SIGINT)
+    _, took = leave(process, folder, "small", problems)
+    told = (Run(the_run(folder)).summary() or {}).get("reason")
+    if process.returncode != 130 or told != "interrupted twice":
+        problems.append(f"exit code {process.returncode} after {took:.2f} s, {told}")
+    resumes(bench, the_run(folder), "small", problems)
+    return problems
+
+
 def whole_group(bench: Bench, seed: int) -> list[str]:
     """SIGTERM to the run and its loader workers: it still has its batch, saves, and ends with its code."""
     problems: list[str] = []
@@ -611,7 +632,7 @@ def swept(bench: Bench, seed: int) -> list[str]:
     return problems
 
 
-SPECIAL = (twice, whole_group, out_of_time, stuck_worker, killed_worker, orphaned, swept)
+SPECIAL = (twice, twice_in_a_step, whole_group, out_of_time, stuck_worker, killed_worker, orphaned, swept)
 
 
 def main() -> None:
