@@ -674,6 +674,8 @@ def test_steps_by_hand_save_and_resume_too(tmp_path: Path) -> None:
         if report.step == 9:
             first.save(best=False)
             break
+    assert first.store is not None
+    first.store.wait()
     second = assemble(made, run, resume="last")
     assert [report.step for report in second.steps()] == list(range(10, 29))
     assert state_bits(second) == state_bits(straight)

@@ -129,7 +129,7 @@ Prepare = Callable[[Tensor], Tensor]
 
 def as_float(inputs: Tensor) -> Tensor:
     """The plainest `Prepare`: features that only need to be floats."""
-    return inputs.float()
+    return inputs if inputs.dtype is torch.float32 else inputs.float()
 
 
 @dataclass(frozen=True)

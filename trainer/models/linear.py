@@ -1,6 +1,7 @@
 """A linear layer of our own, and the models made of it."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -30,8 +31,7 @@ class CustomLinear(nn.Module):
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x @ self.weight.T
-        return y if self.bias is None else y + self.bias
+        return F.linear(x, self.weight, self.bias)  # one kernel, where x @ self.weight.T + self.bias is three
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
