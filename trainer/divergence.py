@@ -60,9 +60,10 @@ class Guard:
         of the gradient takes 50 µs.
         """
         self._found.zero_()
-        dense = [g._values() if g.is_sparse else g for g in gradients]
-        for dtype in {loss.dtype, *(g.dtype for g in dense)}:
-            same = [tensor for tensor in (loss, *dense) if tensor.dtype == dtype]
+        alike: dict[torch.dtype, list[Tensor]] = {loss.dtype: [loss]}
+        for gradient in gradients:
+            alike.setdefault(gradient.dtype, []).append(gradient._values() if gradient.is_sparse else gradient)
+        for same in alike.values():
             torch._amp_foreach_non_finite_check_and_unscale_(same, self._found, self._one)
         return self._found
 

@@ -123,14 +123,14 @@ def _gather(optimizer: torch.optim.Optimizer, names: Names) -> list[tuple[Any, .
     for group in optimizer.param_groups:
         parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters]
+        memories = [optimizer.state.get(parameter, {}) for parameter in parameters]
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if parameter.dtype is not dtype or not parameter.is_cpu or gradient.is_sparse:
                 return None
-        try:
-            memories = [optimizer.state[parameter] for parameter in parameters]
-            ready.append((group, parameters, gradients, *([m[name] for m in memories] for name in names(group))))
-        except KeyError:
+        columns = [[memory.get(name) for memory in memories] for name in names(group)]
+        if any(tensor is None for column in columns for tensor in column):
             return None
+        ready.append((group, parameters, gradients, *columns))
     return ready
 
 
