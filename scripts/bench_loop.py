@@ -41,10 +41,10 @@ from trainer.config.model import Cnn, Linear
 from trainer.config.optimizer import Adam
 from trainer.config.scheduler import Constant
 from trainer.config.trainer import Trainer as Settings
-from trainer.device import ALL_THREADS
 from trainer.interfaces import Sink
 from trainer.models.cnn import CNNClassifier
 from trainer.models.linear import linear_model
+from trainer.process import ALL_THREADS
 from trainer.sinks.console import PlainSink, Progress
 from trainer.sinks.files import MetricsSink
 from trainer.sinks.tensorboard import TensorBoardSink

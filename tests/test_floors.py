@@ -17,7 +17,7 @@ import trainer
 # Each floor is a list of rows. A module imports from lower floors and from its own row, not from its neighbours.
 FLOORS: dict[int, list[str]] = {
     0: ["trainer errors registry cadence seeds archive storage config config.*"],
-    1: ["interfaces", "device", "memory", "signals"],
+    1: ["interfaces", "device", "memory", "process", "signals"],
     2: [
         "models models.*",
         "data data.*",

@@ -14,16 +14,16 @@ from trainer.resumption import changed_config, kind_of
 # Written out once more, by hand: a new key must be put into one of these by someone who has thought about it.
 FREE_KEYS = {
     "trainer": (
-        "max_time auto_micro_batch on_nan on_nan_limit on_nan_factor log_every save_every keep log_histograms "
-        "log_gradients"
+        "max_time malloc auto_micro_batch on_nan on_nan_limit on_nan_factor log_every save_every keep "
+        "log_histograms log_gradients"
     ),
     "data": "eval_batch_size timeout root path val_path cache_bytes workers",
     "": "output_dir resume",
 }
 FUTURE_KEYS = {
     "trainer": (
-        "epochs steps device precision compile channels_last micro_batch deterministic threads clip_norm ema monitor "
-        "mode patience min_delta eval_every limit_val"
+        "epochs steps device precision compile channels_last micro_batch deterministic threads flush_denormals "
+        "clip_norm ema monitor mode patience min_delta eval_every limit_val"
     ),
     "data": "augment flip rotation mean std",
     "model": "dropout conv_dropout embedding_dropout fused",

@@ -18,11 +18,12 @@ from trainer.config.trainer import Trainer as Settings
 from trainer.data.augment import Normalize
 from trainer.data.loaders import make_loaders
 from trainer.data.split import limit
-from trainer.device import choose_device, choose_precision, configure, configure_threads, numerics
+from trainer.device import choose_device, choose_precision, numerics
 from trainer.engine import Trainer
 from trainer.errors import CheckpointError, ConfigError
 from trainer.interfaces import Data, Sink, Task
 from trainer.plan import Plan
+from trainer.process import configure, configure_denormals, configure_malloc, configure_threads
 from trainer.runs import Run
 from trainer.schedulers import Clock
 from trainer.signals import Interruption
@@ -34,7 +35,10 @@ SinkFactory = Callable[["Parts"], Sequence[Sink]]
 
 @dataclass(frozen=True)
 class Parts:
-    """What is known of a run once its parts are made: for the first screen and for sinks."""
+    """What is known of a run once its parts are made: for the first screen and for sinks.
+
+    `environment` is what `trainer.device.numerics` says.
+    """
 
     config: Config
     data: Data
@@ -43,6 +47,7 @@ class Parts:
     state: TrainState
     device: torch.device
     precision: torch.dtype
+    environment: dict[str, Any]
     run: Run | None
 
 
@@ -75,6 +80,9 @@ def assemble(
         )
     settings = config.trainer
     configure(settings.deterministic, config.seed)
+    configure_malloc(settings.malloc)
+    configure_threads(settings.threads)
+    configure_denormals(settings.flush_denormals)
     device = choose_device(settings.device)
     precision = choose_precision(settings.precision, device)
     data, task = data_and_task(config)
@@ -108,7 +116,7 @@ def assemble(
     )
     if settings.compile:
         model.compile()
-    made = sinks(Parts(config, data, task, plan, state, device, precision, run))
+    made = sinks(Parts(config, data, task, plan, state, device, precision, environment, run))
     for text in data.warnings:
         tell(f"warning: {text}")
     return Trainer(

@@ -1,19 +1,14 @@
 """Where and how precisely the maths runs."""
 
 import contextlib
-import os
 import platform
-import random
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
 import torch
 
 from trainer.errors import ConfigError
 
-ALL_THREADS = torch.get_num_threads()  # torch's own choice, before any run of this process has made another
-TINY = 100_000
 PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -71,6 +66,7 @@ def numerics(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
         "machine": platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "flush_denormals": _flushes_denormals(),
     }
     if device.type == "cuda":
         facts |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
@@ -78,32 +74,15 @@ def numerics(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
     return facts
 
 
+def _flushes_denormals() -> bool:
+    """Whether all threads of the maths take numbers below 1.2e-38 for zero: found out, since nothing tells."""
+    chunk = 1 << 15  # what torch gives to a thread at least
+    tiny = torch.full((chunk * torch.get_num_threads(),), 1e-40) * torch.ones(())
+    return not bool(tiny.count_nonzero())
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Run what is inside in `dtype` where that is safe; free of cost for fp32."""
     if dtype is torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)
-
-
-def configure(deterministic: bool, seed: int) -> None:
-    """Settings of the whole process: deterministic algorithms, and the generators that plug-ins may use."""
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
-    if deterministic != torch.are_deterministic_algorithms_enabled():
-        torch.use_deterministic_algorithms(deterministic)  # imports the compiler: not for nothing
-    torch.backends.cudnn.deterministic = deterministic
-    torch.backends.cudnn.benchmark = not deterministic
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-
-
-def configure_threads(threads: int | None, work: int) -> None:
-    """Set the CPU threads: as many as `trainer.threads` says, or as torch would take, or 1 for a tiny model.
-
-    Two threads that share a matrix product of a few thousand numbers spend longer meeting than computing: on 2 cores
-    a step of model=linear on 32×10 numbers took 8 % less time with one.
-
-    Args:
-        work: multiplications in a forward step of the linear layers, parameters × samples.
-    """
-    torch.set_num_threads(threads or (1 if work < TINY else ALL_THREADS))

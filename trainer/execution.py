@@ -22,6 +22,7 @@ from trainer.engine import Trainer
 from trainer.errors import ConfigError, TrainerError
 from trainer.interfaces import Sink
 from trainer.memory import is_out_of_memory
+from trainer.process import cores, malloc_words
 from trainer.resumption import Change
 from trainer.runs import Run
 from trainer.screen import change_lines, closing_lines, opening_lines
@@ -169,6 +170,9 @@ class Execution:
             device_name=torch.cuda.get_device_name(parts.device) if parts.device.type == "cuda" else None,
             precision=PRECISION_NAMES[parts.precision],
             threads=torch.get_num_threads(),
+            cores=cores(),
+            flush_denormals=parts.environment["flush_denormals"],
+            malloc=malloc_words(),
         )
         for name, text in opening_lines(parts, self.run, environment):
             self._say(f"{name:<10}{text}")

@@ -38,7 +38,11 @@ class Trainer(Section):
         on_resume=FREE,
     )
     deterministic: bool = key(False, "only deterministic algorithms, or fail; a GPU needs it for bit-identical runs")
-    threads: int | None = key(None, "CPU threads of the maths; null: torch's own choice", at_least=1)
+    threads: int | None = key(
+        None, "CPU threads of the maths; null: torch's own choice, no more than the cores it may use", at_least=1
+    )
+    flush_denormals: bool = key(True, "take numbers below 1.2e-38 for zero: a CPU is many times slower on them")
+    malloc: bool = key(True, "let glibc keep freed memory for the next step, up to 1 GiB", on_resume=FREE)
 
     clip_norm: float | None = key(None, "longest allowed gradient (L2 over all parameters)", above=0)
     on_nan: str = key(
