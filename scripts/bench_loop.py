@@ -3,6 +3,8 @@
     python scripts/bench_loop.py                      # both cases, generated data
     python scripts/bench_loop.py --root cifar10-jpeg  # the CNN case on a real image folder (train/<class>/*.jpg)
     python scripts/bench_loop.py --quick              # a minute, to see that it runs
+    python scripts/bench_loop.py --case share         # what of a step is the data
+    python scripts/bench_loop.py --case allocator     # a setting of the process, on and off; also denormals, threads
 
 Two cases, each the plainest form of what a tutorial teaches, against the same recipe here with logging,
 TensorBoard and checkpoints on:
@@ -29,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench_settings import CASES, measure_setting, measure_share
 from PIL import Image
 from rich.console import Console
 from torch import nn
@@ -185,13 +188,19 @@ def measure(name: str, hand: Segment, trainer: Segment, rounds: int) -> float:
 def main() -> None:
     """Measure the cases that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=("cnn", "linear", "both"), default="both")
+    parser.add_argument("--case", choices=("cnn", "linear", "both", "share", *CASES), default="both")
     parser.add_argument("--root", type=Path, help="image folder with train/ and test/; generated when not given")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="short segments, two rounds")
     args = parser.parse_args()
     given = args.root and args.root.resolve()
     rounds = 2 if args.quick else args.rounds
+    if args.case == "share":
+        measure_share(rounds)
+        return
+    if args.case in CASES:
+        measure_setting(args.case, rounds)
+        return
     print(f"samples per second, {torch.get_num_threads()} threads, torch {torch.__version__}, {rounds} rounds in turn")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         scratch = Path(folder)
