@@ -105,6 +105,33 @@ def test_tallies_add_up_to_the_scores_of_all_samples(weights: list[float] | None
     assert task.training_scores(tally.tolist()) == _close(expected)
 
 
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]], ids=str)
+def test_mixed_targets_share_the_loss_and_the_hits_of_their_two_classes(weights: list[float] | None) -> None:
+    task = ClassificationTask(_classes(3), 0.1, weights)
+    logits, targets = _logits(50, 3)
+    partners, share = targets.roll(1), torch.rand(50, generator=torch.Generator().manual_seed(1))
+    mixed = F.one_hot(targets, 3).float().lerp(F.one_hot(partners, 3).float(), share[:, None])
+    losses = [
+        F.cross_entropy(logits, classes, task.class_weights, reduction="none", label_smoothing=0.1)
+        for classes in (targets, partners)
+    ]
+    each = torch.ones(3) if task.class_weights is None else task.class_weights
+    expected = {
+        "loss": ((1 - share) * losses[0] + share * losses[1]).sum().item(),
+        "weight": ((1 - share) * each[targets] + share * each[partners]).sum().item(),
+    }
+    assert task.loss_sum(logits, mixed).item() == pytest.approx(expected["loss"], rel=1e-5)
+    assert float(task.weight(mixed)) == pytest.approx(expected["weight"], rel=1e-5)
+    parts = zip(logits.split([20, 30]), mixed.split([20, 30]), strict=True)
+    tally = sum(task.tally(o, t, task.loss_sum(o, t)) for o, t in parts)
+    predicted = logits.argmax(1)
+    hits = ((1 - share) * (predicted == targets) + share * (predicted == partners)).sum().item()
+    assert isinstance(tally, Tensor)
+    assert task.training_scores(tally.tolist()) == _close(
+        {"loss": expected["loss"] / expected["weight"], "accuracy": hits / 50}
+    )
+
+
 def _brute_force(logits: Tensor, targets: Tensor, classes: int) -> dict[str, float]:
     """The scores by counting in plain Python."""
     rows, truth = logits.tolist(), targets.tolist()

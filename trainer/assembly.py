@@ -241,17 +241,17 @@ def _limited(data: Data, config: Config) -> Data:
             return max(1, round(whole * float(text[:-1]) / 100))
         return int(text) * size
 
-    train, val, augment = data.train, data.val, data.augment
+    train, val, augment, mix = data.train, data.val, data.augment, data.mix
     if settings.limit_train is not None:
         train = limit(train, samples(settings.limit_train, batch, len(train)), seed)
     if settings.limit_val is not None:
         val = limit(val, samples(settings.limit_val, eval_batch, len(val)), seed)
     if settings.overfit_batches is not None:
         train = limit(train, settings.overfit_batches * batch, seed)
-        val, augment = train, None
+        val, augment, mix = train, None, None
     if settings.fast_dev_run:
         train, val = limit(train, 3 * batch, seed), limit(val, eval_batch, seed)
-    return dataclasses.replace(data, train=train, val=val, augment=augment)
+    return dataclasses.replace(data, train=train, val=val, augment=augment, mix=mix)
 
 
 def _state(config: Config, task: Task, plan: Plan, model: nn.Module) -> TrainState:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainer import seeds
 from trainer.errors import ConfigError
 
 
@@ -17,7 +18,8 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: float32, (B, *input_shape).
-        targets: int64 class indices (B,), or float32 values (B, outputs).
+        targets: int64 class indices (B,); float32 shares of the classes (B, classes) where samples are mixed; or
+            float32 values (B, outputs).
         weights: float32 (B,), how much each row counts: in a training batch as the data says, in a validation batch 0
             for the rows that only pad it; None: every row counts as 1.
         positions: int64 (B,), where the samples of a training batch stand in their split; None: unknown.
@@ -121,8 +123,32 @@ class Split:
         return Split(torch.utils.data.Subset(self.inputs, index.tolist()), self.targets[index], rows, weights)
 
 
-# Varies a training batch: (inputs as stored, CPU generator of this step) -> inputs of the same shape.
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+@dataclass(frozen=True)
+class Draws:
+    """What the randomness of a training batch is a function of.
+
+    Attributes:
+        seed: of the run.
+        step: optimizer steps done before this one.
+        epoch: whole epochs done before this step.
+        positions: int64 (B,), where the samples stand in their split.
+    """
+
+    seed: int
+    step: int
+    epoch: int
+    positions: Tensor
+
+    @property
+    def generator(self) -> torch.Generator:
+        """A CPU generator at the start of this step's stream."""
+        return seeds.generator(self.seed, seeds.AUGMENT, self.step)
+
+
+# Varies a training batch: inputs as stored -> inputs of the same shape.
+Augment = Callable[[Tensor, Draws], Tensor]
+# Mixes the samples of a training batch: (prepared inputs, targets) -> inputs of the same shape, float32 targets.
+Mix = Callable[[Tensor, Tensor, Draws], tuple[Tensor, Tensor]]
 # Turns a stored batch into the model's float32 input, for training and validation alike.
 Prepare = Callable[[Tensor], Tensor]
 
@@ -140,8 +166,8 @@ class Data:
         spec: the shape of a sample and the classes.
         train, val: the two splits.
         prepare: applied to every batch.
-        augment: applied to training batches, after `prepare`'s conversion to float and before its normalisation
-            where it is an image pipeline; None: nothing.
+        augment: applied to training batches before `prepare`; None: nothing.
+        mix: applied to training batches after `prepare`; None: nothing.
         workers: processes that load, where a split is not a tensor.
         description: a few words for the first screen, e.g. "from cache".
         notes: further lines of the first screen of a new run.
@@ -161,6 +187,7 @@ class Data:
     warnings: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     preprocessing: str | None = None
+    mix: Mix | None = None
 
     def as_regression(self) -> "Data":
         """The same data with the class names read as numbers, e.g. for a quality of 3 to 8.

@@ -79,7 +79,9 @@ class Recorder:
             batch = self.first()
             record.images = self.picture(batch.inputs[:PICTURED]).cpu()
             if self.labels is not None:
-                record.labels = [self.labels[target] for target in batch.targets[:PICTURED].tolist()]
+                targets = batch.targets[:PICTURED]
+                classes = targets if targets.ndim == 1 else targets.argmax(1)  # of mixed samples, the larger share
+                record.labels = [self.labels[target] for target in classes.tolist()]
         state.records += 1
         for sink in self.sinks:
             sink.write(record)

@@ -3,7 +3,7 @@
 import torch
 
 # What a draw is for: two purposes never share a stream even at the same position.
-INIT, SPLIT, ORDER, AUGMENT, DROPOUT, SYNTHETIC, SUBSET = range(1, 8)
+INIT, SPLIT, ORDER, AUGMENT, DROPOUT, SYNTHETIC, SUBSET, FLIP, MIX = range(1, 10)
 
 _MASK = (1 << 64) - 1
 

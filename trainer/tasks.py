@@ -14,7 +14,7 @@ TOP5_FROM = 11  # classes from which top-5 accuracy says something
 
 
 class ClassificationTask:
-    """Cross-entropy on logits (B, classes) against class indices (B,).
+    """Cross-entropy on logits (B, classes) against class indices (B,), or shares (B, classes) where samples are mixed.
 
     Args:
         spec: names and counts of the classes.
@@ -50,7 +50,7 @@ class ClassificationTask:
     def _weights(self, targets: Tensor, weights: Tensor | None) -> Tensor | None:
         if self.class_weights is None:
             return weights
-        each = self.class_weights[targets]
+        each = _of_classes(self.class_weights, targets)
         return each if weights is None else each * weights
 
     def loss_sum(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -62,8 +62,10 @@ class ClassificationTask:
         return losses if weights is None else losses @ weights.to(losses.dtype)
 
     def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
-        """[Σ loss, Σ weight, correct, samples]."""
-        correct = (outputs.argmax(1) == targets).sum()
+        """[Σ loss, Σ weight, correct, samples]; a mixed sample is correct by the share of the predicted class."""
+        predicted = outputs.argmax(1)
+        mixed = targets.ndim == 2
+        correct = (targets.gather(1, predicted[:, None]) if mixed else predicted == targets).double().sum()
         each = self._weights(targets, weights)
         weight = targets.size(0) if each is None else each.double().sum()
         return _vector(loss_sum, weight, correct, targets.size(0))
@@ -222,6 +224,11 @@ def _vector(*values: Tensor | float) -> Tensor:
     for i, value in enumerate(values):
         vector[i] = value
     return vector
+
+
+def _of_classes(class_weights: Tensor, targets: Tensor) -> Tensor:
+    """The weight of each target, (B,)."""
+    return class_weights[targets] if targets.ndim == 1 else targets @ class_weights
 
 
 def _class_weights(given: str | list[float] | None, spec: DataSpec) -> Tensor | None:

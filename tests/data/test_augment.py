@@ -21,6 +21,7 @@ from trainer.data.augment import (
     normalize_from,
 )
 from trainer.errors import ConfigError
+from trainer.interfaces import Draws
 
 EVERY_THIRD_DEGREE = torch.arange(-180.0, 181.0, 3)  # with all multiples of 30°, where ties are
 EVEN = [(3, 32, 32), (1, 28, 28), (1, 8, 8), (2, 12, 20)]
@@ -29,6 +30,10 @@ ODD = [(1, 31, 31), (2, 20, 33), (1, 7, 12)]
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def draws(seed: int = 0, step: int = 0) -> Draws:
+    return Draws(seed, step, epoch=0, positions=torch.arange(16))
 
 
 def pixels(*shape: int) -> Tensor:
@@ -113,7 +118,7 @@ def test_only_the_chosen_images_are_mirrored() -> None:
 def test_the_input_is_left_as_it_was() -> None:
     images = pixels(16, 3, 8, 8)
     copy = images.clone()
-    ImageAugment(flip=True, degrees=30)(images, generator())
+    ImageAugment(flip=True, degrees=30)(images, draws())
     assert torch.equal(images, copy)
 
 
@@ -121,7 +126,7 @@ def measured_angles(degrees: float, batch: int) -> Tensor:
     """The angle of each sample of a batch, read off images whose two channels are their own coordinates."""
     side = 101
     y, x = torch.meshgrid(torch.arange(side) - 50.0, torch.arange(side) - 50.0, indexing="ij")
-    turned = ImageAugment(flip=False, degrees=degrees)(torch.stack([x, y]).expand(batch, -1, -1, -1), generator())
+    turned = ImageAugment(flip=False, degrees=degrees)(torch.stack([x, y]).expand(batch, -1, -1, -1), draws())
     source_x, source_y = turned[:, :, 50, 95].T  # 45 to the right of the centre
     return torch.atan2(source_y, source_x).rad2deg()
 
@@ -138,20 +143,21 @@ def test_each_sample_has_its_own_angle_uniform_in_the_range() -> None:
 
 def test_about_half_of_the_samples_are_mirrored() -> None:
     images = torch.tensor([1, 2], dtype=torch.uint8).view(1, 1, 1, 2).expand(1000, -1, -1, -1)
-    mirrored = ImageAugment(flip=True, degrees=0)(images, generator())[:, 0, 0, 0] == 2
+    mirrored = ImageAugment(flip=True, degrees=0)(images, draws())[:, 0, 0, 0] == 2
     assert abs(mirrored.sum().item() - 500) < 5 * 250**0.5
 
 
 @pytest.mark.parametrize(("mirror", "degrees"), [(True, 0.0), (False, 15.0), (True, 15.0)])
-def test_it_is_a_function_of_the_generator_alone(mirror: bool, degrees: float) -> None:
+def test_it_is_a_function_of_the_seed_and_the_step_alone(mirror: bool, degrees: float) -> None:
     images, augment = pixels(16, 3, 8, 8), ImageAugment(mirror, degrees)
     before = torch.get_rng_state()
-    first = augment(images, generator(7))
+    first = augment(images, draws(7))
     torch.rand(3)
-    assert torch.equal(augment(images, generator(7)), first)
-    assert not torch.equal(augment(images, generator(8)), first)
+    assert torch.equal(augment(images, draws(7)), first)
+    assert not torch.equal(augment(images, draws(8)), first)
+    assert not torch.equal(augment(images, draws(7, step=1)), first)
     torch.set_rng_state(before)
-    augment(images, generator(7))
+    augment(images, draws(7))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -159,7 +165,7 @@ def test_it_is_a_function_of_the_generator_alone(mirror: bool, degrees: float) -
 @pytest.mark.parametrize("degrees", [0.0, 15.0])
 def test_shape_and_dtype_stay(mirror: bool, degrees: float) -> None:
     for images in (pixels(4, 1, 9, 7), pixels(4, 1, 9, 7) / 255):
-        varied = ImageAugment(mirror, degrees)(images, generator())
+        varied = ImageAugment(mirror, degrees)(images, draws())
         assert (varied.shape, varied.dtype) == (images.shape, images.dtype)
 
 

@@ -84,6 +84,18 @@ class ImageData(Data):
     rotation: float = key(
         10.0, "with augment: turn by up to so many degrees either way", at_least=0, at_most=180, on_resume=FUTURE
     )
+    mixup: float = key(
+        0.0,
+        "with augment: α of mixup, which blends each image and its target with another; 0: off",
+        at_least=0,
+        on_resume=FUTURE,
+    )
+    cutmix: float = key(
+        0.0,
+        "with augment: α of CutMix, which pastes a box of another image and mixes the targets; 0: off",
+        at_least=0,
+        on_resume=FUTURE,
+    )
     mean: list[float] | None = key(
         None, "per channel, of pixels in [0, 1]; null: measured on the training images", on_resume=FUTURE
     )

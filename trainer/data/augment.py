@@ -7,21 +7,21 @@ from torch import Tensor
 
 from trainer.config.data import ImageData
 from trainer.errors import ConfigError
-from trainer.interfaces import Augment
+from trainer.interfaces import Augment, Draws
 
 
 class ImageAugment:
     """Mirror left-right with probability 1/2, then turn by a uniform angle within ±`degrees`.
 
-    A call takes uint8 pixels or floats (B, C, H, W) and a CPU generator, and gives the same shape and dtype.
+    A call takes uint8 pixels or floats (B, C, H, W) and gives the same shape and dtype.
     All draws are made on the CPU, so that they are the same on every device.
     """
 
     def __init__(self, flip: bool, degrees: float) -> None:
         self.flip, self.degrees = flip, degrees
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        batch = len(images)
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        batch, generator = len(images), draws.generator
         mirrored = torch.rand(batch, generator=generator) < 0.5 if self.flip else torch.zeros(batch, dtype=torch.bool)
         angles = (torch.rand(batch, generator=generator) * 2 - 1) * self.degrees
         mirrored, angles = mirrored.to(images.device), angles.to(images.device)

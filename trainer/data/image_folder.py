@@ -20,6 +20,7 @@ from trainer.config.data import ImageFolder
 from trainer.data.augment import augment_from, normalize_from
 from trainer.data.cache import FOLDER, cached
 from trainer.data.images import image_data
+from trainer.data.mixing import mixing_from
 from trainer.data.split import from_splits, split
 from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Data, Split
@@ -226,6 +227,7 @@ def _streamed(
         input_shape=(decoder.channels, *decoder.size),
         prepare=normalize_from(config, sample),
         augment=augment_from(config),
+        mix=mixing_from(config, len(labels)),
         workers=config.workers,
         description=f"streamed by {config.workers} workers",
     )

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from trainer.config.data import ImageData
 from trainer.data.augment import augment_from, normalize_from
+from trainer.data.mixing import mixing_from
 from trainer.data.split import from_splits, split
 from trainer.interfaces import Data, Split
 
@@ -36,5 +37,6 @@ def image_data(
         labels,
         prepare=normalize_from(config, train.inputs),
         augment=augment_from(config),
+        mix=mixing_from(config, len(labels)),
         description=description,
     )

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from trainer import seeds
 from trainer.errors import ConfigError, DataError, TrainerError
-from trainer.interfaces import Augment, Batch, Data, EvalLoader, Prepare, Split, TrainLoader
+from trainer.interfaces import Augment, Batch, Data, Draws, EvalLoader, Mix, Prepare, Split, TrainLoader
 from trainer.signals import become_worker
 
 TIMEOUT = 300.0  # seconds to wait for a batch of the workers
@@ -81,19 +81,25 @@ class ResidentLoader:
     Args:
         split: whose inputs are a tensor.
         order: see `Order`.
-        prepare, augment: see `trainer.interfaces.Data`.
+        prepare, augment, mix: see `trainer.interfaces.Data`.
         device: where the tensors are kept and the batches made.
     """
 
     def __init__(
-        self, split: Split, order: Order, prepare: Prepare, augment: Augment | None, device: torch.device
+        self,
+        split: Split,
+        order: Order,
+        prepare: Prepare,
+        augment: Augment | None,
+        device: torch.device,
+        mix: Mix | None = None,
     ) -> None:
         assert isinstance(split.inputs, Tensor)
         self.inputs, self.targets = split.inputs.to(device), split.targets.to(device)
         self.weights = None if split.weights is None else split.weights.to(device)
         self.split, self.workers = split, 0
-        self.order, self.prepare, self.augment, self.device = order, prepare, augment, device
-        self.steps_per_epoch = order.steps_per_epoch
+        self.order, self.device, self.steps_per_epoch = order, device, order.steps_per_epoch
+        self._finish = _Finish(order, prepare, augment, mix)
 
     def stream(self, start_step: int) -> Generator[Batch, None, None]:
         """See `trainer.interfaces.TrainLoader`."""
@@ -105,8 +111,7 @@ class ResidentLoader:
             block = self.inputs.index_select(0, index), self.targets.index_select(0, index), index
             weights = None if self.weights is None else self.weights.index_select(0, index).split(size)
             for i, (inputs, targets, rows) in enumerate(zip(*(part.split(size) for part in block), strict=True)):
-                inputs = _ready(inputs, step, self.order.seed, self.prepare, self.augment)
-                yield Batch(inputs, targets, None if weights is None else weights[i], rows)
+                yield self._finish(inputs, targets, None if weights is None else weights[i], rows, step)
                 step += 1
 
 
@@ -125,10 +130,11 @@ class StreamingLoader:
         device: torch.device,
         workers: int,
         timeout: float = TIMEOUT,
+        mix: Mix | None = None,
     ) -> None:
-        self.split, self.order, self.prepare, self.augment = split, order, prepare, augment
+        self.split, self.order, self.steps_per_epoch = split, order, order.steps_per_epoch
         self.device, self.workers, self.timeout = device, workers, timeout
-        self.steps_per_epoch = order.steps_per_epoch
+        self._finish = _Finish(order, prepare, augment, mix)
 
     def stream(self, start_step: int) -> Generator[Batch, None, None]:
         """See `trainer.interfaces.TrainLoader`; raises `DataError` for a sample that cannot be read."""
@@ -140,7 +146,7 @@ class StreamingLoader:
                 weights = self.split.weights
                 if weights is not None:
                     weights = weights[index].to(self.device, non_blocking=True)
-                yield Batch(_ready(inputs, step, self.order.seed, self.prepare, self.augment), targets, weights, index)
+                yield self._finish(inputs, targets, weights, index.to(self.device, non_blocking=True), step)
 
 
 class ResidentEvaluation:
@@ -219,9 +225,9 @@ def make_loaders(
     order = Order(len(data.train), batch_size, drop_last, seed, data.train.targets if balanced else None)
     train: TrainLoader
     if isinstance(data.train.inputs, Tensor):
-        train = ResidentLoader(data.train, order, data.prepare, data.augment, device)
+        train = ResidentLoader(data.train, order, data.prepare, data.augment, device, data.mix)
     else:
-        train = StreamingLoader(data.train, order, data.prepare, data.augment, device, data.workers, timeout)
+        train = StreamingLoader(data.train, order, data.prepare, data.augment, device, data.workers, timeout, data.mix)
     val = evaluation_loader(data.val, eval_batch_size, data.prepare, device, data.workers, timeout)
     return train, val
 
@@ -329,11 +335,22 @@ def worker_failure(error: BaseException) -> TrainerError | None:
     )
 
 
-def _ready(inputs: Tensor, step: int, seed: int, prepare: Prepare, augment: Augment | None) -> Tensor:
-    """Augmented with the draws of this step, and prepared for the model."""
-    if augment is not None:
-        inputs = augment(inputs, seeds.generator(seed, seeds.AUGMENT, step))
-    return prepare(inputs)
+class _Finish:
+    """From the samples of a step as they are stored to its batch: augmented, prepared, mixed."""
+
+    def __init__(self, order: Order, prepare: Prepare, augment: Augment | None, mix: Mix | None) -> None:
+        self.order, self.prepare, self.augment, self.mix = order, prepare, augment, mix
+
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, weights: Tensor | None, positions: Tensor, step: int
+    ) -> Batch:
+        draws = Draws(self.order.seed, step, step // self.order.steps_per_epoch, positions)
+        if self.augment is not None:
+            inputs = self.augment(inputs, draws)
+        inputs = self.prepare(inputs)
+        if self.mix is not None:
+            inputs, targets = self.mix(inputs, targets, draws)
+        return Batch(inputs, targets, weights, positions)
 
 
 def _padded(inputs: Tensor, targets: Tensor, size: int, prepare: Prepare) -> Batch:

@@ -7,7 +7,7 @@ from torch import Tensor
 from trainer import seeds
 from trainer.config.data import Data as Config
 from trainer.errors import ConfigError, DataError
-from trainer.interfaces import Augment, Data, DataSpec, Prepare, Split, as_float
+from trainer.interfaces import Augment, Data, DataSpec, Mix, Prepare, Split, as_float
 
 
 def split(config: Config, targets: Tensor, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -169,6 +169,7 @@ def from_splits(
     input_shape: tuple[int, ...] | None = None,
     prepare: Prepare = as_float,
     augment: Augment | None = None,
+    mix: Mix | None = None,
     workers: int = 0,
     description: str = "",
 ) -> Data:
@@ -177,7 +178,7 @@ def from_splits(
         assert isinstance(train.inputs, Tensor)
         input_shape = tuple(train.inputs.shape[1:])
     spec = DataSpec.of(input_shape, train.targets, labels)
-    return Data(spec, train, val, prepare, augment, workers, description)
+    return Data(spec, train, val, prepare, augment, workers, description, mix=mix)
 
 
 def limit(split: Split, samples: int, seed: int) -> Split:
