@@ -25,7 +25,10 @@ FUTURE_KEYS = {
         "epochs steps device precision compile channels_last micro_batch deterministic threads flush_denormals "
         "clip_norm ema monitor mode patience min_delta eval_every limit_val"
     ),
-    "data": "augment flip rotation mixup cutmix mean std",
+    "data": (
+        "augment flip rotation rotation_mode shift shift_padding crop_scale randaugment randaugment_magnitude "
+        "brightness contrast saturation hue cutout mixup cutmix mean std"
+    ),
     "model": "dropout conv_dropout embedding_dropout fused",
 }
 FIXED_KEYS = {

@@ -11,12 +11,22 @@ from torch import Tensor, nn
 from trainer import seeds
 
 CPU = torch.device("cpu")
-PURPOSES = (seeds.INIT, seeds.SPLIT, seeds.ORDER, seeds.AUGMENT, seeds.DROPOUT, seeds.SYNTHETIC, seeds.SUBSET)
+PURPOSES = (
+    seeds.INIT,
+    seeds.SPLIT,
+    seeds.ORDER,
+    seeds.AUGMENT,
+    seeds.DROPOUT,
+    seeds.SYNTHETIC,
+    seeds.SUBSET,
+    seeds.FLIP,
+    seeds.MIX,
+)
 words = st.integers(0, 2**63)
 
 
 def test_no_two_purposes_are_the_same() -> None:
-    assert len(set(PURPOSES)) == 7
+    assert len(set(PURPOSES)) == 9
 
 
 def test_fold_is_distinct_for_each_seed_purpose_and_counter() -> None:
@@ -100,3 +110,9 @@ def test_streams_of_neighbouring_positions_are_uncorrelated() -> None:
     streams = torch.stack([torch.rand(4000, generator=seeds.generator(*key)) for key in keys])
     correlation = torch.corrcoef(streams) - torch.eye(len(keys))
     assert correlation.abs().max() < 0.08  # 5 standard errors of 1 / sqrt(4000)
+
+
+def test_folding_many_counters_at_once_is_folding_each() -> None:
+    counters = torch.tensor([0, 1, 2, 1000, 2**31, 2**62 - 1])
+    for seed in (0, 1, 2**62 + 12345, 2**63, 2**64 - 1):
+        assert seeds.fold_each(seed, counters).tolist() == [seeds.fold(seed, c) for c in counters.tolist()]

@@ -15,8 +15,8 @@ from trainer.cadence import Cadence
 from trainer.checkpoints import Store
 from trainer.config import Config
 from trainer.config.trainer import Trainer as Settings
-from trainer.data.augment import Normalize
 from trainer.data.loaders import make_loaders
+from trainer.data.normalize import Normalize
 from trainer.data.split import limit
 from trainer.device import choose_device, choose_precision, numerics
 from trainer.engine import Trainer

@@ -1,6 +1,7 @@
 """Randomness as a pure function of `(seed, what for, position)`, so that no generator state is ever saved."""
 
 import torch
+from torch import Tensor
 
 # What a draw is for: two purposes never share a stream even at the same position.
 INIT, SPLIT, ORDER, AUGMENT, DROPOUT, SYNTHETIC, SUBSET, FLIP, MIX = range(1, 10)
@@ -21,6 +22,23 @@ def fold(seed: int, *counters: int) -> int:
         z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
         z ^= z >> 31
     return z >> 1
+
+
+def fold_each(seed: int, counters: Tensor) -> Tensor:
+    """`fold(seed, counter)` for each of many counters, int64 of the same shape, on their device."""
+    # int64 wraps around as `fold` does by its mask; only a shift to the right must be told not to keep the sign.
+    z = (counters + 1) * _signed(0x9E3779B97F4A7C15) + _signed(seed & _MASK)
+    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
+    return _shifted(z ^ _shifted(z, 31), 1)
+
+
+def _signed(bits: int) -> int:
+    return bits - (1 << 64) if bits >> 63 else bits
+
+
+def _shifted(values: Tensor, bits: int) -> Tensor:
+    return (values >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def generator(seed: int, *counters: int) -> torch.Generator:

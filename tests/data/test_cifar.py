@@ -15,7 +15,7 @@ from torchvision.datasets import CIFAR10
 
 from trainer import storage
 from trainer.config.data import CIFAR10_MEAN, CIFAR10_STD, Cifar10
-from trainer.data.augment import ImageAugment
+from trainer.data.augment import Pipeline, Warp
 from trainer.data.cifar import CLASSES, URL, read
 from trainer.errors import DataError
 
@@ -138,8 +138,8 @@ def test_the_published_moments_and_the_augmentation_are_the_default(tmp_path: Pa
     cached_cifar(tmp_path)
     data = Cifar10(root=str(tmp_path)).build(0)
     assert (data.prepare.mean, data.prepare.std) == (CIFAR10_MEAN, CIFAR10_STD)
-    assert isinstance(data.augment, ImageAugment)
-    assert (data.augment.flip, data.augment.degrees) == (True, 10)
+    assert isinstance(data.augment, Pipeline)
+    assert data.augment.stages == (Warp("random", 10),)
 
 
 def test_a_second_load_neither_imports_torchvision_nor_unpickles(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from trainer.config.data import Digits
-from trainer.data.augment import ImageAugment
+from trainer.data.augment import Pipeline, Warp
 
 # Of the test file of the UCI set, in the order of the digits.
 CLASS_COUNTS = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
@@ -66,5 +66,5 @@ def test_inputs_are_normalised_as_measured_in_training() -> None:
 
 def test_augmented_digits_are_turned_but_not_mirrored() -> None:
     augment = Digits(augment=True).build(0).augment
-    assert isinstance(augment, ImageAugment)
-    assert (augment.flip, augment.degrees) == (False, 10)
+    assert isinstance(augment, Pipeline)
+    assert augment.stages == (Warp("none", 10),)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from trainer.data.augment import ImageAugment, Normalize
+from trainer.data.augment import Pipeline, Warp
 from trainer.data.loaders import (
     BLOCK_BYTES,
     Order,
@@ -20,6 +20,7 @@ from trainer.data.loaders import (
     StreamingLoader,
     make_loaders,
 )
+from trainer.data.normalize import Normalize
 from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Batch, Data, DataSpec, EvalLoader, Split, TrainLoader, as_float
 
@@ -47,7 +48,7 @@ def images(samples: int = SAMPLES) -> Tensor:
 def image_loader(workers: int | None, order: Order) -> TrainLoader:
     """Augmented and normalised images: resident, or streamed by so many workers."""
     split = Split(images(order.samples), torch.arange(order.samples))
-    normalize, augment = Normalize([0.5] * 3, [0.25] * 3), ImageAugment(flip=True, degrees=30)
+    normalize, augment = Normalize([0.5] * 3, [0.25] * 3), Pipeline([Warp("random", 30)])
     if workers is None:
         return ResidentLoader(split, order, normalize, augment, CPU)
     split = dataclasses.replace(split, inputs=Rows(split.inputs))
@@ -249,7 +250,7 @@ def test_padding_keeps_the_shape_of_images_and_of_numbers() -> None:
 
 def test_evaluation_prepares_and_does_not_augment() -> None:
     split, normalize = Split(images(6), torch.arange(6)), Normalize([0.5] * 3, [0.25] * 3)
-    data = Data(DataSpec((3, 8, 8), 6), split, split, normalize, ImageAugment(flip=True, degrees=30))
+    data = Data(DataSpec((3, 8, 8), 6), split, split, normalize, Pipeline([Warp("random", 30)]))
     _, loader = make_loaders(data, batch_size=6, eval_batch_size=6, drop_last=False, seed=0, device=CPU)
     (batch,) = loader
     assert torch.equal(batch.inputs, normalize(split.inputs))

@@ -15,7 +15,8 @@ from trainer.config.data import SyntheticImages
 from trainer.config.model import Mlp
 from trainer.config.task import Regression
 from trainer.config.trainer import Trainer as Settings
-from trainer.data.mixing import Mixing, box_mask, cut_boxes, mix, mixing_from
+from trainer.data.geometry import box_mask
+from trainer.data.mixing import Mixing, cut_boxes, mix, mixing_from
 from trainer.interfaces import Draws
 
 CLASSES = 5

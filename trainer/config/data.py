@@ -80,9 +80,47 @@ class ImageData(Data):
     augment: bool = key(
         False, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
     )
-    flip: bool = key(True, "with augment: mirror left-right with probability 1/2", on_resume=FUTURE)
+    flip: str = key(
+        "random",
+        "with augment: mirror left-right with probability 1/2, or each image in every other epoch "
+        "(true: random, false: none)",
+        choices=("none", "random", "alternating"),
+        on_resume=FUTURE,
+    )
     rotation: float = key(
         10.0, "with augment: turn by up to so many degrees either way", at_least=0, at_most=180, on_resume=FUTURE
+    )
+    rotation_mode: str = key(
+        "nearest", "turn to the nearest pixel or between pixels", choices=("nearest", "bilinear"), on_resume=FUTURE
+    )
+    shift: int = key(0, "with augment: shift by up to so many pixels along each axis", at_least=0, on_resume=FUTURE)
+    shift_padding: str = key(
+        "reflect", "what is beyond the edges when shifting", choices=("reflect", "zero"), on_resume=FUTURE
+    )
+    crop_scale: float = key(
+        1.0,
+        "with augment: enlarge a random part of at least this share of the area, sides 3:4 to 4:3; 1: off",
+        above=0,
+        at_most=1,
+        on_resume=FUTURE,
+    )
+    randaugment: int = key(
+        0, "with augment: so many operations of RandAugment on each image", at_least=0, on_resume=FUTURE
+    )
+    randaugment_magnitude: int = key(
+        9, "how strong RandAugment's operations are, 0 to 30", at_least=0, at_most=30, on_resume=FUTURE
+    )
+    brightness: float = key(0.0, "with augment: times 1 ± up to this", at_least=0, on_resume=FUTURE)
+    contrast: float = key(0.0, "with augment: times 1 ± up to this", at_least=0, on_resume=FUTURE)
+    saturation: float = key(0.0, "with augment: times 1 ± up to this", at_least=0, on_resume=FUTURE)
+    hue: float = key(
+        0.0, "with augment: turn by up to this share of the colour circle", at_least=0, at_most=0.5, on_resume=FUTURE
+    )
+    cutout: int = key(
+        0,
+        "with augment: side in pixels of a square that is blotted out with the mean colour; 0: off",
+        at_least=0,
+        on_resume=FUTURE,
     )
     mixup: float = key(
         0.0,
@@ -101,15 +139,20 @@ class ImageData(Data):
     )
     std: list[float] | None = key(None, "per channel, of pixels in [0, 1]; null: measured", above=0, on_resume=FUTURE)
 
+    def __post_init__(self) -> None:
+        self.flip = {"true": "random", "false": "none"}.get(str(self.flip).lower(), self.flip)
+        super().__post_init__()
+
 
 @register("data", "digits")
 @dataclass
 class Digits(ImageData):
     """1,797 handwritten digits, 8×8 grey (UCI, CC BY 4.0), shipped with the package."""
 
-    flip: bool = key(
-        False,
-        "with augment: mirror left-right with probability 1/2 (a mirrored digit is another sign)",
+    flip: str = key(
+        "none",
+        "with augment: none, since a mirrored digit is another sign; or random, alternating",
+        choices=("none", "random", "alternating"),
         on_resume=FUTURE,
     )
 

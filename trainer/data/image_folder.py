@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer.config.data import ImageFolder
-from trainer.data.augment import augment_from, normalize_from
+from trainer.data.augment import augment_from
 from trainer.data.cache import FOLDER, cached
 from trainer.data.images import image_data
 from trainer.data.mixing import mixing_from
+from trainer.data.normalize import normalize_from
 from trainer.data.split import from_splits, split
 from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Data, Split
@@ -220,13 +221,14 @@ def _streamed(
     every = max(1, len(train) // MEASURED)
     files: Any = train.inputs
     sample = torch.stack([files[i] for i in range(0, len(train), every)][:MEASURED])
+    shape, normalize = (decoder.channels, *decoder.size), normalize_from(config, sample)
     return from_splits(
         train,
         val,
         labels,
-        input_shape=(decoder.channels, *decoder.size),
-        prepare=normalize_from(config, sample),
-        augment=augment_from(config),
+        input_shape=shape,
+        prepare=normalize,
+        augment=augment_from(config, shape, normalize),
         mix=mixing_from(config, len(labels)),
         workers=config.workers,
         description=f"streamed by {config.workers} workers",

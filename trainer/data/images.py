@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from trainer.config.data import ImageData
-from trainer.data.augment import augment_from, normalize_from
+from trainer.data.augment import augment_from
 from trainer.data.mixing import mixing_from
+from trainer.data.normalize import normalize_from
 from trainer.data.split import from_splits, split
 from trainer.interfaces import Data, Split
 
@@ -31,12 +32,13 @@ def image_data(
     else:
         train, val = (train.subset(index) for index in split(config, train.targets, seed))
     assert isinstance(train.inputs, Tensor) and train.inputs.dtype == torch.uint8
+    normalize = normalize_from(config, train.inputs)
     return from_splits(
         train,
         val,
         labels,
-        prepare=normalize_from(config, train.inputs),
-        augment=augment_from(config),
+        prepare=normalize,
+        augment=augment_from(config, train.inputs.shape[1:], normalize),
         mix=mixing_from(config, len(labels)),
         description=description,
     )

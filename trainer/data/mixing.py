@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trainer import seeds
 from trainer.config.data import ImageData
+from trainer.data.geometry import box_mask
 from trainer.interfaces import Draws
 
 
@@ -89,11 +90,3 @@ def cut_boxes(kept: np.ndarray, x: np.ndarray, y: np.ndarray, height: int, width
         ],
         axis=1,
     )
-
-
-def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Whether a pixel is in its image's box [x1, y1, x2, y2): bool (B, 1, height, width)."""
-    x1, y1, x2, y2 = boxes[:, :, None].unbind(1)
-    columns, rows = torch.arange(width, device=boxes.device), torch.arange(height, device=boxes.device)
-    inside_x, inside_y = (columns >= x1) & (columns < x2), (rows >= y1) & (rows < y2)
-    return (inside_y[:, :, None] & inside_x[:, None, :]).unsqueeze(1)
