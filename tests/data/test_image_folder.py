@@ -196,6 +196,99 @@ def test_a_damaged_image_is_named(root: Path, name: str, keys: dict[str, Any], d
     assert str(path) in message(root, **keys)
 
 
+def spoilt(root: Path) -> dict[str, Path]:
+    """A set of 2 × 2 × 6 images, of which four cannot be used."""
+    fill(root / "train", each=6)
+    fill(root / "val", each=6, seed=50)
+    paths = {"cut": root / "train/a/0.png", "empty": root / "train/b/3.png", "link": root / "train/b/5.png",
+             "text": root / "val/a/2.png"}  # fmt: skip
+    paths["cut"].write_bytes(half(paths["cut"].read_bytes()))
+    paths["empty"].write_bytes(b"")
+    paths["link"].unlink()
+    paths["link"].symlink_to(root / "nothing")
+    paths["text"].write_text("no image")
+    return paths
+
+
+@pytest.mark.parametrize("keys", [{}, {"cache_bytes": 0}], ids=["resident", "streamed"])
+@pytest.mark.parametrize("size", [None, 8])
+def test_files_that_cannot_be_used_are_left_out_counted_and_listed(
+    root: Path, keys: dict[str, Any], size: int | None
+) -> None:
+    paths = spoilt(root)
+    for _ in range(2):  # decoded, and from the cache
+        data = build(root, on_error="skip", image_size=size, **keys)
+        assert (len(data.train), len(data.val)) == (9, 11)
+        for part, name, left_out in ((data.train, "train", ("a/0", "b/3", "b/5")), (data.val, "val", ("a/2",))):
+            used = [f"{label}/{i}" for label in "ab" for i in range(6) if f"{label}/{i}" not in left_out]
+            assert part.targets.tolist() == [0 if file[0] == "a" else 1 for file in used]
+            for i, file in enumerate(used):
+                original = np.array(Image.open(root / name / f"{file}.png"))
+                assert torch.equal(part.inputs[i], torch.from_numpy(original).permute(2, 0, 1))
+        assert "; 4 of 24 files left out: train/a/0.png (" in data.description
+        assert "train/b/3.png (it is empty (0 bytes)), train/b/5.png (No such file" in data.description
+        listed = Path(data.description.rpartition("all in ")[2]).read_text().splitlines()
+        assert [line.split(" ")[0] for line in listed] == [str(path.relative_to(root)) for path in paths.values()]
+
+
+@pytest.mark.parametrize("keys", [{}, {"cache_bytes": 0}], ids=["resident", "streamed"])
+def test_skipping_where_all_is_well_changes_nothing(root: Path, keys: dict[str, Any]) -> None:
+    fill(root, each=6)
+    raised, skipped = build(root, **keys), build(root, on_error="skip", **keys)
+    assert raised.spec == skipped.spec
+    for one, other in zip(stacked(raised), stacked(skipped), strict=True):
+        assert torch.equal(one, other)
+    assert "left out" not in skipped.description
+
+
+def test_what_was_left_out_once_is_an_error_again_without_skip(root: Path) -> None:
+    paths = spoilt(root)
+    build(root, on_error="skip")
+    assert str(paths["cut"]) in message(root)
+
+
+@pytest.mark.parametrize("keys", [{}, {"cache_bytes": 0}], ids=["resident", "streamed"])
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_where_nothing_is_left_it_is_an_error(root: Path, part: str, keys: dict[str, Any]) -> None:
+    fill(root / "train")
+    fill(root / "val")
+    for path in (root / part).rglob("*.png"):
+        path.write_bytes(b"no image")
+    assert "none of its 6 files" in message(root, on_error="skip", **keys)
+
+
+def test_a_repaired_file_is_used_again(root: Path) -> None:
+    paths = spoilt(root)
+    for keys in ({}, {"cache_bytes": 0}):
+        build(root, on_error="skip", **keys)
+    paths["text"].unlink()
+    save(paths["text"], picture(1))
+    for keys in ({}, {"cache_bytes": 0}):
+        assert len(build(root, on_error="skip", **keys).val) == 12
+
+
+def test_another_size_is_a_mistake_of_the_config_when_a_worker_meets_it(root: Path) -> None:
+    fill(root / "train")
+    fill(root / "val")
+    data = build(root, cache_bytes=0, workers=1)
+    save(root / "train" / "b" / "1.png", picture(1, height=9))
+    train, _ = make_loaders(data, batch_size=2, eval_batch_size=2, drop_last=False, seed=0, device=torch.device("cpu"))
+    with pytest.raises(ConfigError, match=r"^data.image_size is needed"):
+        list(islice(train.stream(0), 3))
+
+
+def test_linked_folders_are_entered_once(root: Path, tmp_path: Path) -> None:
+    fill(root)
+    fill(tmp_path / "elsewhere", "cd", seed=50)
+    (root / "a" / "more").symlink_to(tmp_path / "elsewhere" / "c")
+    (root / "a" / "again").symlink_to(tmp_path / "elsewhere" / "c")
+    (root / "b" / "round").symlink_to(root / "b")
+    (root / "d").symlink_to(tmp_path / "elsewhere" / "d")
+    data = build(root)
+    assert data.spec.labels == ("a", "b", "d")
+    assert torch.bincount(torch.cat([data.train.targets, data.val.targets])).tolist() == [6, 3, 3]
+
+
 def test_a_damaged_image_is_named_when_a_worker_meets_it(root: Path) -> None:
     fill(root / "train")
     fill(root / "val")

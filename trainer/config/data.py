@@ -257,6 +257,11 @@ class ImageFolder(ImageData):
         at_least=0,
         on_resume=FREE,
     )
+    on_error: str = key(
+        "raise",
+        "a file that is no readable image ends the run, or is left out and listed (to stream, all are read once first)",
+        choices=("raise", "skip"),
+    )
     workers: int = key(
         2, "processes that decode when streaming; 0: the training process does it", at_least=0, on_resume=FREE
     )

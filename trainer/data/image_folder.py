@@ -1,24 +1,20 @@
 """Your own images, one folder for each class."""
 
-import contextlib
 import hashlib
 import os
-import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer.config.data import ImageFolder
 from trainer.data.augment import augment_from
-from trainer.data.cache import FOLDER, cached
+from trainer.data.cache import FOLDER, cached, keep_text
+from trainer.data.image_files import EXTENSIONS, Decoder, UnreadableImageError, check_all, decode_all, open_image
 from trainer.data.images import image_data
 from trainer.data.mixing import mixing_from
 from trainer.data.normalize import normalize_from
@@ -26,14 +22,10 @@ from trainer.data.split import from_splits, split
 from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Data, Split
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 HELD_OUT = 0.2  # share of the images held out where nothing else is given
-CHUNK = 256  # images decoded at a time
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError)
 MEASURED = 2000  # streamed images from which the normalisation is measured
-
-# An image of absurd size is an error that names the file, not a warning.
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+VERSION = 2  # of what files are decoded to: another one has another cache
+NAMED = 3  # files left out that the first screen names
 
 
 @dataclass(frozen=True)
@@ -46,6 +38,10 @@ class Listing:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def subset(self, index: Tensor) -> "Listing":
+        """The images at `index`."""
+        return Listing(tuple(self.paths[i] for i in index.tolist()), self.targets[index])
+
 
 def build(config: ImageFolder, seed: int) -> Data:
     """Decoded into one uint8 tensor (and a cache file) when it fits `cache_bytes`; streamed otherwise.
@@ -56,19 +52,26 @@ def build(config: ImageFolder, seed: int) -> Data:
     """
     if config.root is None:
         raise ConfigError("data.root is needed: the folder with train/ and val/ (or with one folder for each class).")
-    root = Path(config.root).expanduser()
+    root, skip = Path(config.root).expanduser(), config.on_error == "skip"
     labels, listings = scan(root)
-    decoder = _decoder(config, listings)
-    total = sum(map(len, listings)) * decoder.bytes
+    decoder = _decoder(config, listings, skip)
     if len(listings) == 1 and not config.holds_out:
         config = replace(config, val_fraction=HELD_OUT)
-    if total > config.cache_bytes:
-        return _streamed(config, seed, labels, listings, decoder)
-    tensors, hit = cached(root, _fingerprint(root, listings, decoder), lambda: _decode_all(listings, decoder))
-    splits = [Split(tensors[f"images{i}"], listing.targets) for i, listing in enumerate(listings)]
-    description = "decoded cache" if hit else "decoded"
+    key = _fingerprint(root, listings, decoder)
+    if sum(map(len, listings)) * decoder.bytes > config.cache_bytes:
+        rejected = _checked(root, key, listings, decoder) if skip else [{} for _ in listings]
+        kept, note = _left_out(root, key, listings, rejected)
+        return _streamed(config, seed, labels, [part.subset(index) for part, index in zip(listings, kept, strict=True)],
+                         decoder, note)  # fmt: skip
+    tensors, hit = cached(root, key, lambda: _decoded(listings, decoder, skip))
+    rejected = [tensors[f"rejected{i}"] for i in range(len(listings))]
+    kept, note = _left_out(root, key, listings, rejected, skip)
+    splits = []
+    for i, (part, index) in enumerate(zip(listings, kept, strict=True)):
+        whole = Split(tensors[f"images{i}"], part.targets)
+        splits.append(whole if len(index) == len(part) else Split(whole.inputs[index], part.targets[index]))
     official = splits[1] if len(splits) == 2 and not config.holds_out else None
-    return image_data(config, splits[0], official, labels, seed, description)
+    return image_data(config, splits[0], official, labels, seed, ("decoded cache" if hit else "decoded") + note)
 
 
 def scan(root: Path) -> tuple[tuple[str, ...], list[Listing]]:
@@ -105,97 +108,94 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _images(folder: Path) -> list[Path]:
-    """The images below a class folder, in a fixed order."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        Path(parent) / name
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-    )
+    """The images below a class folder, in a fixed order; links are followed, each folder is entered once."""
+    found, entered = [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = Path(parent).resolve()
+        if real in entered:  # a link to where one already is
+            folders.clear()
+            continue
+        entered.add(real)
+        folders.sort()
+        found += [
+            Path(parent) / name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+        ]
+    return sorted(found)
 
 
-class Decoder:
-    """Reads an image file as uint8 (channels, height, width): upright, in RGB or grey; of an animation its first frame.
-
-    Args:
-        size: (height, width) to give.
-        channels: 3 or 1.
-        resize: bring other sizes to this one (shorter side, then the centre); without it they are an error.
-    """
-
-    def __init__(self, size: tuple[int, int], channels: int, resize: bool) -> None:
-        self.size, self.channels, self.resize = size, channels, resize
-        self.bytes = channels * size[0] * size[1]
-
-    def __call__(self, path: Path) -> np.ndarray:
-        try:
-            with Image.open(path) as file:
-                image = ImageOps.exif_transpose(file)
-                if image.mode.startswith("I;16"):  # convert would cut off above 255
-                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                image = image.convert("L" if self.channels == 1 else "RGB")
-        except UNREADABLE as error:
-            raise _unreadable(path, error) from error
-        height, width = self.size
-        if (image.height, image.width) != self.size:
-            if not self.resize:
-                raise ConfigError(
-                    f"data.image_size is needed, since the images differ in size: {path} is {image.height}×"
-                    f"{image.width}, others are {height}×{width} (height × width). Try data.image_size=64 or 224."
-                )
-            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-        return pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
-
-    def many(self, paths: Sequence[Path]) -> np.ndarray:
-        """uint8 (N, channels, height, width)."""
-        return np.stack([self(path) for path in paths])
-
-
-def _decoder(config: ImageFolder, listings: Sequence[Listing]) -> Decoder:
-    """For the configured square, or for the size that the first image has and all must have."""
+def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool) -> Decoder:
+    """For the configured square, or for the size that the first readable image has and all must have."""
     if config.image_size is not None:
         return Decoder((config.image_size, config.image_size), config.channels, resize=True)
-    first = listings[0].paths[0]
-    try:
-        with Image.open(first) as file:
-            image = ImageOps.exif_transpose(file)
-    except UNREADABLE as error:
-        raise _unreadable(first, error) from error
-    return Decoder((image.height, image.width), config.channels, resize=False)
+    paths = [path for listing in listings for path in listing.paths]
+    for path in paths:
+        try:
+            image = open_image(path, config.channels)
+        except UnreadableImageError:
+            if not skip:
+                raise
+            continue
+        return Decoder((image.height, image.width), config.channels, resize=False)
+    raise DataError(f"{config.root}: none of its {len(paths)} files can be used as an image; the first is {paths[0]}.")
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: cannot be read as an image ({error}). Repair or remove it.")
-
-
-def _decode_all(listings: Sequence[Listing], decoder: Decoder) -> dict[str, Any]:
-    """All pixels, decoded by as many processes as there are cores: threads would wait for one another in Python."""
+def _decoded(listings: Sequence[Listing], decoder: Decoder, skip: bool) -> dict[str, Any]:
     tensors: dict[str, Any] = {}
     for i, listing in enumerate(listings):
-        parts = [listing.paths[start : start + CHUNK] for start in range(0, len(listing), CHUNK)]
-        images = torch.empty(len(listing), decoder.channels, *decoder.size, dtype=torch.uint8)
-        with contextlib.ExitStack() as stack:
-            results: Iterable[np.ndarray]
-            if len(parts) > 4:
-                results = stack.enter_context(ProcessPoolExecutor(os.cpu_count())).map(decoder.many, parts)
-            else:
-                results = map(decoder.many, parts)
-            for part, pixels in zip(images.split(CHUNK), results, strict=True):
-                part.copy_(torch.from_numpy(pixels))
-        tensors[f"images{i}"] = images
+        tensors[f"images{i}"], tensors[f"rejected{i}"] = decode_all(listing.paths, decoder, skip)
     return tensors
+
+
+def _checked(root: Path, key: str, listings: Sequence[Listing], decoder: Decoder) -> list[dict[int, str]]:
+    """The files that cannot be read, by decoding each once before any training; known from then on."""
+    made, _ = cached(
+        root, f"{key}-checked", lambda: {"rejected": [check_all(listing.paths, decoder) for listing in listings]}
+    )
+    rejected: list[dict[int, str]] = made["rejected"]
+    return rejected
+
+
+def _left_out(
+    root: Path, key: str, listings: Sequence[Listing], rejected: Sequence[dict[int, str]], skip: bool = True
+) -> tuple[list[Tensor], str]:
+    """The positions that are used of each listing, and what the first screen says of the others.
+
+    Raises:
+        UnreadableImageError: where there are others and `skip` is false.
+        DataError: where nothing is left of a listing.
+    """
+    bad = [
+        (part.paths[i], reasons[i]) for part, reasons in zip(listings, rejected, strict=True) for i in sorted(reasons)
+    ]
+    if bad and not skip:
+        raise UnreadableImageError(*bad[0])
+    kept = [
+        torch.tensor([i for i in range(len(part)) if i not in reasons], dtype=torch.int64)
+        for part, reasons in zip(listings, rejected, strict=True)
+    ]
+    for part, index in zip(listings, kept, strict=True):
+        if not len(index):
+            raise DataError(f"{part.paths[0].parent.parent}: none of its {len(part)} files can be used as an image.")
+    if not bad:
+        return kept, ""
+    named = [f"{path.relative_to(root)} ({reason})" for path, reason in bad]
+    written = keep_text(root, f"{key}-rejected.txt", "".join(f"{line}\n" for line in named))
+    where = f"; all in {written}" if written else ""
+    total = sum(map(len, listings))
+    return kept, f"; {len(bad):,} of {total:,} files left out: {', '.join(named[:NAMED])}{where}"
 
 
 def _fingerprint(root: Path, listings: Sequence[Listing], decoder: Decoder) -> str:
     """Changes with every file's name, size and time of change, and with how they are decoded."""
-    digest = hashlib.sha256(repr((decoder.size, decoder.channels)).encode())
+    digest = hashlib.sha256(repr((VERSION, decoder.size, decoder.channels)).encode())
     for listing in listings:
         for path in listing.paths:
-            status = path.stat()
-            digest.update(f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            try:
+                status = path.stat()
+                size, changed = status.st_size, status.st_mtime_ns
+            except OSError:  # such as a link to nothing, which the decoder names
+                size, changed = -1, -1
+            digest.update(os.fsencode(path.relative_to(root)) + f"\0{size}\0{changed}\n".encode())
     return f"images-{digest.hexdigest()[:16]}"
 
 
@@ -207,11 +207,19 @@ class _Files(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        return torch.from_numpy(self.decoder(self.paths[index]).copy())
+        try:
+            return torch.from_numpy(self.decoder(self.paths[index]).copy())
+        except UnreadableImageError as error:
+            raise DataError(str(error)) from None  # torch makes a worker's error anew, from its message alone
 
 
 def _streamed(
-    config: ImageFolder, seed: int, labels: tuple[str, ...], listings: Sequence[Listing], decoder: Decoder
+    config: ImageFolder,
+    seed: int,
+    labels: tuple[str, ...],
+    listings: Sequence[Listing],
+    decoder: Decoder,
+    note: str,
 ) -> Data:
     splits = [Split(_Files(listing.paths, decoder), listing.targets) for listing in listings]
     if len(splits) == 2 and not config.holds_out:
@@ -231,5 +239,5 @@ def _streamed(
         augment=augment_from(config, shape, normalize),
         mix=mixing_from(config, len(labels)),
         workers=config.workers,
-        description=f"streamed by {config.workers} workers",
+        description=f"streamed by {config.workers} workers{note}",
     )

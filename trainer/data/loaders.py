@@ -300,9 +300,10 @@ class _Pass:
         self._processes |= set(multiprocessing.active_children()) - before
         try:
             yield from loaded
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             # torch puts the worker's traceback into the message; a user's mistake needs only its own.
-            raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
+            kind = type(error)
+            raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from None
 
     def close(self) -> None:
         """End the workers, also one that is stuck."""
