@@ -39,7 +39,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from trainer import Config, Run, assemble
 from trainer.assembly import Parts
-from trainer.config.data import CIFAR10_MEAN, CIFAR10_STD, ImageFolder, Synthetic
+from trainer.config.data import ImageFolder, Synthetic
+from trainer.config.datasets import CIFAR10_MEAN, CIFAR10_STD
 from trainer.config.model import Cnn, Linear
 from trainer.config.optimizer import Adam
 from trainer.config.scheduler import Constant

@@ -17,7 +17,7 @@ FREE_KEYS = {
         "max_time malloc auto_micro_batch on_nan on_nan_limit on_nan_factor log_every save_every keep "
         "log_histograms log_gradients"
     ),
-    "data": "eval_batch_size timeout root path val_path cache_bytes workers",
+    "data": "eval_batch_size timeout root path targets_path val_path val_targets_path cache_bytes workers",
     "": "output_dir resume",
 }
 FUTURE_KEYS = {
@@ -37,7 +37,7 @@ FIXED_KEYS = {
         "val_fraction folds fold sampling batch_size drop_last num_samples num_features num_classes image_size "
         "channels noise target target_type delimiter quote escape encoding decimal header skip_lines comment missing "
         "on_error numeric categorical boolean datetime text ignore weight group split time categories "
-        "onehot_levels transforms"
+        "onehot_levels transforms inputs targets val_inputs val_targets layout classes"
     ),
     "model": None,  # all others
     "": "seed init_from",

@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from trainer.interfaces import Data as BuiltData
     from trainer.interfaces import DataSpec, Samples
 
-CIFAR10_MEAN, CIFAR10_STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
-OFFICIAL = "share of the training images held out for validation; 0: validate on the official test images"
-
 
 @dataclass
 class Data(Section):
@@ -191,43 +188,6 @@ class SyntheticImages(ImageData):
         from trainer.data.synthetic import build_images
 
         return build_images(self, seed)
-
-
-@register("data", "cifar10")
-@dataclass
-class Cifar10(ImageData):
-    """CIFAR-10: 60,000 photographs of 10 classes, 32×32 RGB; downloaded once."""
-
-    root: str = key("data", "folder of the files; what is missing is downloaded into it", on_resume=FREE)
-    val_fraction: float = key(0.0, OFFICIAL, at_least=0, below=1)
-    augment: bool = key(
-        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
-    )
-    mean: list[float] | None = key(CIFAR10_MEAN, "per channel, of pixels in [0, 1]; null: measured", on_resume=FUTURE)
-    std: list[float] | None = key(
-        CIFAR10_STD, "per channel, of pixels in [0, 1]; null: measured", above=0, on_resume=FUTURE
-    )
-
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.cifar import build
-
-        return build(self, seed)
-
-
-@register("data", "fashion_mnist")
-@dataclass
-class FashionMnist(ImageData):
-    """Fashion-MNIST: 70,000 articles of clothing of 10 classes, 28×28 grey; downloaded once."""
-
-    root: str = key(
-        "data", "folder of the idx files (plain or .gz); what is missing is downloaded into it", on_resume=FREE
-    )
-    val_fraction: float = key(0.0, OFFICIAL, at_least=0, below=1)
-
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.fashion_mnist import build
-
-        return build(self, seed)
 
 
 @register("data", "image_folder")

@@ -15,7 +15,7 @@ def image_data(
     config: ImageData,
     train: Split,
     official: Split | None,
-    labels: tuple[str, ...],
+    labels: tuple[str, ...] | None,
     seed: int,
     description: str = "",
 ) -> Data:
@@ -25,7 +25,7 @@ def image_data(
         config: says how to augment and normalise, and `val_fraction`.
         train: uint8 (N, C, H, W) and int64 (N,).
         official: the dataset's own validation images; None: the validation split is drawn from `train`.
-        labels: names of the classes.
+        labels: names of the classes; None: the targets are numbers.
     """
     if official is not None:
         val = official
@@ -39,6 +39,6 @@ def image_data(
         labels,
         prepare=normalize,
         augment=augment_from(config, train.inputs.shape[1:], normalize),
-        mix=mixing_from(config, len(labels)),
+        mix=mixing_from(config, None if labels is None else len(labels)),
         description=description,
     )

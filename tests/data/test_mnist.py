@@ -1,6 +1,7 @@
-"""Fashion-MNIST from idx files: where they are looked for, what they hold, and which files are refused."""
+"""MNIST and Fashion-MNIST from idx files: where they are looked for, what they hold, and which files are refused."""
 
 import gzip
+import re
 import struct
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.config.data import FashionMnist
-from trainer.data.fashion_mnist import CLASSES, read_idx
+from trainer.config.datasets import FashionMnist, Mnist
+from trainer.data.idx import read_idx
+from trainer.data.mnist import FASHION_MNIST, MNIST
 from trainer.errors import DataError
 
 SIZES = {"train": 30, "t10k": 20}
@@ -55,7 +57,7 @@ def test_files_are_found_flat_and_as_torchvision_lays_them_out(tmp_path: Path, l
         assert torch.equal(split.inputs, images(part).unsqueeze(1))
         assert torch.equal(split.targets, labels(part).long())
     assert data.spec.input_shape == (1, 28, 28)
-    assert data.spec.labels == CLASSES
+    assert data.spec.labels == FASHION_MNIST.classes
     assert data.spec.class_counts == (3,) * 10
 
 
@@ -136,6 +138,7 @@ def test_a_packed_file_cut_short_is_named(tmp_path: Path) -> None:
         FashionMnist(root=str(tmp_path)).build(0)
 
 
+@pytest.mark.usefixtures("no_network")
 def test_a_part_that_is_missing_is_named(tmp_path: Path) -> None:
     write_all(tmp_path, packed=False)
     (tmp_path / "t10k-labels-idx1-ubyte").unlink()
@@ -156,9 +159,33 @@ def test_values_of_the_header_give_the_shape(tmp_path: Path) -> None:
     assert torch.equal(read_idx(tmp_path / "x", dimensions=3), values)
 
 
+def test_mnist_is_read_likewise_and_is_not_mirrored(tmp_path: Path) -> None:
+    write_all(tmp_path / "MNIST" / "raw", packed=True)
+    data = Mnist(root=str(tmp_path), augment=True).build(0)
+    assert torch.equal(data.train.inputs[:, 0], images("train"))
+    assert data.spec.labels == MNIST.classes == tuple("0123456789")
+    assert Mnist().flip == "none"
+
+
+def test_a_header_that_claims_more_than_there_is_asks_for_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1) + b"abc")
+    with pytest.raises(DataError, match="holds 3 values where its header says 4294967295×"):
+        read_idx(tmp_path / "x")
+
+
 @pytest.mark.usefixtures("no_network")
-def test_missing_files_without_a_network_are_an_error_with_a_way_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dataset", [Mnist, FashionMnist])
+def test_missing_files_without_a_network_are_an_error_with_a_way_out(tmp_path: Path, dataset: type) -> None:
     with pytest.raises(DataError, match=r"could not be downloaded") as caught:
-        FashionMnist(root=str(tmp_path)).build(0)
-    for words in (str(tmp_path), "train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "data=digits"):
+        dataset(root=str(tmp_path)).build(0)
+    for words in (str(tmp_path), "train-images-idx3-ubyte.gz", "data.root", "data=digits"):
         assert words in str(caught.value)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_what_is_missing_goes_where_torchvision_puts_it(tmp_path: Path) -> None:
+    write_all(tmp_path / "FashionMNIST" / "raw", packed=False)
+    missing = tmp_path / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    missing.unlink()
+    with pytest.raises(DataError, match=re.escape(f"{missing}.gz: it is not there")):
+        FashionMnist(root=str(tmp_path)).build(0)

@@ -1,0 +1,135 @@
+"""The datasets that have a name, and arrays in files; their keys."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainer.config.data import ImageData
+from trainer.config.section import FREE, FUTURE, key
+from trainer.registry import register
+
+if TYPE_CHECKING:
+    from trainer.interfaces import Data as BuiltData
+
+CIFAR10_MEAN, CIFAR10_STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
+FLIPS = ("none", "random", "alternating")
+NO_FLIP = "with augment: none, since a mirrored digit is another sign; or random, alternating"
+
+
+@dataclass
+class Published(ImageData):
+    """Base of the image datasets that are downloaded."""
+
+    root: str | None = key(
+        None,
+        "folder of the files, downloaded where they are missing; null: $TRAINER_DATA, or ~/.cache/trainer/datasets",
+        on_resume=FREE,
+    )
+    val_fraction: float = key(
+        0.0,
+        "share of the training images held out for validation; 0: validate on the official test images",
+        at_least=0,
+        below=1,
+    )
+
+
+@register("data", "cifar10")
+@dataclass
+class Cifar10(Published):
+    """CIFAR-10: 60,000 photographs of 10 classes, 32×32 RGB; downloaded once."""
+
+    augment: bool = key(
+        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
+    )
+    mean: list[float] | None = key(CIFAR10_MEAN, "per channel, of pixels in [0, 1]; null: measured", on_resume=FUTURE)
+    std: list[float] | None = key(
+        CIFAR10_STD, "per channel, of pixels in [0, 1]; null: measured", above=0, on_resume=FUTURE
+    )
+
+    def build(self, seed: int) -> "BuiltData":
+        from trainer.data.cifar import CIFAR10, build
+
+        return build(self, CIFAR10, seed)
+
+
+@register("data", "cifar100")
+@dataclass
+class Cifar100(Published):
+    """CIFAR-100: 60,000 photographs of 100 classes, 32×32 RGB; downloaded once."""
+
+    augment: bool = key(
+        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
+    )
+
+    def build(self, seed: int) -> "BuiltData":
+        from trainer.data.cifar import CIFAR100, build
+
+        return build(self, CIFAR100, seed)
+
+
+@register("data", "mnist")
+@dataclass
+class Mnist(Published):
+    """MNIST: 70,000 handwritten digits, 28×28 grey; downloaded once."""
+
+    flip: str = key("none", NO_FLIP, choices=FLIPS, on_resume=FUTURE)
+
+    def build(self, seed: int) -> "BuiltData":
+        from trainer.data.mnist import MNIST, build
+
+        return build(self, MNIST, seed)
+
+
+@register("data", "fashion_mnist")
+@dataclass
+class FashionMnist(Published):
+    """Fashion-MNIST: 70,000 articles of clothing of 10 classes, 28×28 grey; downloaded once."""
+
+    def build(self, seed: int) -> "BuiltData":
+        from trainer.data.mnist import FASHION_MNIST, build
+
+        return build(self, FASHION_MNIST, seed)
+
+
+@register("data", "svhn")
+@dataclass
+class Svhn(Published):
+    """SVHN: 99,289 house numbers cropped to single digits, 32×32 RGB; downloaded once, read by SciPy."""
+
+    flip: str = key("none", NO_FLIP, choices=FLIPS, on_resume=FUTURE)
+
+    def build(self, seed: int) -> "BuiltData":
+        from trainer.data.svhn import build
+
+        return build(self, seed)
+
+
+@register("data", "tensors")
+@dataclass
+class Tensors(ImageData):
+    """Arrays in a .npz, .safetensors or idx file: images (uint8), or features of any shape."""
+
+    val_fraction: float = key(
+        0.0,
+        "share of the training samples held out; 0: the arrays to validate on where there are some, else 0.2",
+        at_least=0,
+        below=1,
+    )
+    path: str | None = key(None, "the file with the inputs, and (but for idx) the targets", on_resume=FREE)
+    targets_path: str | None = key(None, "the file with the targets, where it is another one", on_resume=FREE)
+    val_path: str | None = key(None, "the file with the inputs to validate on; null: see val_inputs", on_resume=FREE)
+    val_targets_path: str | None = key(None, "the file with the targets to validate on", on_resume=FREE)
+    inputs: str | None = key(None, "name of the array of inputs; null: found by its usual names (x, images, ...)")
+    targets: str | None = key(None, "name of the array of targets; null: found by its usual names (y, labels, ...)")
+    val_inputs: str | None = key(None, "name of the inputs to validate on; null: x_val, x_test and the like")
+    val_targets: str | None = key(None, "name of the targets to validate on; null: y_val, y_test and the like")
+    layout: str = key(
+        "auto",
+        "order of the axes of images: samples, then channels first or last; auto: by their sizes",
+        choices=("auto", "nchw", "nhwc"),
+    )
+    classes: list[str] = key([], "names of the classes, in the order of their numbers; empty: the numbers")
+
+    def build(self, seed: int) -> "BuiltData":
+        from trainer.data.tensor_file import build
+
+        return build(self, seed)
