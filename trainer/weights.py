@@ -52,7 +52,7 @@ class Trained:
     model: nn.Module
     config: Config
     spec: DataSpec
-    preprocessing: str
+    preprocessing: str | None
     checkpoint: Path
     step: int
 
@@ -91,8 +91,8 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
         raise CheckpointError(
             f"{path}: its weights are not those of its config and data: {' '.join(str(error).split())[:300]}"
         ) from error
-    preprocessing = payload.get("preprocessing", "")
-    if not isinstance(preprocessing, str):
+    preprocessing = payload.get("preprocessing")
+    if not isinstance(preprocessing, str | None):
         raise CheckpointError(f"{path}: the preprocessing in its checkpoint is no text.")
     return Trained(model.eval(), config, spec, preprocessing, found, int(payload["step"]))
 

@@ -55,7 +55,7 @@ class Data(Section):
         """The data, split for training and validation; raises `DataError` where it cannot be had."""
         raise NotImplementedError
 
-    def read(self, source: str, spec: "DataSpec", preprocessing: str, labelled: bool) -> "Samples":
+    def read(self, source: str, spec: "DataSpec", preprocessing: str | None, labelled: bool) -> "Samples":
         """New samples for a model that was trained on this data.
 
         Args:

@@ -115,7 +115,7 @@ class Csv(Data):
 
         return build(self, seed)
 
-    def read(self, source: str, spec: "DataSpec", preprocessing: str, labelled: bool) -> "Samples":
+    def read(self, source: str, spec: "DataSpec", preprocessing: str | None, labelled: bool) -> "Samples":
         from trainer.data.csv import samples
 
         return samples(self, source, spec, preprocessing, labelled)

@@ -50,14 +50,14 @@ def build(config: Csv, seed: int) -> Data:
     )
 
 
-def samples(config: Csv, path: str, spec: DataSpec, preprocessing: str, labelled: bool) -> Samples:
+def samples(config: Csv, path: str, spec: DataSpec, preprocessing: str | None, labelled: bool) -> Samples:
     """The rows of another table, as the model was given those that it was trained with.
 
     Raises:
         CheckpointError: where the preprocessing is damaged, or not the model's.
         DataError: for a file that cannot be read, that lacks a column, or whose column is not as it was.
     """
-    if not preprocessing:
+    if preprocessing is None:
         raise CheckpointError("The checkpoint has no preprocessing: it was not trained on a table.")
     fitted = Preprocessor.from_json(preprocessing)
     if fitted.width() != spec.features or fitted.cardinalities != spec.cardinalities:

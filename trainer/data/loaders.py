@@ -342,9 +342,7 @@ class _Finish:
     def __init__(self, order: Order, prepare: Prepare, augment: Augment | None, mix: Mix | None) -> None:
         self.order, self.prepare, self.augment, self.mix = order, prepare, augment, mix
 
-    def __call__(
-        self, inputs: Tensor, targets: Tensor, weights: Tensor | None, positions: Tensor, step: int
-    ) -> Batch:
+    def __call__(self, inputs: Tensor, targets: Tensor, weights: Tensor | None, positions: Tensor, step: int) -> Batch:
         draws = Draws(self.order.seed, step, step // self.order.steps_per_epoch, positions)
         if self.augment is not None:
             inputs = self.augment(inputs, draws)
