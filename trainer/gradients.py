@@ -54,17 +54,13 @@ class Meter:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self._named = [
-            (name.rpartition(".")[0] or name, parameter)
-            for name, parameter in network.named_parameters()
-            if parameter.requires_grad
-        ]
+        self._named = [(name.rpartition(".")[0] or name, p) for name, p in network.named_parameters()]
 
     @torch.no_grad()
     def before(self) -> None:
         """Measure the gradients, and keep the parameters: a copy of them, until `after`."""
         self._moved = [(layer, p) for layer, p in self._named if p.grad is not None]
-        gradients = [p.grad.to_dense() for _, p in self._moved if p.grad is not None]  # an embedding's may be sparse
+        gradients = [p.grad for _, p in self._moved if p.grad is not None]
         self._gradients = torch.stack([_norms(gradients, order) for order in (1, math.inf, 2)])
         self._kept = [p.detach().clone() for _, p in self._moved]
 
