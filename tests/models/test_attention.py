@@ -21,6 +21,7 @@ from trainer.errors import ConfigError
 from trainer.interfaces import DataSpec
 from trainer.models.attention import AttentionClassifier, MultiheadAttention, attend, causal_mask
 from trainer.models.tokens import ColumnTokens, PatchTokens, choose_patch
+from trainer.weights import build_model
 
 B, H, L, S, DIM = 3, 4, 5, 7, 8
 DTYPES = (torch.float32, torch.float64)
@@ -229,6 +230,28 @@ def test_a_column_is_its_value_times_a_vector_plus_a_bias() -> None:
     x = torch.tensor([[2.0, 0.0, -1.0]])
     expected = [2 * tokens.weight[0] + tokens.bias[0], tokens.bias[1], tokens.bias[2] - tokens.weight[2]]
     torch.testing.assert_close(tokens(x), torch.stack(expected).unsqueeze(0))
+
+
+def test_a_category_is_a_learned_vector_plus_a_bias_and_an_unseen_one_the_bias_alone() -> None:
+    tokens = ColumnTokens(3, 4, (2, 5))
+    x = torch.tensor([[2.0, 1.0, 4.0], [-1.0, 0.0, 0.0]])
+    first = [2 * tokens.weight[0], tokens.tables[0].weight[1], tokens.tables[1].weight[4]]
+    unseen = [-tokens.weight[0], torch.zeros(4), torch.zeros(4)]
+    expected = torch.stack([torch.stack(first), torch.stack(unseen)]) + tokens.bias
+    torch.testing.assert_close(tokens(x), expected)
+    tokens(x).sum().backward()
+    assert not tokens.tables[0].weight.grad[0].any() and tokens.tables[0].weight.grad[1].any()
+    assert all(0 < table.weight.abs().max() <= 0.5 for table in tokens.tables)
+
+
+def test_category_codes_of_the_data_become_tokens() -> None:
+    spec = DataSpec((5,), 2, ("no", "yes"), cardinalities=(3, 7))
+    model = build_model(Config(model=Attention(dim=8, heads=2)), spec)
+    assert isinstance(model, AttentionClassifier)
+    x = torch.tensor([[0.5, -1.0, 2.0, 2.0, 6.0]])
+    assert model.tokens(x).shape == (1, 5, 8)
+    assert [table.num_embeddings for table in model.tokens.tables] == [3, 7]
+    assert model(x).shape == (1, 2)
 
 
 @pytest.mark.parametrize(

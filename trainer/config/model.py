@@ -37,6 +37,8 @@ class Model(Section):
 class Attention(Model):
     """Transformer on the patches of an image (ViT) or the columns of a table (FT-Transformer)."""
 
+    takes_categories: ClassVar[bool] = True
+
     dim: int = key(64, "width of a token; a multiple of heads", at_least=1)
     depth: int = key(4, "blocks of attention and an MLP", at_least=1)
     heads: int = key(4, "attention heads of each block", at_least=1)

@@ -37,21 +37,35 @@ class PatchTokens(nn.Module):
 
 
 class ColumnTokens(nn.Module):
-    """A token for each column of a table: its value times a learned vector, plus a learned bias.
+    """A token for each column of a table: its value times a learned vector, or the learned vector of its category.
 
-    Gorishniy et al. 2021, section 3.3. The bias says which column it is: no positions are needed.
+    Gorishniy et al. 2021, section 3.3. A learned bias is added, which says which column it is: no positions are needed.
+
+    Args:
+        columns: of the table, those of codes included.
+        dim: width of a token.
+        cardinalities: the last columns are category codes; how many each has. The vector of code 0, a category that was
+            not seen in training, is 0 and stays so.
 
     Shape:
         (B, columns) float to (B, columns, dim).
     """
 
-    def __init__(self, columns: int, dim: int) -> None:
+    def __init__(self, columns: int, dim: int, cardinalities: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(columns, dim).uniform_(-(dim**-0.5), dim**-0.5))
-        self.bias = nn.Parameter(torch.empty(columns, dim).uniform_(-(dim**-0.5), dim**-0.5))
+        self.numbers, bound = columns - len(cardinalities), dim**-0.5
+        self.weight = nn.Parameter(torch.empty(self.numbers, dim).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(columns, dim).uniform_(-bound, bound))
+        self.tables = nn.ModuleList(nn.Embedding(codes, dim, padding_idx=0) for codes in cardinalities)
+        with torch.no_grad():
+            for table in self.tables.parameters():
+                table[1:].uniform_(-bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.unsqueeze(-1) * self.weight + self.bias
+        tokens = x[:, : self.numbers].unsqueeze(-1) * self.weight
+        codes = x[:, self.numbers :].long()
+        vectors = [table(codes[:, i]).unsqueeze(1) for i, table in enumerate(self.tables)]
+        return torch.cat([tokens, *vectors], 1) + self.bias
 
 
 def tokens_for(spec: DataSpec, dim: int, patch: int | None) -> nn.Module:
@@ -66,7 +80,7 @@ def tokens_for(spec: DataSpec, dim: int, patch: int | None) -> nn.Module:
                 f"model.patch_size={patch}: the data is a table of {spec.features} columns, each a token; patches are "
                 "of images. Leave it null."
             )
-        return ColumnTokens(spec.features, dim)
+        return ColumnTokens(spec.features, dim, spec.cardinalities)
     if len(spec.input_shape) != 3:
         raise ConfigError(
             "model=attention needs images (channels × height × width) or tables (columns), but the data gives samples "
