@@ -65,7 +65,8 @@ def test_any_table_is_read_as_python_reads_it(case: tuple[Rows, dict[str, str], 
     as_python = list(csv.reader(io.StringIO(content, newline=""), strict=True, **options))[1:]
     keys = {"delimiter": options["delimiter"], "quote": options["quotechar"], "encoding": encoding}
     with file(content.encode(encoding)) as path:
-        config = Csv(path=str(path), target="c0", header="true", missing=[], categorical=names, decimal=".", **keys)
+        keys |= {"path": str(path), "target": "c0", "target_type": "class", "categorical": names[1:]}
+        config = Csv(header="true", missing=[], decimal=".", **keys)
         table = read(config)
         last = table.where(len(rows) - 1)
     found = [[cell.strip() for cell in row.values()] for row in table.columns.to_pylist()]
@@ -127,7 +128,7 @@ def mutilated(draw: st.DrawFn) -> tuple[bytes, bool]:
     """A table of a number, a word and a class, cut and pasted here and there; and whether it has quotes."""
     quotes = draw(st.booleans())
     word = '"w {0}"' if quotes else "w{0}"
-    rows = [f"{i * 1.5},{word.format(i % 3)},{i % 2}\n" for i in range(draw(st.integers(5, 30)))]
+    rows = [f"{i * 1.5},{word.format(i % 3)},{i % 2}\n" for i in range(draw(st.integers(12, 30)))]
     content = bytearray("".join(["x,w,y\n", *rows]).encode())
     pieces = [
         b"",

@@ -89,6 +89,14 @@ def test_letters_beyond_ascii_are_read(tmp_path: Path, encoding: str) -> None:
     assert (len(table.notes) > 0) == (encoding in ("utf-16", "cp1252", "latin-1"))
 
 
+@pytest.mark.parametrize("named", ["utf-16", "UTF16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_named_encoding_may_have_a_mark_or_none(tmp_path: Path, named: str, mark: str) -> None:
+    written_in = f"{named}-le" if named in ("utf-16", "UTF16", "utf-32") else named
+    path = written(tmp_path, (mark + "größe,y\né,0\n").encode(written_in))
+    assert load(path, encoding=named).columns.to_pydict() == {"größe": ["é"], "y": [0]}
+
+
 def test_text_that_is_not_utf8_is_said_aloud(tmp_path: Path) -> None:
     path = written(tmp_path, "x,y\n“a”,0\n€,1\n".encode("cp1252"))
     table = load(path)
@@ -169,6 +177,11 @@ def test_runs_of_blanks_may_separate_values(tmp_path: Path) -> None:
 def test_an_escape_takes_the_next_character_literally(tmp_path: Path) -> None:
     path = written(tmp_path, 'x,y\n"say \\"a, b\\"",0\nc\\,d,1\n')
     assert load(path, escape="\\").columns["x"].to_pylist() == ['say "a, b"', "c,d"]
+
+
+def test_a_row_that_is_written_anew_keeps_its_line_breaks(tmp_path: Path) -> None:
+    path = written(tmp_path, 'x,w,y\n5" disk,"a\rb",0\nc,"d\r\ne",1\nf,"g\nh",1\n')
+    assert load(path).columns["w"].to_pylist() == ["a\rb", "d\r\ne", "g\nh"]
 
 
 def test_quotes_may_be_ordinary_characters(tmp_path: Path) -> None:
@@ -330,6 +343,13 @@ def test_rows_that_cannot_be_read_are_left_out_and_listed(tmp_path: Path) -> Non
     assert table.rows_read == 46 == table.columns.num_rows + len(table.rejected)
     assert table.where(0) == f"{path}, line 2"
     assert table.where(40) == f"{path}, line 48"
+
+
+def test_a_missing_target_is_left_out_of_a_table_of_words(tmp_path: Path) -> None:
+    path = written(tmp_path, "x,y\na,b\nc,\nd,e\n")
+    table = load(path, on_error="skip")
+    assert table.columns.to_pydict() == {"x": ["a", "d"], "y": ["b", "e"]}
+    assert (table.rows_read, table.rejected[0].line) == (3, 3)
 
 
 def test_a_clean_file_is_the_same_with_and_without_leaving_out(tmp_path: Path) -> None:

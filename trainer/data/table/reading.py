@@ -79,8 +79,8 @@ class Part:
 def read(config: Csv, *, labelled: bool = True) -> Table:
     """Read all files of `data.path`.
 
-    Columns of `data.categorical` (and the target with `data.target_type=class`) are strings as they are written,
-    those of `data.numeric` numbers; the others as their values are.
+    Columns of `data.categorical`, `data.datetime` and `data.text` (and the target with `data.target_type=class`) are
+    strings as they are written, those of `data.numeric` numbers; the others as their values are.
 
     Args:
         labelled: whether the target must be there, and in every row.
@@ -101,7 +101,9 @@ def read(config: Csv, *, labelled: bool = True) -> Table:
             raise DataError(f"{rejection}; {rejection.remedy}. data.on_error=skip leaves such rows out.")
         rejected.append(rejection)
 
-    text = frozenset(config.categorical) | ({str(config.target)} if config.target_type == "class" else set())
+    text = frozenset([*config.categorical, *config.datetime, *config.text])
+    if config.target_type == "class":
+        text |= {str(config.target)}
     skipped_target = config.target if labelled and config.on_error == "skip" else None
     reader = Reader(
         config, [part for part in parts if isinstance(part, TextFile)], columns, text, skipped_target, reject
@@ -147,10 +149,8 @@ def _check_columns(config: Csv, paths: tuple[Path, ...], names: list[tuple[str, 
         raise ConfigError(
             f"data.target is needed: the column to predict. Columns: {', '.join(names[0][:SHOWN_NAMES])}."
         )
-    if labelled and config.target is not None:
-        require(config.target, "data.target", names[0], paths[0])
-    for key in ("numeric", "categorical", "ignore"):
-        for name in getattr(config, key):
+    for name, key in config.named_columns().items():
+        if labelled or key != "target":
             require(name, f"data.{key}", names[0], paths[0])
 
 

@@ -97,15 +97,19 @@ def _text(config: Csv, path: Path) -> tuple[str, str]:
 
 
 def _named_encoding(name: str, head: bytes) -> str:
-    """The encoding of a name, or the variant of it that the byte order mark tells."""
+    """The encoding of a name, in the variant that the first bytes tell; of UTF-16 without a mark little-endian."""
     try:
         "".encode(name)
-        codecs.getincrementaldecoder(name)("replace").decode(bytes(range(256)))
+        known = codecs.lookup(name).name
+        told = _encoding(head)
+        if told.startswith(known) or known.startswith(told):
+            known = told
+        elif known in ("utf-16", "utf-32"):
+            known += "-le"
+        codecs.getincrementaldecoder(known)("replace").decode(head[:1000] + bytes(range(256)))
     except (LookupError, UnicodeError) as error:  # of no codec, and of those that are not for whole texts
         raise ConfigError(f"data.encoding={name}: no encoding of that name, such as utf-8 or latin-1.") from error
-    known = codecs.lookup(name).name
-    marked = next((variant for mark, variant in BOMS if head.startswith(mark)), known)
-    return marked if marked.startswith(known[:6]) else known
+    return known
 
 
 def _encoding(head: bytes) -> str:
@@ -184,8 +188,7 @@ def _has_header(config: Csv, first: Cells, rest: list[Cells]) -> bool:
     """
     if config.header != "auto":
         return config.header == "true"
-    used = [config.target, *config.numeric, *config.categorical, *config.ignore]
-    if any(name in first for name in used if name is not None and not name.isdigit()):
+    if any(name in first for name in config.named_columns() if not name.isdigit()):
         return True
     known = set(config.missing)
     columns = [[row[index].strip() for row in rest if index < len(row)] for index in range(len(first))]

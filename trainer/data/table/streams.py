@@ -119,7 +119,7 @@ class Checked(io.RawIOBase):
 
 
 class Rewritten(io.RawIOBase):
-    """Rows as plain CSV: commas, double quotes where needed, UTF-8, one line feed after each."""
+    """Rows as plain CSV: commas, double quotes where needed, UTF-8, CRLF (so that the writer quotes either)."""
 
     def __init__(self, rows: Iterator[list[str]]) -> None:
         self._rows, self._bytes = rows, bytearray()
@@ -132,7 +132,7 @@ class Rewritten(io.RawIOBase):
         size = BLOCK if size < 0 else size
         while len(self._bytes) < size:
             text = io.StringIO(newline="")
-            csv.writer(text, lineterminator="\n").writerows(islice(self._rows, 100))
+            csv.writer(text, lineterminator="\r\n").writerows(islice(self._rows, 100))
             if not text.tell():
                 break
             self._bytes += text.getvalue().encode("utf-8", "replace")  # "?" in columns that are not wanted

@@ -44,14 +44,9 @@ class TextFile:
         Raises:
             DoubtError: where that may not be what the file says.
         """
-        options = self._options(types, missing, self.dialect, self.quoted)
-        with self._doubting():
-            try:
-                table = pa_csv.read_csv(self._checked(), **options)
-            except pa.ArrowInvalid as error:
-                if not _is_empty(error):
-                    raise
-                return pa.schema(types).empty_table()
+        table = pa.schema(types).empty_table()
+        with self._parsing():
+            table = pa_csv.read_csv(self._checked(), **self._options(types, missing, self.dialect, self.quoted))
         for name in table.column_names:
             if pa.types.is_floating(table[name].type) and not _finite(table[name]):
                 raise TypesError(f"column {name} is not finite")
@@ -59,13 +54,10 @@ class TextFile:
 
     def exact(self, types: Types, missing: list[str], rules: Rules, reject: Callable[[Rejection], None]) -> pa.Table:
         """The rows that can be used; `reject` is told of the others."""
-        stream = Rewritten(self._sifted(rules, reject))
-        try:
+        with self._parsing(exact=True):
+            stream = Rewritten(self._sifted(rules, reject))
             return pa_csv.read_csv(stream, **self._options(types, missing, self._rewritten(), True))
-        except pa.ArrowInvalid as error:
-            if _is_empty(error):
-                return pa.schema(types).empty_table()
-            raise DataError(f"{self.path}: cannot be parsed ({error}).") from error
+        return pa.schema(types).empty_table()
 
     def head(self, columns: Iterable[str]) -> Iterator[pa.Table]:
         """The first rows, as strings."""
@@ -74,18 +66,15 @@ class TextFile:
     def blocks(self, columns: Iterable[str], rules: Rules | None = None) -> Iterator[pa.Table]:
         """All rows as strings, block by block: of a file that pyarrow can read, or with `rules` of any file."""
         types = dict.fromkeys(columns, pa.string())
-        stream: Checked | Rewritten = self._checked()
-        dialect = self.dialect
-        if rules is not None:
-            stream, dialect = Rewritten(self._sifted(rules, lambda rejection: None)), self._rewritten()
-        options = self._options(types, [], dialect, self.quoted or rules is not None)
-        with self._doubting():
-            try:
-                for batch in pa_csv.open_csv(stream, **options):
-                    yield pa.Table.from_batches([batch])
-            except pa.ArrowInvalid as error:
-                if not _is_empty(error):
-                    raise
+        with self._parsing(exact=rules is not None):
+            if rules is None:
+                stream: Checked | Rewritten = self._checked()
+                options = self._options(types, [], self.dialect, self.quoted)
+            else:
+                stream = Rewritten(self._sifted(rules, lambda rejection: None))
+                options = self._options(types, [], self._rewritten(), True)
+            for batch in pa_csv.open_csv(stream, **options):
+                yield pa.Table.from_batches([batch])
 
     def line(self, row: int, rules: Rules) -> int:
         """The physical line of a usable row (0 is the first), from 1."""
@@ -117,10 +106,15 @@ class TextFile:
         return Dialect("utf-8", decimal=self.dialect.decimal, names=self.dialect.names)
 
     @contextmanager
-    def _doubting(self) -> Iterator[None]:
+    def _parsing(self, exact: bool = False) -> Iterator[None]:
+        """What pyarrow's errors mean: that there are no rows, which is none; and else doubt, or in the end a fault."""
         try:
             yield
         except pa.ArrowInvalid as error:
+            if "Empty CSV file" in str(error):
+                return
+            if exact:
+                raise DataError(f"{self.path}: cannot be parsed ({error}).") from error
             raise (TypesError if "conversion error" in str(error) else DoubtError)(str(error)) from error
 
     def _options(self, types: Types, missing: list[str], dialect: Dialect, quoted: bool) -> dict[str, Any]:
@@ -146,10 +140,6 @@ class TextFile:
                 decimal_point=dialect.decimal,
             ),
         }
-
-
-def _is_empty(error: pa.ArrowInvalid) -> bool:
-    return "Empty CSV file" in str(error)
 
 
 def _finite(column: pa.ChunkedArray) -> bool:

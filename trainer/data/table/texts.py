@@ -47,10 +47,11 @@ class Reader:
                 self._in_another_encoding(error)
             except QuotesError:
                 self.files = [replace(file, quoted=True) for file in self.files]
-            except TypesError:
-                self.exact, self.whole = self.whole, True
-            except DoubtError:
-                self.exact = True
+            except DoubtError as doubt:
+                if self.exact:
+                    raise  # nothing is surer than the exact way
+                self.exact = self.whole or not isinstance(doubt, TypesError)
+                self.whole = True
 
     def _in_another_encoding(self, error: EncodingError) -> None:
         """What is not UTF-8 is Windows' text, if no key says otherwise."""
@@ -69,7 +70,7 @@ class Reader:
         kinds, missing = self._kinds(), self.config.missing
         types = {name: kind.type(name in self.config.numeric, name in self.text) for name, kind in kinds.items()}
         numbers = {name for name, kind in types.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)}
-        rules = self._rules(numbers)
+        rules = self._rules(numbers, self.target)
         if self.exact:
             return [file.exact(types, missing, rules, self.reject).select(self.columns) for file in self.files], rules
         if any(kinds[name].numbers < kinds[name].filled for name in numbers):
@@ -83,13 +84,11 @@ class Reader:
         kinds = {name: Kind() for name in self.columns}
         for file in self.files:
             if self.exact:
-                blocks = file.blocks(self.columns, self._rules(set()))
+                blocks = file.blocks(self.columns, self._rules(set(), None))  # what is sure before types are known
             else:
                 blocks = file.blocks(self.columns) if self.whole else file.head(self.columns)
             survey(blocks, kinds, self.config.missing, file.dialect.decimal)
         return kinds
 
-    def _rules(self, numbers: set[str]) -> Rules:
-        """With no numbers: what can be told of a row before the types are known."""
-        target = self.target if numbers else None
+    def _rules(self, numbers: set[str], target: str | None) -> Rules:
         return Rules(frozenset(numbers), frozenset(self.columns), target, frozenset(self.config.missing))
