@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from trainer import cli
+from trainer import cli, registry
 from trainer.commands import help as help_
 from trainer.config.files import options
 
@@ -158,6 +158,12 @@ def test_list_names_every_option_with_its_keys(trainer) -> None:
     text = trainer("list", "model").stdout
     assert re.findall(r"^model=(\w+)$", text, re.MULTILINE) == options("model")
     assert re.search(r"^    model.hidden=\[128,64\] +\w+", text, re.MULTILINE)
+
+
+def test_list_names_the_transforms_with_their_keys(trainer) -> None:
+    text = trainer("list", "transform").stdout
+    assert re.findall(r"^(\w+)$", text, re.MULTILINE) == registry.names("transform")
+    assert re.search(r"^clip\n    Cut off .*\n    low: 0.01 +quantile", text, re.MULTILINE)
 
 
 def test_explain_gives_type_default_range_and_meaning(trainer) -> None:

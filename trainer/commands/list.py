@@ -1,10 +1,10 @@
-"""`trainer list [GROUP]`: the groups and their options, or the options of one group with their keys."""
+"""`trainer list [GROUP]`: the groups and their options, or those of one group (or of `transform`) with their keys."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from trainer import plugins, registry
-from trainer.commands.help import options_of
+from trainer.commands.help import one_line, options_of
 from trainer.errors import ConfigError, did_you_mean
 
 GROUPS = (*registry.GROUPS, "experiment")
@@ -18,6 +18,9 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{group:<12}{', '.join(options_of(group))}")
         return 0
     group = arguments[0]
+    if group in registry.PARTS and len(arguments) == 1:
+        print("\n".join(_part(group, name) for name in registry.names(group)))
+        return 0
     if group not in GROUPS or len(arguments) > 1:
         hint = did_you_mean(group, GROUPS)
         raise ConfigError(f"trainer list {' '.join(arguments)}: no such group.{hint} Groups: {', '.join(GROUPS)}.")
@@ -27,6 +30,15 @@ def main(arguments: Sequence[str]) -> int:
             for key, (_, default, about) in registry.lookup(group, name).keys().items():
                 print(f"    {f'{group}.{key}={typed(default)}':<40} {about.doc}")
     return 0
+
+
+def _part(group: str, name: str) -> str:
+    """A component that keys select by name, such as a transform, with its keys as they are written there."""
+    component = registry.lookup(group, name)
+    keys = [
+        f"    {f'{key}: {typed(default)}':<40} {about.doc}" for key, (_, default, about) in component.keys().items()
+    ]
+    return "\n".join([name, f"    {one_line(component)}", *keys])
 
 
 def typed(value: Any) -> str:

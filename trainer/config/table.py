@@ -63,7 +63,7 @@ class Csv(Data):
     )
     onehot_levels: int = key(16, "with auto: up to so many levels one column each", at_least=1)
     transforms: dict[str, Any] = key(
-        {}, "for a kind (numeric, categorical, boolean, datetime) or a column: its transforms in order"
+        {}, "for a kind (numeric, categorical, boolean, datetime) or a column: its transforms (trainer list transform)"
     )
     target_type: str = key(
         "auto",

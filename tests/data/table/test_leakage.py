@@ -41,6 +41,7 @@ def test_a_column_that_determines_the_target_is_found(values: np.ndarray, target
         (np.where(np.arange(N) == 7, 1 - CLASSES, CLASSES).astype(float), CLASSES),  # but for one row
         (np.arange(N, dtype=float), CLASSES),  # each value is there once: of course with one class
         (np.arange(N) // 2 * 1.0, np.arange(N) // 2 % 2 * (np.arange(N) < 4)),  # pairs, and nearly one class
+        (np.where(np.arange(N) % 2, 0.0, RNG.random(N)), np.where(np.arange(N) % 2, 0, CLASSES)),  # its zeros alone do
         (np.zeros(N), CLASSES),
         (np.full(N, NAN), CLASSES),
         (np.where(RNG.random(N) < 0.5, NAN, 1.0), CLASSES),

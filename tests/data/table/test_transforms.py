@@ -67,6 +67,11 @@ def test_a_constant_column_is_only_centred(name: str, value: float) -> None:
     np.testing.assert_allclose(result, [0, 2], atol=1e-6)
 
 
+def test_what_differs_by_rounding_alone_is_constant() -> None:
+    (result,) = applied("standardize", [0.3, 0.1 + 0.2] * 50, [0.3, 2.3])
+    np.testing.assert_allclose(result, [0, 2], atol=1e-12)
+
+
 def test_quantiles_spread_the_training_values_evenly_or_normally() -> None:
     (uniform,) = applied("quantile", new=KNOWN, output="uniform")
     ranks = (np.argsort(np.argsort(KNOWN)) + 0.5) / len(KNOWN)
