@@ -61,8 +61,12 @@ def test_each_key_leaves_the_process_as_it_is(train: Command, tmp_path: Path) ->
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_memory_that_is_kept_is_not_faulted_in_again(keep: bool) -> None:
-    """Each round touches 24 MiB in blocks of 3 MiB, 6144 pages, and frees them."""
-    lines = program(f"""
+    """Each round touches 24 MiB in blocks of 3 MiB, 6144 pages, and frees them.
+
+    glibc's threshold adapts, to what else was freed before; held where it begins, the comparison is a certain one.
+    """
+    lines = program(
+        f"""
         import resource
         import torch
         from trainer import process
@@ -77,7 +81,9 @@ def test_memory_that_is_kept_is_not_faulted_in_again(keep: bool) -> None:
         for _ in range(10):
             touch()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    """)
+        """,
+        GLIBC_TUNABLES="glibc.malloc.mmap_threshold=131072",
+    )
     faults = int(lines[0])
     assert faults < 600 if keep else faults > 6_000
 
@@ -102,9 +108,13 @@ def test_blocks_beyond_the_threshold_go_back_at_once() -> None:
     assert int(lines[0]) < 32 << 10
 
 
-def test_denormals_are_flushed_in_threads_older_than_the_setting() -> None:
-    """OpenMP's threads outlive every change; the share of zeros is over work that all of them have a part in."""
-    lines = program("""
+@pytest.mark.parametrize("older", [True, False])
+def test_all_threads_follow_the_setting(older: bool) -> None:
+    """OpenMP's threads inherit it when they start, and outlive every change: some are older than it, some younger.
+
+    What is printed is the share of zeros in work that all four have a part in.
+    """
+    lines = program(f"""
         import torch
         from trainer import process
 
@@ -113,12 +123,13 @@ def test_denormals_are_flushed_in_threads_older_than_the_setting() -> None:
         def zeros():
             return ((torch.full((1 << 20,), 1e-40) * torch.ones(())) == 0).float().mean().item()
 
-        print(zeros())
-        for flush in (True, False, True):
+        if {older}:
+            zeros()
+        for flush in (True, False, True, False):
             process.configure_denormals(flush)
             print(zeros())
     """)
-    assert lines == ["0.0", "1.0", "0.0", "1.0"]
+    assert lines == ["1.0", "0.0", "1.0", "0.0"]
 
 
 def test_threads_that_come_later_flush_too() -> None:
