@@ -225,10 +225,12 @@ def test_files_that_cannot_be_used_are_left_out_counted_and_listed(
             for i, file in enumerate(used):
                 original = np.array(Image.open(root / name / f"{file}.png"))
                 assert torch.equal(part.inputs[i], torch.from_numpy(original).permute(2, 0, 1))
-        assert "; 4 of 24 files left out: train/a/0.png (" in data.description
-        assert "train/b/3.png (it is empty (0 bytes)), train/b/5.png (No such file" in data.description
-        listed = Path(data.description.rpartition("all in ")[2]).read_text().splitlines()
-        assert [line.split(" ")[0] for line in listed] == [str(path.relative_to(root)) for path in paths.values()]
+        (warning,) = data.warnings
+        assert warning.startswith("4 of 24 files were left out; first: train/a/0.png (")
+        assert "train/b/3.png (it is empty (0 bytes)), train/b/5.png (No such file" in warning
+        header, *listed = data.files["rejected.csv"].splitlines()
+        assert header == "file,reason"
+        assert [line.split(",")[0] for line in listed] == [str(path.relative_to(root)) for path in paths.values()]
 
 
 @pytest.mark.parametrize("keys", [{}, {"cache_bytes": 0}], ids=["resident", "streamed"])
@@ -238,7 +240,8 @@ def test_skipping_where_all_is_well_changes_nothing(root: Path, keys: dict[str, 
     assert raised.spec == skipped.spec
     for one, other in zip(stacked(raised), stacked(skipped), strict=True):
         assert torch.equal(one, other)
-    assert "left out" not in skipped.description
+    assert not skipped.warnings
+    assert not skipped.files
 
 
 def test_what_was_left_out_once_is_an_error_again_without_skip(root: Path) -> None:

@@ -37,21 +37,6 @@ def cached(root: Path, key: str, make: Callable[[], dict[str, Any]]) -> tuple[di
     return made, False
 
 
-def keep_text(root: Path, name: str, text: str) -> Path | None:
-    """Write a small text file beside the cache of `root`; returns where, or None where there is no place for it."""
-    for folder in _folders(root):
-        path = folder / name
-        temporary = storage.aside(path)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-            temporary.replace(path)
-            return path
-        except OSError:
-            continue
-    return None
-
-
 def _folders(root: Path) -> list[Path]:
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     return [root / FOLDER, home / "trainer" / root.resolve().name]

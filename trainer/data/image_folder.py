@@ -1,9 +1,9 @@
 """Your own images, one folder for each class."""
 
-import hashlib
-import os
+import csv
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 
 from trainer.config.data import ImageFolder
 from trainer.data.augment import augment_from
-from trainer.data.cache import FOLDER, cached, keep_text
-from trainer.data.image_files import EXTENSIONS, Decoder, UnreadableImageError, check_all, decode_all, open_image
+from trainer.data.cache import cached
+from trainer.data.image_files import Decoder, UnreadableImageError, check_all, decode_all, open_image
 from trainer.data.images import image_data
+from trainer.data.listing import Listing, fingerprint, scan
 from trainer.data.mixing import mixing_from
 from trainer.data.normalize import normalize_from
 from trainer.data.split import from_splits, split
@@ -24,23 +25,7 @@ from trainer.interfaces import Data, Split
 
 HELD_OUT = 0.2  # share of the images held out where nothing else is given
 MEASURED = 2000  # streamed images from which the normalisation is measured
-VERSION = 2  # of what files are decoded to: another one has another cache
-NAMED = 3  # files left out that the first screen names
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The images of one split: their paths, and the class of each."""
-
-    paths: tuple[Path, ...]
-    targets: Tensor
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def subset(self, index: Tensor) -> "Listing":
-        """The images at `index`."""
-        return Listing(tuple(self.paths[i] for i in index.tolist()), self.targets[index])
+NAMED = 3  # files left out that the warning names
 
 
 def build(config: ImageFolder, seed: int) -> Data:
@@ -57,70 +42,24 @@ def build(config: ImageFolder, seed: int) -> Data:
     decoder = _decoder(config, listings, skip)
     if len(listings) == 1 and not config.holds_out:
         config = replace(config, val_fraction=HELD_OUT)
-    key = _fingerprint(root, listings, decoder)
+    key = fingerprint(root, listings, decoder)
     if sum(map(len, listings)) * decoder.bytes > config.cache_bytes:
         rejected = _checked(root, key, listings, decoder) if skip else [{} for _ in listings]
-        kept, note = _left_out(root, key, listings, rejected)
-        return _streamed(config, seed, labels, [part.subset(index) for part, index in zip(listings, kept, strict=True)],
-                         decoder, note)  # fmt: skip
+        kept = _kept(listings, rejected)
+        used = [part.subset(index) for part, index in zip(listings, kept, strict=True)]
+        return _told(_streamed(config, seed, labels, used, decoder), root, listings, rejected)
     tensors, hit = cached(root, key, lambda: _decoded(listings, decoder, skip))
     rejected = [tensors[f"rejected{i}"] for i in range(len(listings))]
-    kept, note = _left_out(root, key, listings, rejected, skip)
+    for part, reasons in zip(listings, rejected, strict=True):
+        if reasons and not skip:
+            raise UnreadableImageError(part.paths[min(reasons)], reasons[min(reasons)])
     splits = []
-    for i, (part, index) in enumerate(zip(listings, kept, strict=True)):
+    for i, (part, index) in enumerate(zip(listings, _kept(listings, rejected), strict=True)):
         whole = Split(tensors[f"images{i}"], part.targets)
-        splits.append(whole if len(index) == len(part) else Split(whole.inputs[index], part.targets[index]))
+        splits.append(whole if len(index) == len(part) else Split(tensors[f"images{i}"][index], part.targets[index]))
     official = splits[1] if len(splits) == 2 and not config.holds_out else None
-    return image_data(config, splits[0], official, labels, seed, ("decoded cache" if hit else "decoded") + note)
-
-
-def scan(root: Path) -> tuple[tuple[str, ...], list[Listing]]:
-    """The class names and the images: [train, val] where both folders exist, else [all]."""
-    if not root.is_dir():
-        raise DataError(f"data.root={root}: no such folder.")
-    train = root / "train"
-    val = next((root / name for name in ("val", "valid", "validation", "test") if (root / name).is_dir()), None)
-    if val is not None and not train.is_dir():
-        raise DataError(f"{root}: has {val.name}/ but no train/ beside it; rename the folder of training images.")
-    folders = [train, val] if train.is_dir() and val is not None else [train if train.is_dir() else root]
-    labels = _class_names(folders[0])
-    listings = []
-    for folder in folders:
-        assert folder is not None
-        unknown = set(_class_names(folder)) - set(labels)
-        if unknown:
-            raise DataError(f"{folder}: class folder '{min(unknown)}' is not in {folders[0]}.")
-        found = [(path, index) for index, label in enumerate(labels) for path in _images(folder / label)]
-        if not found:
-            raise DataError(f"{folder}: no images ({', '.join(EXTENSIONS)}) in its class folders.")
-        listings.append(Listing(tuple(path for path, _ in found), torch.tensor([index for _, index in found])))
-    return labels, listings
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", FOLDER)))
-    if len(names) < 2:
-        raise DataError(
-            f"{folder}: found {len(names)} class folder{'s' * (len(names) != 1)}; expected one folder for each "
-            "class, at least two, with its images inside."
-        )
-    return tuple(names)
-
-
-def _images(folder: Path) -> list[Path]:
-    """The images below a class folder, in a fixed order; links are followed, each folder is entered once."""
-    found, entered = [], set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = Path(parent).resolve()
-        if real in entered:  # a link to where one already is
-            folders.clear()
-            continue
-        entered.add(real)
-        folders.sort()
-        found += [
-            Path(parent) / name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-        ]
-    return sorted(found)
+    data = image_data(config, splits[0], official, labels, seed, "decoded cache" if hit else "decoded")
+    return _told(data, root, listings, rejected)
 
 
 def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool) -> Decoder:
@@ -155,48 +94,34 @@ def _checked(root: Path, key: str, listings: Sequence[Listing], decoder: Decoder
     return rejected
 
 
-def _left_out(
-    root: Path, key: str, listings: Sequence[Listing], rejected: Sequence[dict[int, str]], skip: bool = True
-) -> tuple[list[Tensor], str]:
-    """The positions that are used of each listing, and what the first screen says of the others.
-
-    Raises:
-        UnreadableImageError: where there are others and `skip` is false.
-        DataError: where nothing is left of a listing.
-    """
-    bad = [
-        (part.paths[i], reasons[i]) for part, reasons in zip(listings, rejected, strict=True) for i in sorted(reasons)
-    ]
-    if bad and not skip:
-        raise UnreadableImageError(*bad[0])
-    kept = [
-        torch.tensor([i for i in range(len(part)) if i not in reasons], dtype=torch.int64)
-        for part, reasons in zip(listings, rejected, strict=True)
-    ]
-    for part, index in zip(listings, kept, strict=True):
-        if not len(index):
+def _kept(listings: Sequence[Listing], rejected: Sequence[dict[int, str]]) -> list[Tensor]:
+    """The positions of each listing that are used; raises `DataError` where there are none."""
+    kept = []
+    for part, reasons in zip(listings, rejected, strict=True):
+        if len(reasons) == len(part):
             raise DataError(f"{part.paths[0].parent.parent}: none of its {len(part)} files can be used as an image.")
-    if not bad:
-        return kept, ""
-    named = [f"{path.relative_to(root)} ({reason})" for path, reason in bad]
-    written = keep_text(root, f"{key}-rejected.txt", "".join(f"{line}\n" for line in named))
-    where = f"; all in {written}" if written else ""
-    total = sum(map(len, listings))
-    return kept, f"; {len(bad):,} of {total:,} files left out: {', '.join(named[:NAMED])}{where}"
+        kept.append(torch.tensor([i for i in range(len(part)) if i not in reasons], dtype=torch.int64))
+    return kept
 
 
-def _fingerprint(root: Path, listings: Sequence[Listing], decoder: Decoder) -> str:
-    """Changes with every file's name, size and time of change, and with how they are decoded."""
-    digest = hashlib.sha256(repr((VERSION, decoder.size, decoder.channels)).encode())
-    for listing in listings:
-        for path in listing.paths:
-            try:
-                status = path.stat()
-                size, changed = status.st_size, status.st_mtime_ns
-            except OSError:  # such as a link to nothing, which the decoder names
-                size, changed = -1, -1
-            digest.update(os.fsencode(path.relative_to(root)) + f"\0{size}\0{changed}\n".encode())
-    return f"images-{digest.hexdigest()[:16]}"
+def _told(data: Data, root: Path, listings: Sequence[Listing], rejected: Sequence[dict[int, str]]) -> Data:
+    """The data with a warning about the files that were left out, and the list of them for the run directory."""
+    rows = [
+        (str(part.paths[i].relative_to(root)), reasons[i])
+        for part, reasons in zip(listings, rejected, strict=True)
+        for i in sorted(reasons)
+    ]
+    if not rows:
+        return data
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *rows])
+    first = ", ".join(f"{file} ({reason})" for file, reason in rows[:NAMED])
+    warning = (
+        f"{len(rows):,} of {sum(map(len, listings)):,} files were left out; first: {first}. All are in rejected.csv of "
+        "the run."
+    )
+    named = text.getvalue().encode(errors="backslashreplace").decode()
+    return replace(data, warnings=(*data.warnings, warning), files=data.files | {"rejected.csv": named})
 
 
 class _Files(Dataset[Tensor]):
@@ -219,7 +144,6 @@ def _streamed(
     labels: tuple[str, ...],
     listings: Sequence[Listing],
     decoder: Decoder,
-    note: str,
 ) -> Data:
     splits = [Split(_Files(listing.paths, decoder), listing.targets) for listing in listings]
     if len(splits) == 2 and not config.holds_out:
@@ -239,5 +163,5 @@ def _streamed(
         augment=augment_from(config, shape, normalize),
         mix=mixing_from(config, len(labels)),
         workers=config.workers,
-        description=f"streamed by {config.workers} workers{note}",
+        description=f"streamed by {config.workers} workers",
     )

@@ -343,6 +343,8 @@ class _Finish:
         self.order, self.prepare, self.augment, self.mix = order, prepare, augment, mix
 
     def __call__(self, inputs: Tensor, targets: Tensor, weights: Tensor | None, positions: Tensor, step: int) -> Batch:
+        if self.augment is None and self.mix is None:
+            return Batch(self.prepare(inputs), targets, weights, positions)
         draws = Draws(self.order.seed, step, step // self.order.steps_per_epoch, positions)
         if self.augment is not None:
             inputs = self.augment(inputs, draws)
