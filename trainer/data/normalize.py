@@ -19,7 +19,7 @@ class Normalize:
     def __call__(self, images: Tensor) -> Tensor:
         if self._scale.device != images.device:
             self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
-        return torch.mul(images, self._scale).add_(self._shift)  # the product is float32
+        return images.to(torch.float32).mul_(self._scale).add_(self._shift)
 
     def undo(self, inputs: Tensor) -> Tensor:
         """Back to pixels in [0, 1], for people to look at."""
