@@ -33,6 +33,7 @@ from trainer.data.augment import augment_from
 from trainer.data.loaders import Order, ResidentLoader
 from trainer.data.normalize import Normalize
 from trainer.interfaces import Split
+from trainer.process import configure_malloc
 
 BATCH, DEGREES = 64, 10
 Round = Callable[[], float]  # images per second of one round
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="short rounds, three of them")
     args = parser.parse_args()
+    configure_malloc(keep=True)  # as each run does; the workers and the plain loop have it too
     rounds, scale = (3, 1) if args.quick else (args.rounds, 10)
     pixels = load(args.root, 10_000 if not args.quick else 2000)
     pictures = Pictures([Image.fromarray(image) for image in pixels])

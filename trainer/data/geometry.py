@@ -74,8 +74,7 @@ def nearest(images: Tensor, x: Tensor, y: Tensor, mirrored: Tensor | None = None
     else:
         sign = torch.where(mirrored, -1.0, 1.0)[:, None, None]
         first = torch.where(mirrored, float(width), 1.0)[:, None, None] + row
-        index = torch.addcmul(first, x, sign)
-        index = index.add_(y, alpha=row) if index.shape[1] == height else index.add(y, alpha=row)
+        index = torch.add((x * sign).add_(first), y, alpha=row)
     index = index.long().expand(batch, height, width).reshape(batch, 1, height * width)
     framed = F.pad(images, (1, 1, 1, 1)).view(batch, channels, -1)
     return framed.gather(2, index.expand(-1, channels, -1)).view(batch, channels, height, width)
