@@ -375,3 +375,23 @@ def test_a_run_directory_in_which_nothing_can_be_removed_is_named(tmp_path: Path
     with pytest.raises(TrainerError, match=rf"{re.escape(str(run.directory))}: cannot be written \(.*MB are free"):
         run.reopen()
     run.release()
+
+
+def test_a_forked_worker_that_outlives_its_run_does_not_keep_the_lock(tmp_path: Path) -> None:
+    run = Run.create(tmp_path)
+    (ready, tell), (wait, let_go) = os.pipe(), os.pipe()
+    worker = os.fork()
+    if not worker:
+        os.close(let_go)
+        os.write(tell, b"x")
+        os.read(wait, 1)  # until the test is over
+        os._exit(0)
+    os.read(ready, 1)
+    run.release()
+    try:
+        assert not Run(run.directory).is_held()
+    finally:
+        os.close(let_go)
+        os.waitpid(worker, 0)
+        for descriptor in (ready, tell, wait):
+            os.close(descriptor)
