@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.table.reading import Table
-from trainer.data.table.roles import is_text
+from trainer.data.table.roles import HEAD, is_text
 from trainer.errors import DataError
 
 MAX_CLASSES = 20  # distinct whole numbers up to which a numeric target is read as classes
@@ -29,12 +29,12 @@ def infer(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str,
         raise DataError(
             f"data.target_type=number: the column {name} holds '{word}' ({table.where(row)}), not a finite number."
         )
-    few = numbers is not None and len(np.unique(numbers)) <= MAX_CLASSES and bool((numbers == np.round(numbers)).all())
-    if numbers is not None and (target_type == "number" or (target_type == "auto" and not few)):
-        if numbers.min() == numbers.max():
+    if numbers is not None and (target_type == "number" or (target_type == "auto" and not _few(numbers))):
+        values = np.array(numbers.cast(pa.float32(), safe=False))
+        if values.min() == values.max():
             raise DataError(f"The target {name} is {column[0]} in every row: there is nothing to learn.")
-        return torch.from_numpy(numbers.astype(np.float32)).unsqueeze(1), None
-    labels = _labels(column, numbers)
+        return torch.from_numpy(values).unsqueeze(1), None
+    labels = _labels(column, numbers is not None)
     if len(labels) < 2:
         raise DataError(f"The target {name} is {labels[0]} in every row: there is nothing to learn.")
     if len(labels) > len(column) // 2:
@@ -63,7 +63,7 @@ def codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
     if (found < 0).any():
         row = int((found < 0).argmax())
         raise DataError(f"{table.where(row)}: {name} is '{column[row]}', none of the classes {', '.join(labels[:10])}.")
-    return torch.from_numpy(found.astype(np.int64))
+    return torch.from_numpy(found.astype(np.int64, copy=False))
 
 
 def _canonical(text: str) -> str | None:
@@ -74,10 +74,10 @@ def _canonical(text: str) -> str | None:
         return None
 
 
-def _labels(column: pa.ChunkedArray, numbers: np.ndarray | None) -> tuple[str, ...]:
+def _labels(column: pa.ChunkedArray, numeric: bool) -> tuple[str, ...]:
     """The names of the classes in order; a number is named as it is first written."""
     texts = pc.unique(column).cast(pa.string()).to_pylist()
-    if numbers is None:
+    if not numeric:
         return tuple(sorted(texts))
     first: dict[float, str] = {}
     for text in texts:
@@ -85,17 +85,23 @@ def _labels(column: pa.ChunkedArray, numbers: np.ndarray | None) -> tuple[str, .
     return tuple(first[number] for number in sorted(first))
 
 
-def _numbers(column: pa.ChunkedArray) -> np.ndarray | None:
-    """As float64 (N,), or None where a value is not a finite number."""
+def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """The column as numbers, or None where a value is not a finite one."""
     if is_text(column.type):
         try:
-            column = pc.cast(column.cast(pa.string()), pa.float64())
+            column = column.cast(pa.string()).cast(pa.float64())
         except pa.ArrowInvalid:
             return None
-    if pa.types.is_boolean(column.type) or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        return None
-    numbers = np.asarray(column.cast(pa.float64(), safe=False))
-    return numbers if np.isfinite(numbers).all() else None
+        return column if pc.all(pc.is_finite(column)).as_py() else None
+    return column if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) else None
+
+
+def _few(numbers: pa.ChunkedArray) -> bool:
+    """Whether they are whole and few enough to be classes."""
+    if len(pc.unique(numbers.slice(0, HEAD))) > MAX_CLASSES:
+        return False  # mostly enough; the whole would need a table of all its values
+    distinct = pc.unique(numbers)
+    return len(distinct) <= MAX_CLASSES and pc.all(pc.equal(distinct, pc.round(distinct))).as_py()
 
 
 def _first_word(column: pa.ChunkedArray) -> tuple[int, str]:
