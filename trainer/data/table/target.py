@@ -30,7 +30,7 @@ def infer(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str,
             f"data.target_type=number: the column {name} holds '{word}' ({table.where(row)}), not a finite number."
         )
     if numbers is not None and (target_type == "number" or (target_type == "auto" and not _few(numbers))):
-        values = np.array(numbers.cast(pa.float32(), safe=False))
+        values = np.asarray(numbers.cast(pa.float32(), safe=False)).astype(np.float32)  # a copy: arrow's is read-only
         if values.min() == values.max():
             raise DataError(f"The target {name} is {column[0]} in every row: there is nothing to learn.")
         return torch.from_numpy(values).unsqueeze(1), None
