@@ -320,17 +320,33 @@ def test_lines_that_are_none_do_not_stop_the_picture(tmp_path: Path) -> None:
     assert (tmp_path / "gradient_flow.png").exists()
 
 
-def bar_heights(image: bytes, layers: int) -> list[int]:
-    """Dark pixels of the mean's bars in each of `layers` equal slices of the upper chart."""
+def bar_pixels(image: bytes, grey: int, layers: int) -> list[int]:
+    """Pixels of one grey in each of `layers` equal slices of the upper chart."""
     shown = np.array(Image.open(io.BytesIO(image)).convert("L"))
     upper = shown[: len(shown) // 2]
-    return [int((part == 64).sum()) for part in np.array_split(upper, layers, axis=1)]  # 0.25 of white
+    return [int((part == grey).sum()) for part in np.array_split(upper, layers, axis=1)]
 
 
-def test_a_larger_gradient_has_a_larger_bar() -> None:
-    layers = {"first": record(1, 1e-4).gradients["a"], "last": record(1, 1e-1).gradients["a"]}
-    low, high = bar_heights(draw([{"step": 1, "layers": layers}], ["first", "last"]), 2)
+def drawn(**sizes: tuple[float, float]) -> bytes:
+    """A picture of layers with those mean and largest magnitudes."""
+    layers = {
+        name: {"gradient_mean": mean, "gradient_max": largest, "gradient_norm": 1.0, "update_ratio": 1e-3}
+        for name, (mean, largest) in sizes.items()
+    }
+    return draw([{"step": 1, "layers": layers}], list(layers))
+
+
+MEAN, LARGEST = 64, 204  # the greys of the two bars: 0.25 and 0.8 of white
+
+
+def test_a_larger_mean_has_a_larger_bar() -> None:
+    low, high = bar_pixels(drawn(first=(1e-4, 1.0), last=(1e-1, 1.0)), MEAN, 2)
     assert high > 3 * low > 0
+
+
+def test_a_larger_maximum_has_a_larger_bar() -> None:
+    low, high = bar_pixels(drawn(first=(1e-5, 1e-4), last=(1e-5, 1e-1)), LARGEST, 2)
+    assert high > 2 * low > 0
 
 
 @pytest.mark.parametrize(
