@@ -118,7 +118,7 @@ def imported(*arguments: str) -> tuple[str, set[str]]:
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
-        ("train --help", "model=\n  cnn "),
+        ("train --help", "model=\n  attention "),
         ("train --version", "trainer "),
         ("--help", "explain"),
         ("--version", "trainer "),

@@ -47,9 +47,10 @@ def _process(verb: str, arguments: Sequence[str]) -> None:
 
     for number in STOP:
         signal.signal(number, leave)
-    if any(thread.name == SAVING for thread in threading.enumerate()):
-        # A save that a second Ctrl-C has given up. Waiting for it is not what was asked for, and the end of the
-        # interpreter would take it down in the middle of C++ code, which aborts.
+    if any(thread.name == SAVING for thread in threading.enumerate()) or "pyarrow" in sys.modules:
+        # A save that a second Ctrl-C has given up, or pyarrow reading ahead in a file that an error has ended. Waiting
+        # is not what was asked for, and the end of the interpreter would take such a thread down in the middle of C++
+        # code, which aborts.
         leave()
     sys.exit(code)
 

@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, random_split
 
 from trainer import seeds
-from trainer.config.data import CIFAR10_MEAN, CIFAR10_STD, Cifar10, Digits
-from trainer.data.augment import ImageAugment, measure
+from trainer.config.data import Digits
+from trainer.config.datasets import CIFAR10_MEAN, CIFAR10_STD, Cifar10
+from trainer.data.augment import Pipeline, Warp
 from trainer.data.loaders import make_loaders
+from trainer.data.normalize import measure
 from trainer.data.split import split_index
-from trainer.interfaces import Data
+from trainer.interfaces import Data, Draws
 
 ARGUMENTS = [{"batch_size": 1}, {"batch_size": 64}, {"shuffle": True}, {"num_workers": 1}, {"num_workers": 2}]
 ARGUMENTS += [{"num_workers": 2, "persistent_workers": True}, *[{"pin_memory": True}] * torch.cuda.is_available()]
@@ -101,8 +103,8 @@ def costs(lesson: Lesson, data: Data, dataset: Images) -> None:
 
 def transforms(lesson: Lesson, data: Data, dataset: Images) -> None:
     lesson.title("Transforms")
-    pixels, vary = data.train.inputs[:8], ImageAugment(flip=False, degrees=25)
-    turned, again = (vary(pixels, seeds.generator(lesson.seed, seeds.AUGMENT, 1)) for _ in range(2))
+    pixels, vary = data.train.inputs[:8], Pipeline([Warp(flip="none", degrees=25)])
+    turned, again = (vary(pixels, Draws(lesson.seed, step=1, epoch=0, positions=torch.arange(8))) for _ in range(2))
     lesson.say("data.augment turns each image by an angle of its own, a function of the seed and the step.")
     assert turned.equal(again) and not turned.equal(pixels)
     assert lesson.show("data.prepare(pixels)[0, 0, 0]", data.prepare(pixels)[0, 0, 0]).dtype == torch.float32
@@ -124,7 +126,7 @@ def constants(lesson: Lesson, data: Data, dataset: Images) -> None:
     ready = data.prepare(images)
     assert own < std and abs(ready.mean()) < 1e-4 and abs(ready.std() - 1) < 1e-3
     root = Path(lesson.arguments.root)
-    if not [*root.glob("cifar-10*"), *root.glob(".trainer-cache/cifar10")]:
+    if not [*root.glob("cifar-10*"), *root.glob(".trainer-cache/cifar10*")]:
         lesson.say(f"CIFAR-10 is not in {root}/. To have it: train data=cifar10 data.root={root} trainer.steps=1")
         return
     found = Cifar10(root=str(root), mean=None, std=None).build(lesson.seed).prepare  # null: measured
