@@ -70,6 +70,8 @@ CASES: list[tuple[str, bytes | str, dict[str, Any], tuple[str, ...]]] = [
     ("infinity", f"x,y\n{MANY}inf,1\n", {}, ("line 102, column x", "'inf' is not a finite number")),
     ("minus infinity", f"x,y\n{MANY}-Infinity,1\n", {}, ("line 102, column x", "'-Infinity'")),
     ("infinity among fractions", f"x,y\n0.5,1\n{MANY}inf,1\n", {}, ("line 103, column x", "'inf'")),
+    ("infinity after megabytes of fractions", "x,y\n" + "0.5,1\n" * 250_000 + "inf,0\n", {},
+     ("line 250002, column x", "'inf'")),
     ("a number beyond float64", f"x,y\n{MANY}1e999,1\n", {}, ("line 102, column x", "'1e999'")),
     ("not a number, in another spelling", f"x,y\n{MANY}-nan,1\n", {}, ("line 102, column x", "'-nan'")),
     ("a hexadecimal number", f"x,y\n{MANY}0x1F,1\n", {}, ("line 102, column x", "'0x1F'")),

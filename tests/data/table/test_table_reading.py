@@ -17,6 +17,9 @@ import pytest
 
 from trainer.config.table import Csv
 from trainer.data.table.reading import Table, read
+from trainer.data.table.sniffing import sniff
+from trainer.data.table.streams import Checked, DoubtError
+from trainer.data.table.text import TextFile
 from trainer.errors import ConfigError, DataError
 
 PLAIN = "size,colour,y\n1.5,red,0\n2.5,blue,1\n,green,0\n"
@@ -165,7 +168,7 @@ def test_true_and_false_may_be_booleans(tmp_path: Path) -> None:
 
 
 def test_comments_between_rows_are_passed_over(tmp_path: Path) -> None:
-    path = written(tmp_path, "x,y\n#a,b,c\n1,0\n# d\n2,1\n")
+    path = written(tmp_path, "x,y\n#a,b,c\n1,0\n#3,1\n# d\n2,1\n")
     assert load(path, comment="#").columns.to_pydict() == {"x": [1, 2], "y": [0, 1]}
 
 
@@ -240,6 +243,63 @@ def test_a_column_of_which_nothing_is_known_at_first_is_read_too(tmp_path: Path)
     table = load(path)
     assert (table.columns["x"].null_count, table.columns["x"][-1].as_py()) == (400_000, 1.5)
     assert table.columns["w"][-1].as_py() == "a"
+
+
+def test_a_number_beyond_float32_after_megabytes_of_fractions_is_kept(tmp_path: Path) -> None:
+    column = load(written(tmp_path, "x,y\n" + "0.5,0\n" * 400_000 + "1e300,1\n")).columns["x"]
+    assert (column.type, column[0].as_py(), column[-1].as_py()) == (pa.float64(), 0.5, 1e300)
+
+
+def test_a_word_that_means_missing_may_stand_between_many_blanks(tmp_path: Path) -> None:
+    path = written(tmp_path, "x,w,y\n1.5,a,0\n     NA     ,     ?     ,1\n")
+    assert load(path).columns.to_pydict() == {"x": [1.5, None], "w": ["a", None], "y": [0, 1]}
+
+
+def test_of_two_delimiters_that_fit_alike_the_comma_is_the_decimal_point(tmp_path: Path) -> None:
+    table = load(written(tmp_path, "1,5;2,5;0\n3,5;4,5;1\n".replace(";0", ";0,0").replace(";1", ";1,0")), target="2")
+    assert table.columns.to_pydict() == {"0": [1.5, 3.5], "1": [2.5, 4.5], "2": [0, 1]}
+
+
+# How a file is read: what need not be read row by row is not, and what must be is noticed wherever a block ends.
+
+
+def text_file(path: Path, **keys: Any) -> TextFile:
+    return TextFile(path, sniff(Csv(path=str(path), target="y", **keys), path), quoted=True)
+
+
+def test_blank_lines_and_blanks_beside_missing_words_do_not_need_the_slow_way(tmp_path: Path) -> None:
+    file = text_file(written(tmp_path, "x,y\n1.5,0\n   \n NA ,1\n\n"))
+    table = file.fast({"x": pa.float32(), "y": pa.int32()}, ["NA"])
+    assert table.to_pydict() == {"x": [1.5, None], "y": [0, 1]}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
+@pytest.mark.parametrize(
+    ("content", "doubtful"),
+    [
+        ('x,y\n"a",0\n"b ""c""",1\n"d\n",0\n', False),
+        ('x,y\r\n"a","0"\r\n"","1"\r\n', False),
+        ('x,y\né,"ü"\n', False),
+        ('x,y\n"a,0\n', True),
+        ('x,y\na,"0', True),
+        ('x,y\na"b,0\n', True),
+        ('x,y\n"a"b,0\n', True),
+        ('x,y\n"a,0\nb,"1\n', True),
+        ("x,y\na\0,0\n", True),
+        ("x,y\na,0\n#b,1\n", True),
+        ("x,y\n\udcff,0\n", True),
+        ("x,y\na,0\n\udcc3", True),
+    ],
+)
+def test_a_doubt_does_not_depend_on_where_a_block_ends(tmp_path: Path, content: str, doubtful: bool, size: int) -> None:
+    path = written(tmp_path, content.encode("utf-8", "surrogateescape"))
+    file = text_file(path, comment="#", encoding="utf-8", header="true", delimiter=",")
+    with Checked(path, file.dialect, quotes=True) as stream:
+        if doubtful:
+            with pytest.raises(DoubtError):
+                list(iter(lambda: stream.read(size), b""))
+        else:
+            assert b"".join(iter(lambda: stream.read(size), b"")).decode() == content.partition("\n")[2]
 
 
 def test_a_line_break_in_quotes_far_below_is_read_too(tmp_path: Path) -> None:
