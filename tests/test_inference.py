@@ -151,7 +151,7 @@ def test_data_that_is_made_has_no_new_samples(trainer: Any, train: Any, tmp_path
     train("experiment=synthetic_linear", "trainer.epochs=1")
     run = next(tmp_path.glob("outputs/*/*"))
     assert json.loads(trainer("evaluate", str(run), "--json").stdout)["samples"] > 0
-    assert "data=synthetic is made, not read" in trainer("predict", str(run), "x.csv", code=2).stderr
+    assert "x.csv: a run of data=synthetic takes no new samples" in trainer("predict", str(run), "x.csv", code=2).stderr
 
 
 def test_scores_of_classes_are_those_of_the_definition() -> None:

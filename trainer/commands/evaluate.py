@@ -42,9 +42,9 @@ def load(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
 
 def main(arguments: Sequence[str]) -> int:
     """Print the scores."""
-    about = "Score a trained model on its validation data, or on the labelled samples of SOURCE (a table; a folder)."
+    about = "Score a trained model on its validation data, or on the labelled rows of a table."
     options = parser("evaluate", about)
-    options.add_argument("source", nargs="?", help="new data, with targets; without it: what the run validated on")
+    options.add_argument("source", nargs="?", help="a table with targets; without it: what the run validated on")
     options.add_argument("--json", action="store_true", help="print one line of JSON")
     args = options.parse_args(arguments)
     trained, device = load(args)

@@ -67,7 +67,10 @@ class Data(Section):
             ConfigError: where this dataset reads no new samples.
             DataError: for a source that cannot be read.
         """
-        raise ConfigError(f"data={self.option} is made, not read: it has no new samples to read from {source}.")
+        raise ConfigError(
+            f"{source}: a run of data={self.option} takes no new samples from a file; those of data=csv do. Its "
+            "network is there in Python: trainer.load_model(RUN)."
+        )
 
 
 @dataclass
