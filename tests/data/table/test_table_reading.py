@@ -253,6 +253,8 @@ def test_a_number_beyond_float32_after_megabytes_of_fractions_is_kept(tmp_path: 
 def test_a_word_that_means_missing_may_stand_between_many_blanks(tmp_path: Path) -> None:
     path = written(tmp_path, "x,w,y\n1.5,a,0\n     NA     ,     ?     ,1\n")
     assert load(path).columns.to_pydict() == {"x": [1.5, None], "w": ["a", None], "y": [0, 1]}
+    path = written(tmp_path, "w,y\na,0\n     ?     ,1\n")  # in words alone the fast way must see it
+    assert load(path).columns.to_pydict() == {"w": ["a", None], "y": [0, 1]}
 
 
 def test_of_two_delimiters_that_fit_alike_the_comma_is_the_decimal_point(tmp_path: Path) -> None:
