@@ -18,6 +18,7 @@ from trainer.config.table import Csv
 from trainer.config.trainer import Trainer as Settings
 from trainer.execution import Execution
 from trainer.signals import Interruption
+from trainer.weights import load_trained
 
 COLOURS = ("red", "green", "blue")
 
@@ -37,17 +38,20 @@ def table(path: Path, rows: range, target: bool = True, **changes: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of a small table, trained for two epochs."""
-    folder = tmp_path_factory.mktemp("trained")
-    data = Csv(path=str(table(folder / "table.csv", range(200))), target="y")
-    config = Config(model=Mlp(), data=data, optimizer=AdamW(lr=0.01), trainer=Settings(epochs=2))
+def trained(folder: Path, rate: float) -> Path:
+    """A model of a small table, trained for two epochs; its validation batches, of 16, are padded."""
+    data = Csv(path=str(table(folder / "table.csv", range(200))), target="y", eval_batch_size=16)
+    config = Config(model=Mlp(), data=data, optimizer=AdamW(lr=rate), trainer=Settings(epochs=2))
     made = Run.create(folder / "outputs")
     summary = Execution(compose.from_config(config), config, made, None, Interruption())()
     assert summary["status"] == "completed"
     made.release()
     return made.directory
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("trained"), rate=0.01)
 
 
 def predictions(text: str) -> list[dict[str, str]]:
@@ -167,3 +171,9 @@ def test_scores_of_classes_are_those_of_the_definition() -> None:
 def test_a_run_that_is_not_there_is_named(trainer: Any, verb: str, tmp_path: Path) -> None:
     source = ["x.csv"] if verb == "predict" else []
     assert "nowhere: no such run directory" in trainer(verb, "nowhere", *source, code=2).stderr
+
+
+def test_the_best_checkpoint_is_taken_unless_another_is_named(tmp_path: Path) -> None:
+    run = trained(tmp_path, rate=1e-12)  # nothing is learned: the first validation stays the best
+    first, last = (load_trained(run, name).step for name in ("best", "last"))
+    assert (first, last) == (load_trained(run).step, 2 * first)
