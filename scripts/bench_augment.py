@@ -30,8 +30,9 @@ from torchvision import transforms
 from trainer.config.data import SyntheticImages
 from trainer.config.datasets import CIFAR10_MEAN, CIFAR10_STD
 from trainer.data.augment import augment_from
-from trainer.data.loaders import Order, ResidentLoader
+from trainer.data.loaders import ResidentLoader
 from trainer.data.normalize import Normalize
+from trainer.data.order import Order
 from trainer.interfaces import Split
 from trainer.process import configure_malloc
 

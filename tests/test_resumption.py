@@ -27,7 +27,7 @@ FUTURE_KEYS = {
     ),
     "data": (
         "augment flip rotation rotation_mode shift shift_padding crop_scale randaugment randaugment_magnitude "
-        "brightness contrast saturation hue cutout mixup cutmix mean std"
+        "brightness contrast saturation hue cutout mixup cutmix mean std memory"
     ),
     "model": "dropout conv_dropout embedding_dropout fused",
 }

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from trainer.data.loaders import Order, StreamingEvaluation, StreamingLoader, worker_failure
+from trainer.data.order import Order
+from trainer.data.streaming import StreamingEvaluation, StreamingLoader, worker_failure
 from trainer.errors import DataError
 from trainer.interfaces import Split, as_float
 

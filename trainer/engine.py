@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainer import memory
 from trainer.checkpoints import Store
-from trainer.data.loaders import worker_failure
+from trainer.data.streaming import worker_failure
 from trainer.device import autocast
 from trainer.divergence import DivergenceError, constants, named, offenders, unsound
 from trainer.errors import TrainerError

@@ -94,13 +94,41 @@ class DataSpec:
         return spec
 
 
+class OnDisk(Dataset[Tensor]):
+    """Samples that stay in a file: a few at a time are brought into memory.
+
+    Args:
+        samples: a tensor (N, ...) that is mapped from a file.
+        index: int64, which of them; None: all.
+    """
+
+    def __init__(self, samples: Tensor, index: Tensor | None = None) -> None:
+        self.samples, self.index = samples, index
+
+    def __len__(self) -> int:
+        return len(self.samples if self.index is None else self.index)
+
+    def __getitem__(self, place: int | slice) -> Tensor:
+        """One sample, or the samples of a slice, without a copy where they stand beside one another."""
+        return self.samples[place if self.index is None else self.index[place]]
+
+    def subset(self, index: Tensor) -> "OnDisk":
+        """The samples at `index`, in that order."""
+        return OnDisk(self.samples, index if self.index is None else self.index[index])
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of all samples: (N, ...)."""
+        return torch.Size((len(self), *self.samples.shape[1:]))
+
+
 @dataclass(frozen=True)
 class Split:
     """One part of the data, for training or validation.
 
     Attributes:
-        inputs: all samples in one tensor (N, ...), uint8 pixels or float32 features, or a map-style dataset that
-            yields one such sample (where they do not fit into memory).
+        inputs: all samples in one tensor (N, ...), uint8 pixels or float32 features; or, where they do not fit into
+            memory, such a tensor `OnDisk`, or a map-style dataset that yields one sample.
         targets: int64 (N,) or float32 (N, outputs), always in memory.
         rows: int64 (N,), where the samples stood in the dataset as it was read; None: just there.
         weights: float32 (N,), how much each sample counts in the training loss; None: as 1.
@@ -120,6 +148,8 @@ class Split:
         weights = None if self.weights is None else self.weights[index]
         if isinstance(self.inputs, Tensor):
             return Split(self.inputs[index], self.targets[index], rows, weights)
+        if isinstance(self.inputs, OnDisk):
+            return Split(self.inputs.subset(index), self.targets[index], rows, weights)
         return Split(torch.utils.data.Subset(self.inputs, index.tolist()), self.targets[index], rows, weights)
 
 

@@ -11,16 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer.data.augment import Pipeline, Warp
-from trainer.data.loaders import (
-    BLOCK_BYTES,
-    Order,
-    ResidentEvaluation,
-    ResidentLoader,
-    StreamingEvaluation,
-    StreamingLoader,
-    make_loaders,
-)
+from trainer.data.loaders import BLOCK_BYTES, ResidentLoader, SlicedEvaluation, make_loaders
 from trainer.data.normalize import Normalize
+from trainer.data.order import Order
+from trainer.data.streaming import StreamingEvaluation, StreamingLoader
 from trainer.errors import ConfigError, DataError
 from trainer.interfaces import Batch, Data, DataSpec, EvalLoader, Split, TrainLoader, as_float
 
@@ -204,7 +198,7 @@ def test_evaluating_draws_nothing_from_the_default_generator(workers: int) -> No
 def evaluation(samples: int, size: int, workers: int | None) -> EvalLoader:
     inputs, targets = torch.arange(1.0, samples + 1).unsqueeze(1), torch.arange(samples)
     if workers is None:
-        return ResidentEvaluation(Split(inputs, targets), size, as_float, CPU)
+        return SlicedEvaluation(Split(inputs, targets), size, as_float, CPU)
     return StreamingEvaluation(Split(Rows(inputs), targets), size, as_float, CPU, workers)
 
 
@@ -244,7 +238,7 @@ def test_padding_rows_are_samples_so_that_nothing_overflows() -> None:
 
 def test_padding_keeps_the_shape_of_images_and_of_numbers() -> None:
     split = Split(images(5), torch.rand(5, 2))
-    shapes = {(b.inputs.shape, b.targets.shape) for b in ResidentEvaluation(split, 3, as_float, CPU)}
+    shapes = {(b.inputs.shape, b.targets.shape) for b in SlicedEvaluation(split, 3, as_float, CPU)}
     assert shapes == {((3, 3, 8, 8), (3, 2))}
 
 
@@ -269,7 +263,7 @@ def loaders(data: Data) -> tuple[TrainLoader, EvalLoader]:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_tensors_stay_resident_and_datasets_stream(stream: bool) -> None:
-    kinds = (StreamingLoader, StreamingEvaluation) if stream else (ResidentLoader, ResidentEvaluation)
+    kinds = (StreamingLoader, StreamingEvaluation) if stream else (ResidentLoader, SlicedEvaluation)
     assert tuple(map(type, loaders(data_of(8, 4, stream)))) == kinds
 
 

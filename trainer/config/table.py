@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainer.config.data import Data
-from trainer.config.section import FREE, key
+from trainer.config.section import FREE, FUTURE, key
 from trainer.config.transform import Transform, parse
 from trainer.errors import ConfigError
 from trainer.registry import register
@@ -71,6 +71,19 @@ class Csv(Data):
         choices=("auto", "class", "number"),
     )
 
+    memory: str = key(
+        "ram",
+        "where the rows are held: in memory, or in files of which parts are read in turn, for tables larger than it",
+        choices=("ram", "disk"),
+        on_resume=FUTURE,
+    )
+    cache_bytes: int = key(
+        20_000_000_000,
+        "keep tables of 8 MB and more ready for the next run, up to so many bytes for each folder; 0: do not",
+        at_least=0,
+        on_resume=FREE,
+    )
+
     def __post_init__(self) -> None:
         self.header = str(self.header).lower()  # true and false of YAML are booleans
         super().__post_init__()
@@ -78,6 +91,11 @@ class Csv(Data):
             paths = value if isinstance(value, list) else [value]
             if not all(isinstance(path, str) for path in paths) and value is not None:
                 raise ConfigError(f"data.{name}={value}: expected a file, a pattern or a list of them.")
+        if self.memory == "disk" and self.sampling == "balanced":
+            raise ConfigError(
+                "data.memory=disk: rows are read by blocks, so data.sampling=balanced cannot draw them one by one; "
+                "task.class_weights=balanced weighs the classes instead."
+            )
         self._check_split()
         self.chains()
         self.named_columns()

@@ -22,13 +22,13 @@ def cached(root: Path, key: str, make: Callable[[], dict[str, Any]]) -> tuple[di
     Returns:
         The dictionary, memory-mapped when it came from the cache; and whether it did.
     """
-    for folder in _folders(root):
+    for folder in folders(root):
         try:
             return storage.load(folder / key, mmap=True), True
         except CheckpointError:
             continue  # absent, or damaged: made anew, which replaces it
     made = make()
-    for folder in _folders(root):
+    for folder in folders(root):
         try:
             storage.save(folder / key, made, {"what": "decoded dataset; safe to delete"})
             break
@@ -37,6 +37,7 @@ def cached(root: Path, key: str, make: Callable[[], dict[str, Any]]) -> tuple[di
     return made, False
 
 
-def _folders(root: Path) -> list[Path]:
+def folders(root: Path) -> list[Path]:
+    """Where the cache of a dataset's folder may be: in it, or below the user's where that cannot be written."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     return [root / FOLDER, home / "trainer" / root.resolve().name]

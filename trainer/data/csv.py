@@ -6,13 +6,15 @@ import torch
 
 from trainer.config.table import Csv
 from trainer.data.split import from_splits
-from trainer.data.table import leakage, preprocess, roles, source, splits, target
+from trainer.data.table import leakage, prepared, preprocess, roles, source, splits, target
 from trainer.data.table.encode import encode
 from trainer.data.table.overview import overview
 from trainer.data.table.preprocess import Preprocessor
 from trainer.data.table.reading import read
 from trainer.errors import CheckpointError, DataError
 from trainer.interfaces import Data, DataSpec, Samples, Split, as_float
+
+SIDES = ("train", "val")
 
 
 def build(config: Csv, seed: int) -> Data:
@@ -21,23 +23,39 @@ def build(config: Csv, seed: int) -> Data:
     Raises:
         ConfigError: for a missing or unknown column name.
         DataError: for a file that cannot be read or learned from.
+        TrainerError: with data.memory=disk where the disk does not take the files.
     """
     held_out = source.files(config.val_path) if config.val_path is not None else ()
-    table = read(dataclasses.replace(config, path=[*map(str, source.files(config.path)), *map(str, held_out)]))
+    files = (*source.files(config.path), *held_out)
+    with prepared.place(config, seed, files) as place:
+        known = place.load()
+        if known is not None:
+            return known
+        return place.keep(_made(dataclasses.replace(config, path=[*map(str, files)]), seed, len(held_out), place))
+
+
+def _made(config: Csv, seed: int, held_out: int, place: prepared.Place) -> Data:
+    """The data of the files of `config.path`, the last `held_out` of which are for validation."""
+    table = read(config, place.held())
     columns = roles.infer(config, table)
     assert config.target is not None  # read has checked it
     targets, labels = target.infer(table, config.target, config.target_type)
-    train, val = splits.split(config, table, targets, len(held_out), seed)
-    if labels is not None and len(alone := targets[train].unique()) == 1:
-        raise DataError(f"The target {config.target} is {labels[int(alone)]} in every training row.")
+    sides = splits.split(config, table, targets, held_out, seed)
+    for side, rows in zip(("training", "validation"), sides, strict=True):
+        if labels is not None and len(alone := targets[rows].unique()) == 1:
+            raise DataError(f"The target {config.target} is {labels[int(alone)]} in every {side} row.")
     weights = None if config.weight is None else splits.weights(table, config.weight)
-    fitted = preprocess.fit(config, table, columns, train.numpy())
-    inputs = encode(fitted, table, [train.numpy(), val.numpy()])
-    leaks = leakage.find(fitted, table, targets.numpy(), train.numpy(), labels is not None)
+    train, val = (rows.numpy() for rows in sides)
+    fitted = preprocess.fit(config, table, columns, train)
+    leaks = leakage.find(fitted, table, targets.numpy(), train, labels is not None)
     known = overview(table, columns, fitted, leaks)
+    outputs = [
+        place.rows(f"{side}.inputs", (len(rows), fitted.width()))
+        for side, rows in zip(SIDES, (train, val), strict=True)
+    ]
     parts = [
         Split(part, targets[rows], rows, None if weights is None else weights[rows])
-        for part, rows in zip(inputs, (train, val), strict=True)
+        for part, rows in zip(encode(fitted, table, [train, val], outputs), sides, strict=True)
     ]
     data = from_splits(parts[0], parts[1], labels, description=fitted.words())
     return dataclasses.replace(

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainer.config.table import Csv
+from trainer.data.table.held import InMemory
 from trainer.data.table.reading import Table, read
 from trainer.data.table.sniffing import sniff
 from trainer.data.table.streams import Checked, DoubtError
@@ -271,7 +272,7 @@ def text_file(path: Path, **keys: Any) -> TextFile:
 
 def test_blank_lines_and_blanks_beside_missing_words_do_not_need_the_slow_way(tmp_path: Path) -> None:
     file = text_file(written(tmp_path, "x,y\n1.5,0\n   \n NA ,1\n\n"))
-    table = file.fast({"x": pa.float32(), "y": pa.int32()}, ["NA"])
+    table = file.fast({"x": pa.float32(), "y": pa.int32()}, ["NA"], InMemory())
     assert table.to_pydict() == {"x": [1.5, None], "y": [0, 1]}
 
 

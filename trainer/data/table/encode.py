@@ -4,24 +4,29 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from trainer.data.mapped import InMemory, Rows
 from trainer.data.table.preprocess import THREADS, Preprocessor
 from trainer.data.table.reading import Table
 from trainer.data.table.transforms import Values
 from trainer.errors import DataError
 
-BLOCK = 1 << 20  # numbers: 4 MB
+BLOCK = 1 << 18  # numbers: 1 MB, which stays in the cache of a core
 
 
 def encode(
-    preprocessor: Preprocessor, table: Table, parts: Sequence[Values | None] = (None,), block_size: int = BLOCK
+    preprocessor: Preprocessor,
+    table: Table,
+    parts: Sequence[Values | None] = (None,),
+    outputs: Sequence[Rows] | None = None,
+    block_size: int = BLOCK,
 ) -> list[Tensor]:
     """The inputs of some rows of a table.
 
     Args:
         parts: for each tensor wanted its rows, sorted int64; None: all rows.
+        outputs: where the rows of each are put; None: into memory.
         block_size: numbers that are turned from columns into rows at a time; at least 1,024 rows are.
 
     Returns:
@@ -33,7 +38,8 @@ def encode(
     rows, width = table.columns.num_rows, preprocessor.width()
     sources = [column.source(table) for column in preprocessor.columns]
     whole = [None if part is None else np.asarray(part) for part in parts]
-    outputs = [np.empty((rows if part is None else len(part), width), dtype=np.float32) for part in whole]
+    if outputs is None:
+        outputs = [InMemory((rows if part is None else len(part), width)) for part in whole]
 
     def block(start: int) -> None:
         stop = min(start + step, rows)
@@ -42,21 +48,22 @@ def encode(
             for column, source in zip(preprocessor.columns, sources, strict=True)
             for one in column.apply(source.between(start, stop))
         ]
-        values = np.stack(columns, axis=1, dtype=np.float32, casting="same_kind")
+        # Each column is copied as it lies, then all are turned at once: a tenth of the time of np.stack(axis=1).
+        values = np.ascontiguousarray(np.stack(columns, dtype=np.float32, casting="same_kind").T)
         if not np.isfinite(values).all():
             raise _not_finite(preprocessor, table, start, values)
         for part, output in zip(whole, outputs, strict=True):
             if part is None:
-                output[start:stop] = values
+                output.put(start, values, slice(None))
             else:
                 first, last = np.searchsorted(part, (start, stop))
-                np.take(values, part[first:last] - start, axis=0, out=output[first:last])
+                output.put(int(first), values, part[first:last] - start)
 
     step = max(1024, min(block_size // width, 1 << 16))
     with ThreadPoolExecutor(THREADS) as pool:
         for _ in pool.map(block, range(0, rows, step)):
             pass
-    return [torch.from_numpy(output) for output in outputs]
+    return [output.tensor() for output in outputs]
 
 
 def _not_finite(preprocessor: Preprocessor, table: Table, start: int, values: Values) -> DataError:

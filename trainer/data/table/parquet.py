@@ -9,11 +9,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainer.config.table import Csv
+from trainer.data.table.held import Held
 from trainer.data.table.kinds import NUMBER, Kind
 from trainer.data.table.sieve import Rejection
 from trainer.errors import DataError
 
 Reject = Callable[[Rejection], None]
+ROWS = 1 << 16  # that are filtered at a time
 MAX_CELLS = 2**34  # a file of some bytes can claim any number of rows
 
 
@@ -33,7 +35,7 @@ def names(path: Path) -> tuple[str, ...]:
 
 
 def read(
-    path: Path, config: Csv, columns: list[str], text: frozenset[str], target: str | None, reject: Reject
+    path: Path, config: Csv, columns: list[str], text: frozenset[str], target: str | None, reject: Reject, held: Held
 ) -> pa.Table:
     """The rows that can be used; `reject` is told of the others. NaN is missing; infinity is a fault.
 
@@ -41,24 +43,34 @@ def read(
         columns: those that are wanted.
         text: columns that become strings, whatever they are.
         target: a column that must not be missing, or None.
+        held: where the columns are held; where that is on disk, only one at a time is in memory.
     """
-    try:
-        table = pq.read_table(path, columns=columns)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file ({error}).") from error
-    good = np.ones(table.num_rows, dtype=bool)
+    found: dict[str, pa.ChunkedArray] = {}
     rejections: dict[int, Rejection] = {}
-    for index, name in enumerate(table.column_names):
-        column, faulty, reason = _column(path, config, table[name], name, name in text, name == target)
-        table = table.set_column(index, name, column)
-        if faulty is not None:
-            rows = np.flatnonzero(faulty.to_numpy())
-            good[rows] = False
-            for row in rows.tolist():
+    for group in [[name] for name in columns] if held.by_parts else [columns]:
+        part = _read(path, group)
+        for name in part.column_names:
+            column, faulty, reason = _column(path, config, part[name], name, name in text, name == target)
+            found[name] = held.keep(pa.schema({name: column.type}), iter([pa.table({name: column})]))[name]
+            for row in np.flatnonzero(faulty.to_numpy()).tolist() if faulty is not None else ():
                 rejections.setdefault(row, Rejection(path, row + 1, name, reason, "", "correct it", "row"))
     for row in sorted(rejections):
         reject(rejections[row])
-    return table if good.all() else table.filter(pa.array(good))
+    table = pa.table(found)
+    if not rejections:
+        return table
+    good = np.ones(table.num_rows, dtype=bool)
+    good[list(rejections)] = False
+    starts = range(0, table.num_rows, ROWS)
+    parts = (table.slice(start, ROWS).filter(pa.array(good[start : start + ROWS])) for start in starts)
+    return held.keep(table.schema, parts)
+
+
+def _read(path: Path, columns: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({error}).") from error
 
 
 def _column(

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from trainer.config.table import Csv
 from trainer.data.table import parquet, source
+from trainer.data.table.held import Held, InMemory
 from trainer.data.table.sieve import Rejection, Rules
 from trainer.data.table.sniffing import sniff
 from trainer.data.table.text import TextFile
@@ -76,19 +77,21 @@ class Part:
         return range(1, self.rows + 1) if isinstance(self.file, Path) else self.file.lines(rules)
 
 
-def read(config: Csv, *, labelled: bool = True) -> Table:
+def read(config: Csv, held: Held | None = None, *, labelled: bool = True) -> Table:
     """Read all files of `data.path`.
 
     Columns of `data.categorical`, `data.datetime` and `data.text` (and the target with `data.target_type=class`) are
     strings as they are written, those of `data.numeric` numbers; the others as their values are.
 
     Args:
+        held: where the columns are held; None: in memory.
         labelled: whether the target must be there, and in every row.
 
     Raises:
         ConfigError: for a key that does not fit the files.
         DataError: for a file that cannot be read; names file, line and column.
     """
+    held = held or InMemory()
     paths = source.files(config.path)
     parts = [path if source.is_parquet(path) else TextFile(path, sniff(config, path)) for path in paths]
     names = [parquet.names(part) if isinstance(part, Path) else part.dialect.names for part in parts]
@@ -105,13 +108,12 @@ def read(config: Csv, *, labelled: bool = True) -> Table:
     if config.target_type == "class":
         text |= {str(config.target)}
     skipped_target = config.target if labelled and config.on_error == "skip" else None
-    reader = Reader(
-        config, [part for part in parts if isinstance(part, TextFile)], columns, text, skipped_target, reject
-    )
+    text_files = [part for part in parts if isinstance(part, TextFile)]
+    reader = Reader(config, text_files, columns, text, skipped_target, reject, held)
     tables, rules = reader.read()
     texts = iter(zip(reader.files, tables, strict=True))
     loaded = [
-        (part, parquet.read(part, config, columns, text, skipped_target, reject))
+        (part, parquet.read(part, config, columns, text, skipped_target, reject, held))
         if isinstance(part, Path)
         else next(texts)
         for part in parts

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from trainer.data.table.dialect import Dialect
+from trainer.data.table.held import Held
 from trainer.data.table.lines import Record, records
 from trainer.data.table.sieve import Rejection, Rules, sift
 from trainer.data.table.streams import Checked, DoubtError, Rewritten, TypesError
@@ -38,26 +39,30 @@ class TextFile:
         delimiter, quote = self.dialect.delimiter, self.dialect.quote or ""
         return delimiter.isascii() and quote.isascii() and not self.dialect.blanks and self.dialect.escape is None
 
-    def fast(self, types: Types, missing: list[str]) -> pa.Table:
+    def fast(self, types: Types, missing: list[str], held: Held) -> pa.Table:
         """The table as pyarrow reads it; strings trimmed.
 
         Raises:
             DoubtError: where that may not be what the file says.
         """
-        table = pa.schema(types).empty_table()
-        with self._parsing():
-            table = pa_csv.read_csv(self._checked(), **self._options(types, missing, self.dialect, self.quoted))
-        for name in table.column_names:
-            if pa.types.is_floating(table[name].type) and not _finite(table[name]):
-                raise TypesError(f"column {name} is not finite")
-        return _trimmed(table, missing)
 
-    def exact(self, types: Types, missing: list[str], rules: Rules, reject: Callable[[Rejection], None]) -> pa.Table:
+        def parts() -> Iterator[pa.Table]:
+            options = self._options(types, missing, self.dialect, self.quoted)
+            for part in self._parsed(self._checked(), options, held.by_parts):
+                for name in part.column_names:
+                    if pa.types.is_floating(part[name].type) and not _finite(part[name]):
+                        raise TypesError(f"column {name} is not finite")
+                yield _trimmed(part, missing)
+
+        return held.keep(pa.schema(types), parts())
+
+    def exact(
+        self, types: Types, missing: list[str], rules: Rules, reject: Callable[[Rejection], None], held: Held
+    ) -> pa.Table:
         """The rows that can be used; `reject` is told of the others."""
-        with self._parsing(exact=True):
-            stream = Rewritten(self._sifted(rules, reject))
-            return pa_csv.read_csv(stream, **self._options(types, missing, self._rewritten(), True))
-        return pa.schema(types).empty_table()
+        stream = Rewritten(self._sifted(rules, reject))
+        options = self._options(types, missing, self._rewritten(), True)
+        return held.keep(pa.schema(types), self._parsed(stream, options, held.by_parts, exact=True))
 
     def head(self, columns: Iterable[str]) -> Iterator[pa.Table]:
         """The first rows, as strings."""
@@ -66,15 +71,12 @@ class TextFile:
     def blocks(self, columns: Iterable[str], rules: Rules | None = None) -> Iterator[pa.Table]:
         """All rows as strings, block by block: of a file that pyarrow can read, or with `rules` of any file."""
         types = dict.fromkeys(columns, pa.string())
-        with self._parsing(exact=rules is not None):
-            if rules is None:
-                stream: Checked | Rewritten = self._checked()
-                options = self._options(types, [], self.dialect, self.quoted)
-            else:
-                stream = Rewritten(self._sifted(rules, lambda rejection: None))
-                options = self._options(types, [], self._rewritten(), True)
-            for batch in pa_csv.open_csv(stream, **options):
-                yield pa.Table.from_batches([batch])
+        if rules is None:
+            options = self._options(types, [], self.dialect, self.quoted)
+            return self._parsed(self._checked(), options, by_parts=True)
+        options = self._options(types, [], self._rewritten(), True)
+        stream = Rewritten(self._sifted(rules, lambda rejection: None))
+        return self._parsed(stream, options, by_parts=True, exact=True)
 
     def line(self, row: int, rules: Rules) -> int:
         """The physical line of a usable row (0 is the first), from 1."""
@@ -104,6 +106,17 @@ class TextFile:
 
     def _rewritten(self) -> Dialect:
         return Dialect("utf-8", decimal=self.dialect.decimal, names=self.dialect.names)
+
+    def _parsed(
+        self, stream: Checked | Rewritten, options: dict[str, Any], by_parts: bool, exact: bool = False
+    ) -> Iterator[pa.Table]:
+        """What pyarrow makes of a stream: at once, on all cores, or in parts of the size of a block."""
+        with self._parsing(exact):
+            if by_parts:
+                for batch in pa_csv.open_csv(stream, **options):
+                    yield pa.Table.from_batches([batch])
+            else:
+                yield pa_csv.read_csv(stream, **options)
 
     @contextmanager
     def _parsing(self, exact: bool = False) -> Iterator[None]:

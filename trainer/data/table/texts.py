@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from trainer.config.table import Csv
+from trainer.data.table.held import Held
 from trainer.data.table.kinds import Kind, survey
 from trainer.data.table.sieve import Rejection, Rules
 from trainer.data.table.streams import DoubtError, EncodingError, QuotesError, TypesError
@@ -24,6 +25,7 @@ class Reader:
         text: the columns that are strings, whatever they hold.
         target: a column that must not be missing, or None.
         reject: is told of each row that cannot be used; may raise.
+        held: where the tables are held.
     """
 
     config: Csv
@@ -32,6 +34,7 @@ class Reader:
     text: frozenset[str]
     target: str | None
     reject: Callable[[Rejection], None]
+    held: Held
     whole: bool = False  # whether the types are those of all rows, not of the first blocks
     exact: bool = field(init=False)
 
@@ -72,10 +75,11 @@ class Reader:
         numbers = {name for name, kind in types.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)}
         rules = self._rules(numbers, self.target)
         if self.exact:
-            return [file.exact(types, missing, rules, self.reject).select(self.columns) for file in self.files], rules
+            tables = [file.exact(types, missing, rules, self.reject, self.held) for file in self.files]
+            return [table.select(self.columns) for table in tables], rules
         if any(kinds[name].numbers < kinds[name].filled for name in numbers):
             raise DoubtError("values that are no numbers")
-        tables = [file.fast(types, missing).select(self.columns) for file in self.files]
+        tables = [file.fast(types, missing, self.held).select(self.columns) for file in self.files]
         if self.target is not None and any(table[self.target].null_count for table in tables):
             raise DoubtError("rows without a target")
         return tables, rules
