@@ -135,6 +135,12 @@ def csv_numbers(folder: Path) -> Config:
     return Config(model=Mlp(hidden=[16, 8], dropout=0.3), data=data, trainer=settings, optimizer=SGD(lr=0.05), seed=2)
 
 
+def on_disk(folder: Path) -> Config:
+    made = csv_classes(folder)
+    made.data.memory = "disk"
+    return made
+
+
 def class_weights(folder: Path) -> Config:
     made = csv_classes(folder)
     made.task = Classification(class_weights=[0.3, 1.7], label_smoothing=0.1)
@@ -169,6 +175,7 @@ def stops_early(folder: Path) -> Config:
 CASES: dict[str, tuple[Callable[[Path], Config], int]] = {
     "csv_classes": (csv_classes, 28),
     "csv_numbers": (csv_numbers, 28),
+    "on_disk": (on_disk, 28),
     "class_weights": (class_weights, 28),
     "everything": (everything, 28),
     "stops_early": (stops_early, 21),

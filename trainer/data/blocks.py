@@ -47,6 +47,7 @@ class BlockLoader:
         order: for the sizes and the seed; its permutation is not used.
         prepare, augment, mix: see `trainer.interfaces.Data`.
         device: where the batches are made.
+        block_bytes, window_bytes: of samples that are read, and shuffled, together.
     """
 
     def __init__(
@@ -57,14 +58,16 @@ class BlockLoader:
         augment: Augment | None,
         device: torch.device,
         mix: Mix | None = None,
+        block_bytes: int = BLOCK_BYTES,
+        window_bytes: int = WINDOW_BYTES,
     ) -> None:
         assert isinstance(split.inputs, OnDisk)
         self.inputs, self.split, self.workers = split.inputs, split, 0
         self.device, self.steps_per_epoch = device, order.steps_per_epoch
         self._size, self._used = order.batch_size, min(order.samples, order.steps_per_epoch * order.batch_size)
         sample_bytes = max(1, split.inputs[0].nbytes)
-        block = max(1, BLOCK_BYTES // sample_bytes)
-        window = max(order.batch_size, WINDOW_BYTES // sample_bytes)
+        block = max(1, block_bytes // sample_bytes)
+        window = max(order.batch_size, window_bytes // sample_bytes)
         self._blocks = BlockOrder(order.samples, order.seed, block, -(-window // block))
         self._finish = Finish(order, prepare, augment, mix)
 

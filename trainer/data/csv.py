@@ -40,7 +40,10 @@ def _made(config: Csv, seed: int, held_out: int, place: prepared.Place) -> Data:
     columns = roles.infer(config, table)
     assert config.target is not None  # read has checked it
     targets, labels = target.infer(table, config.target, config.target_type)
-    sides = splits.split(config, table, targets, held_out, seed)
+    targets = place.park("targets", targets)
+    rows_of = splits.split(config, table, targets, held_out, seed)
+    sides = [place.park(f"{side}.rows", rows) for side, rows in zip(SIDES, rows_of, strict=True)]
+    del rows_of
     for side, rows in zip(("training", "validation"), sides, strict=True):
         if labels is not None and len(alone := targets[rows].unique()) == 1:
             raise DataError(f"The target {config.target} is {labels[int(alone)]} in every {side} row.")

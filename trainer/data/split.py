@@ -121,8 +121,8 @@ def _stratified(order: Tensor, targets: Tensor, wanted: int) -> Tensor:
     take = share.floor().long()
     take[(share - take).argsort(descending=True, stable=True)[: wanted - int(take.sum())]] += 1
     # numpy sorts 16 bits by counting: of a million samples in a tenth of the time.
-    small = targets[order].numpy().astype(np.uint16 if len(counts) <= 1 << 16 else np.int64)
-    by_class = torch.from_numpy(np.argsort(small, kind="stable"))
+    small = targets.numpy().astype(np.uint16 if len(counts) <= 1 << 16 else np.int64)
+    by_class = torch.from_numpy(np.argsort(small[order.numpy()], kind="stable"))
     first = (counts.cumsum(0) - counts).tolist()
     return order[torch.cat([by_class[at : at + n] for at, n in zip(first, take.tolist(), strict=True)])]
 

@@ -39,17 +39,8 @@ def numeric(table: Table, name: str) -> Source:
     if is_text(column.type):
         column = _parsed(table, name)
     elif is_time(column.type):
-        return _whole(dates.from_timestamps(column))
-
-    def floats(part: pa.ChunkedArray) -> Values:
-        return np.asarray(part if pa.types.is_floating(part.type) else part.cast(pa.float64(), safe=False))
-
-    def at(rows: Values) -> Values:
-        few = 8 * len(rows) < len(column)  # then the whole column need not be put together
-        return floats(column.take(pa.array(rows))) if few else floats(column)[rows]
-
-    # Cast where they are used: a whole table of integers would be held twice.
-    return Source(len(column), lambda start, stop: floats(column.slice(start, stop - start)), at)
+        return _source(column, dates.from_timestamps)
+    return _source(column, _floats)
 
 
 def boolean(table: Table, name: str) -> Source:
@@ -74,7 +65,7 @@ def datetime(table: Table, name: str, form: str) -> Source:
         DataError: naming a value that is no date in the format `form`.
     """
     if is_time(table.columns[name].type):
-        return _whole(dates.from_timestamps(table.columns[name]))
+        return _source(table.columns[name], dates.from_timestamps)
     return _strict(table, name, lambda texts: dates.seconds(texts, form), f"not a date written as {form}")
 
 
@@ -83,30 +74,31 @@ class Categories:
 
     Attributes:
         texts: the values that occur, in the order of the file.
-        places: int32 (rows,), where each row's value stands in `texts`; -1 where it is missing.
     """
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        if not is_text(column.type):
-            column = column.cast(pa.string())
-        encoded = column.combine_chunks()
-        if not pa.types.is_dictionary(encoded.type):
-            encoded = pc.dictionary_encode(encoded)
-        self.texts: pa.Array = encoded.dictionary.cast(pa.string())
-        self.places = np.asarray(pc.fill_null(encoded.indices, -1))
+        self._column = column if is_text(column.type) else column.cast(pa.string())
+        self.texts: pa.Array = pc.unique(self._column).drop_null().cast(pa.string())
+
+    def places(self, start: int = 0, stop: int | None = None) -> Values:
+        """Where each row's value stands in `texts`, int32 (rows,); -1 where it is missing. Found anew at each call."""
+        part = self._column.slice(start, None if stop is None else stop - start)
+        if pa.types.is_dictionary(part.type):
+            part = part.cast(pa.string())
+        return np.asarray(pc.fill_null(pc.index_in(part, value_set=self.texts), -1))
 
     def levels(self, rows: Values) -> tuple[str, ...]:
         """The values that occur in the given rows, sorted."""
-        there = np.unique(self.places[rows])
-        return tuple(sorted(self.texts.take(pa.array(there[there >= 0])).to_pylist()))
+        counts = np.bincount(self.places()[rows] + 1, minlength=1 + len(self.texts))
+        return tuple(sorted(self.texts.take(pa.array(np.flatnonzero(counts[1:]))).to_pylist()))
 
     def source(self, meaning: Values) -> Source:
         """The column with each text replaced by its number, as `meaning` (texts,) has it."""
         numbers = np.append(meaning, np.nan).astype(meaning.dtype)  # the last is found at -1
         return Source(
-            len(self.places),
-            lambda start, stop: numbers[self.places[start:stop]],
-            lambda rows: numbers[self.places[rows]],
+            len(self._column),
+            lambda start, stop: numbers[self.places(start, stop)],
+            lambda rows: numbers[self.places()[rows]],
         )
 
     def codes(self, levels: tuple[str, ...]) -> Source:
@@ -115,8 +107,23 @@ class Categories:
         return self.source(np.array([place.get(text, 0) for text in self.texts.to_pylist()], dtype=np.float32))
 
 
-def _whole(values: Values) -> Source:
-    return Source(len(values), lambda start, stop: values[start:stop], lambda rows: values[rows])
+def _floats(part: pa.Array | pa.ChunkedArray) -> Values:
+    return np.asarray(part if pa.types.is_floating(part.type) else part.cast(pa.float64(), safe=False))
+
+
+def _source(column: pa.ChunkedArray, convert: Callable[[pa.Array | pa.ChunkedArray], Values]) -> Source:
+    """A column that is converted where it is used: the whole table would else be held twice."""
+
+    def at(rows: Values) -> Values:
+        starts = np.cumsum([0, *map(len, column.chunks)])
+        cuts = np.searchsorted(rows, starts)
+        found = np.empty(len(rows), dtype=convert(column.slice(0, 0)).dtype)
+        for chunk, start, first, last in zip(column.chunks, starts[:-1], cuts[:-1], cuts[1:], strict=True):
+            if first < last:
+                np.take(convert(chunk), rows[first:last] - start, out=found[first:last], mode="clip")
+        return found
+
+    return Source(len(column), lambda start, stop: convert(column.slice(start, stop - start)), at)
 
 
 def _strict(table: Table, name: str, lookup: Callable[[pa.Array], Values], otherwise: str) -> Source:
@@ -125,7 +132,7 @@ def _strict(table: Table, name: str, lookup: Callable[[pa.Array], Values], other
     meaning = lookup(column.texts)
     unknown = np.flatnonzero(np.isnan(meaning))
     if len(unknown):
-        row = int((column.places == unknown[0]).argmax())
+        row = int((column.places() == unknown[0]).argmax())
         raise DataError(f"{table.where(row)}: the column {name} holds '{column.texts[unknown[0]]}', {otherwise}.")
     return column.source(meaning)
 

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from trainer import storage
+
 
 class Held(Protocol):
     """Puts tables together.
@@ -36,7 +38,7 @@ class OnDisk:
     """In files of a folder, which must stay there as long as the tables are used.
 
     Raises:
-        OSError: where the disk does not take them.
+        TrainerError: where the disk does not take them.
     """
 
     by_parts = True
@@ -47,7 +49,10 @@ class OnDisk:
     def keep(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
         """See `Held.keep`."""
         path = self._folder / f"{next(self._numbers)}.arrow"
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            for part in parts:
-                writer.write_table(part)
+        try:
+            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+                for part in parts:
+                    writer.write_table(part)
+        except OSError as error:
+            raise storage.unwritable(path, error) from error
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

@@ -105,6 +105,21 @@ class Place:
                 self.work = None  # what is mapped already stays readable when its name is gone
         return InMemory(shape)
 
+    def park(self, name: str, tensor: Tensor) -> Tensor:
+        """A tensor with a number for each row of the table: in a file where rows are not to be held in memory.
+
+        Raises:
+            TrainerError: where the disk does not take it.
+        """
+        if not self._on_disk:
+            return tensor
+        path = (self._arrays if name.endswith(".rows") else self._columns) / f"{name}.npy"
+        try:
+            mapped.save(path, tensor.numpy())
+        except OSError as error:
+            raise storage.unwritable(path, error, tensor.nbytes) from error
+        return mapped.load(path)
+
     def keep(self, data: Data) -> Data:
         """The data, its large tensors in files as far as they can be; kept for other runs if it may be."""
         if self.work is None:

@@ -137,7 +137,8 @@ def fit(config: Csv, table: Table, columns: Sequence[Column], rows: Values) -> P
         DataError: where no column is left to learn from.
     """
     inputs = [column for column in columns if column.is_input]
-    with ThreadPoolExecutor(THREADS) as pool:
+    # Each thread holds the training values of one column.
+    with ThreadPoolExecutor(THREADS if config.memory == "ram" else 1) as pool:
         fitted = [one for one in pool.map(lambda column: _fit(config, table, column, rows), inputs) if one is not None]
     if not fitted:
         raise DataError("There is no column to learn from beside the target.")

@@ -60,12 +60,13 @@ def _by_column(table: Table, name: str) -> tuple[Tensor, Tensor]:
             f"data.split: the column {name} holds '{unknown[0]}'; it must say for each row whether it is for training "
             f"({', '.join(TRAINING)}), validation ({', '.join(VALIDATION)}) or test ({', '.join(TEST)})."
         )
-    if (words.places < 0).any():
-        raise DataError(f"{table.where(int((words.places < 0).argmax()))}: the column {name} (data.split) is empty.")
+    places = words.places()
+    if (places < 0).any():
+        raise DataError(f"{table.where(int((places < 0).argmax()))}: the column {name} (data.split) is empty.")
 
     def those(kinds: tuple[str, ...]) -> Tensor:
         wanted = [place for place, text in enumerate(texts) if text in kinds]
-        return torch.from_numpy(np.flatnonzero(np.isin(words.places, wanted)))
+        return torch.from_numpy(np.flatnonzero(np.isin(places, wanted)))
 
     train, val = those(TRAINING), those(VALIDATION)
     if not len(val):
@@ -111,7 +112,7 @@ def _times(table: Table, name: str) -> np.ndarray:
 def _groups(table: Table, name: str) -> Tensor:
     """The group of each row, int64; rows whose group is missing are of a group each."""
     require(name, "data.group", tuple(table.columns.column_names), table.files[0])
-    places = columns.Categories(table.columns[name]).places.astype(np.int64)
+    places = columns.Categories(table.columns[name]).places().astype(np.int64)
     alone = places < 0
     places[alone] = places.max(initial=-1) + 1 + np.arange(alone.sum())
     return torch.from_numpy(np.unique(places, return_inverse=True)[1].reshape(-1))
