@@ -70,7 +70,7 @@ class Fitted:
 
     def source(self, table: Table) -> Source:
         """The column in a table, as numbers; raises `DataError` where it is not there or not as it was."""
-        if self.name not in table.columns.column_names:
+        if table.columns.schema.get_field_index(self.name) < 0:  # a list of the names would be made for each column
             raise DataError(f"{table.files[0]}: has no column {self.name}, which the model was trained with.")
         match self.kind:
             case "numeric":
