@@ -98,28 +98,33 @@ class OnDisk(Dataset[Tensor]):
     """Samples that stay in a file: a few at a time are brought into memory.
 
     Args:
-        samples: a tensor (N, ...) that is mapped from a file.
+        read: gives the samples (stop - start, ...) from one place of the file to another.
+        shape: of all samples in the file, (N, ...).
         index: int64, which of them; None: all.
     """
 
-    def __init__(self, samples: Tensor, index: Tensor | None = None) -> None:
-        self.samples, self.index = samples, index
+    def __init__(self, read: Callable[[int, int], Tensor], shape: tuple[int, ...], index: Tensor | None = None) -> None:
+        self.read, self.index = read, index
+        self.shape = shape if index is None else (len(index), *shape[1:])
 
     def __len__(self) -> int:
-        return len(self.samples if self.index is None else self.index)
+        return self.shape[0]
 
     def __getitem__(self, place: int | slice) -> Tensor:
-        """One sample, or the samples of a slice, without a copy where they stand beside one another."""
-        return self.samples[place if self.index is None else self.index[place]]
+        """One sample, or the samples of a slice that goes forward step by step."""
+        if isinstance(place, int):
+            return self[place : place + 1][0]
+        start, stop, _ = place.indices(len(self))
+        if self.index is None or start >= stop:
+            return self.read(start, max(start, stop))
+        rows = self.index[start:stop]
+        first = int(rows.min())
+        return self.read(first, int(rows.max()) + 1)[rows - first]
 
     def subset(self, index: Tensor) -> "OnDisk":
-        """The samples at `index`, in that order."""
-        return OnDisk(self.samples, index if self.index is None else self.index[index])
-
-    @property
-    def shape(self) -> torch.Size:
-        """Of all samples: (N, ...)."""
-        return torch.Size((len(self), *self.samples.shape[1:]))
+        """The samples at `index`, in that order: fast where they stand near one another."""
+        shape = (len(self) if self.index is None else 0, *self.shape[1:])
+        return OnDisk(self.read, shape, index if self.index is None else self.index[index])
 
 
 @dataclass(frozen=True)

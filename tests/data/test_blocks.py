@@ -73,8 +73,11 @@ def on_disk(folder: Path, samples: int, weights: bool = False) -> Split:
     numbers = np.arange(samples, dtype=np.float32)
     rows = mapped.InFile(folder / "inputs.npy", (samples, 3))
     rows.put(0, np.stack([numbers, numbers + 0.5, numbers + 0.25], axis=1), slice(None))
+    rows.tensor()
     targets = torch.from_numpy(-numbers).unsqueeze(1)
-    return Split(OnDisk(rows.tensor()), targets, None, torch.from_numpy(numbers + 1) if weights else None)
+    return Split(
+        mapped.on_disk(folder / "inputs.npy"), targets, None, torch.from_numpy(numbers + 1) if weights else None
+    )
 
 
 def loader(split: Split, batch: int, drop_last: bool = False, block: int = 5, window: int = 20) -> BlockLoader:

@@ -103,7 +103,6 @@ class BlockLoader:
     def _read(self, shuffled: Shuffled) -> Window:
         """The samples of a window. numpy's copies take one core, and no thread from the maths."""
         rows = shuffled.members.split(self._blocks.block)
-        # Samples that stand beside one another are a view of the file: this reads it.
         together = np.concatenate([self.inputs[int(block[0]) : int(block[-1]) + 1].numpy() for block in rows])
         order = shuffled.order.numpy()
         positions = np.take(shuffled.members.numpy(), order)

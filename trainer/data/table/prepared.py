@@ -30,7 +30,7 @@ from trainer.data.cache import folders
 from trainer.data.mapped import InFile, InMemory, Rows
 from trainer.data.table import held
 from trainer.data.table.held import Held
-from trainer.interfaces import Data, DataSpec, OnDisk, Split
+from trainer.interfaces import Data, DataSpec, Split
 
 FORMAT = 1
 WORTHWHILE = 1 << 23  # bytes of the files from which on keeping them is worth the disk: below, reading takes ms
@@ -80,10 +80,11 @@ class Place:
         if self.entry is None:
             return None
         try:
-            data = _load(self.entry)
+            data, names = _load(self.entry)
+            data = dataclasses.replace(data, description=f"{data.description}, prepared before")
+            return self._found(self.entry, data, names)
         except (OSError, ValueError, LookupError, TypeError):
             return None
-        return self._held(dataclasses.replace(data, description=f"{data.description}, prepared before"))
 
     def held(self) -> Held:
         """Where the columns of the table are held while it is prepared."""
@@ -126,23 +127,32 @@ class Place:
             return data
         try:
             names = _save(self._arrays, data)
-            data = _with_tensors(data, self._arrays, names)
+            held = self._found(self._arrays, data, names)
             if self.entry is not None:
                 _publish(self._arrays, self.entry, data, names, self._limit)
         except OSError as error:
             if self._on_disk:
                 raise storage.unwritable(self._arrays, error) from error
-        return self._held(data)
-
-    def _held(self, data: Data) -> Data:
-        """The data as the config wants it held."""
-        if not self._on_disk:
             return data
+        return held
+
+    def _found(self, folder: Path, data: Data, names: Sequence[str]) -> Data:
+        """The data with the tensors that are in a folder, held as the config wants it."""
+        tensors: dict[str, Any] = {name: mapped.load(folder / f"{name}.npy") for name in names}
+        if self._on_disk:
+            # Targets and weights are read with each window: small parts, which are better off in memory.
+            tensors = {
+                name: value if name.endswith(".rows") else value.clone()
+                for name, value in tensors.items()
+                if not name.endswith(".inputs")
+            }
+            tensors |= {name: mapped.on_disk(folder / f"{name}.npy") for name in names if name.endswith(".inputs")}
         train, val = (
-            dataclasses.replace(part, inputs=OnDisk(part.inputs)) if isinstance(part.inputs, Tensor) else part
-            for part in (data.train, data.val)
+            Split(**{name: tensors[f"{side}.{name}"] for name in TENSORS if f"{side}.{name}" in tensors})
+            for side in ("train", "val")
         )
-        return dataclasses.replace(data, train=train, val=val, description=f"{data.description}, on disk")
+        description = f"{data.description}, on disk" if self._on_disk else data.description
+        return dataclasses.replace(data, train=train, val=val, description=description)
 
 
 @contextlib.contextmanager
@@ -220,16 +230,6 @@ def _save(folder: Path, data: Data) -> list[str]:
     return list(tensors)
 
 
-def _with_tensors(data: Data, folder: Path, names: Sequence[str]) -> Data:
-    """The data with the tensors that are in a folder."""
-    tensors = {name: mapped.load(folder / f"{name}.npy") for name in names}
-    train, val = (
-        Split(**{name: tensors[f"{side}.{name}"] for name in TENSORS if f"{side}.{name}" in tensors})
-        for side in ("train", "val")
-    )
-    return dataclasses.replace(data, train=train, val=val)
-
-
 def _publish(folder: Path, entry: Path, data: Data, names: Sequence[str], limit: int) -> None:
     """Give a folder that is complete its name, and remove the entries unused for longest that exceed the limit."""
     digests = mapped.digest([folder / f"{name}.npy" for name in names])
@@ -257,8 +257,11 @@ def _used(entry: Path) -> float:
     return manifest.stat().st_mtime if manifest.exists() else 0.0
 
 
-def _load(entry: Path) -> Data:
-    """An entry whose every byte is as it was written; raises one of many errors for any other."""
+def _load(entry: Path) -> tuple[Data, list[str]]:
+    """An entry whose every byte is as it was written, without its tensors, and their names.
+
+    Raises one of many errors for any other.
+    """
     manifest: dict[str, Any] = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
     if storage.sealed(manifest) != manifest:
         raise ValueError(f"{entry}: damaged")
@@ -269,4 +272,4 @@ def _load(entry: Path) -> Data:
     nothing = Split(torch.empty(0), torch.empty(0))
     words = {name: manifest[name] for name in WORDS}
     words |= {name: tuple(words[name]) for name in ("notes", "warnings")}
-    return _with_tensors(Data(DataSpec.from_dict(manifest["spec"]), nothing, nothing, **words), entry, names)
+    return Data(DataSpec.from_dict(manifest["spec"]), nothing, nothing, **words), names
