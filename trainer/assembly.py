@@ -163,10 +163,11 @@ def _open_store(
         payload, _ = store.load(resume)
         state.load_state_dict(payload)
         _check_tally(state.tally, task)
-        if payload.get("preprocessing") != preprocessing:
+        measured = payload.get("preprocessing")
+        if measured is not None and measured != preprocessing:  # images of an older version: it was not kept
             warn(
-                "The data is not what the run was trained on before: what is measured on its training rows has changed "
-                "(see data.path). The run goes on with inputs as measured now."
+                "The data is not what the run was trained on before, or is prepared otherwise: what is measured on its "
+                "training samples has changed (see data.path or data.root). The run goes on with inputs as now."
             )
         before = payload.get("environment")
         if not isinstance(before, dict):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from trainer import plugins
+from trainer.errors import ConfigError
 from trainer.sinks.console import Screen, format_value
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def parser(verb: str, about: str) -> argparse.ArgumentParser:
     arguments.add_argument("run", help="a run directory or a checkpoint in one")
     arguments.add_argument("--checkpoint", default="best", help="of a run directory: best, last or step-... (best)")
     arguments.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    arguments.add_argument(
+        "--on-error", choices=("raise", "skip"), help="what to do where a sample cannot be used (data.on_error)"
+    )
     arguments.add_argument("--import", dest="imports", action="append", default=[], help="as given to train")
     return arguments
 
@@ -37,14 +41,22 @@ def load(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
     from trainer.weights import load_trained
 
     device = choose_device(Settings(device=args.device).device)
-    return load_trained(args.run, args.checkpoint), device
+    trained = load_trained(args.run, args.checkpoint)
+    if args.on_error is not None:
+        data, changes = trained.config.data, {"on_error": args.on_error}
+        if not hasattr(data, "on_error"):
+            raise ConfigError(f"--on-error {args.on_error}: data={data.option} has no data.on_error.")
+        config = dataclasses.replace(trained.config, data=dataclasses.replace(data, **changes))
+        trained = dataclasses.replace(trained, config=config)
+    return trained, device
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the scores."""
-    about = "Score a trained model on its validation data, or on the labelled rows of a table."
+    about = "Score a trained model on its validation data, or on labelled rows of a table or images."
     options = parser("evaluate", about)
-    options.add_argument("source", nargs="?", help="a table with targets; without it: what the run validated on")
+    source = "a table with targets, or a folder of images for each class; without it: what the run validated on"
+    options.add_argument("source", nargs="?", help=source)
     options.add_argument("--json", action="store_true", help="print one line of JSON")
     args = options.parse_args(arguments)
     trained, device = load(args)

@@ -16,9 +16,9 @@ CLASSES = 30  # up to so many have a column of probabilities each
 
 def main(arguments: Sequence[str]) -> int:
     """Print or write the predictions; what cannot be used of the source is told on the other stream."""
-    about = "Predict for each row of a table: one line of CSV each."
+    about = "Predict for each row of a table, or each image: one line of CSV each."
     options = parser("predict", about)
-    options.add_argument("source", help="a table; targets are not needed")
+    options.add_argument("source", help="a table (targets are not needed), an image, or a folder of images")
     options.add_argument("--output", type=Path, help="the file to write; without it: the standard output")
     args = options.parse_args(arguments)
     trained, device = load(args)

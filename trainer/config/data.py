@@ -68,8 +68,8 @@ class Data(Section):
             DataError: for a source that cannot be read.
         """
         raise ConfigError(
-            f"{source}: a run of data={self.option} takes no new samples from a file; those of data=csv do. Its "
-            "network is there in Python: trainer.load_model(RUN)."
+            f"{source}: a run of data={self.option} takes no new samples from a file; those of tables and images "
+            "do. Its network is there in Python: trainer.load_model(RUN)."
         )
 
 
@@ -142,6 +142,11 @@ class ImageData(Data):
     def __post_init__(self) -> None:
         self.flip = {"true": "random", "false": "none"}.get(str(self.flip).lower(), self.flip)
         super().__post_init__()
+
+    def read(self, source: str, spec: "DataSpec", preprocessing: str | None, labelled: bool) -> "Samples":
+        from trainer.data.image_samples import samples
+
+        return samples(self, source, spec, preprocessing, labelled)
 
 
 @register("data", "digits")
@@ -233,6 +238,11 @@ class ImageFolder(ImageData):
         super().__post_init__()
         if self.channels == 2:
             raise ConfigError("data.channels=2: images are read as 1 (grey) or 3 (RGB) channels.")
+
+    def read(self, source: str, spec: "DataSpec", preprocessing: str | None, labelled: bool) -> "Samples":
+        from trainer.data.image_samples import samples
+
+        return samples(self, source, spec, preprocessing, labelled, self.workers, self.on_error)
 
     def build(self, seed: int) -> "BuiltData":
         from trainer.data.image_folder import build

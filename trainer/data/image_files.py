@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from trainer.errors import ConfigError, DataError
 
@@ -35,6 +36,7 @@ UNREADABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+REMEDY = "Repair or remove it, or leave such files out with data.on_error=skip."
 Result = TypeVar("Result")
 
 
@@ -46,11 +48,8 @@ class UnreadableImageError(DataError):
         reason: in words.
     """
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(
-            f"{path}: cannot be used as an image: {reason}. Repair or remove it, or leave such files out with "
-            "data.on_error=skip."
-        )
+    def __init__(self, path: Path, reason: str, remedy: str = REMEDY) -> None:
+        super().__init__(f"{path}: cannot be used as an image: {reason}. {remedy}")
         self.path, self.reason = path, reason
 
 
@@ -115,6 +114,29 @@ class Decoder:
     def check(self, paths: Sequence[Path]) -> dict[int, str]:
         """Only the reasons."""
         return self.many(paths)[1]
+
+
+class ImageFiles(Dataset[Tensor]):
+    """Images that are decoded when they are asked for, uint8 (channels, height, width).
+
+    Args:
+        paths: the files.
+        decoder: reads one.
+        remedy: the way out, told with the `DataError` of a file that is unreadable.
+    """
+
+    def __init__(self, paths: Sequence[Path], decoder: Decoder, remedy: str = REMEDY) -> None:
+        self.paths, self.decoder, self.remedy = paths, decoder, remedy
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        try:
+            return torch.from_numpy(self.decoder(self.paths[index]).copy())
+        except UnreadableImageError as error:
+            # torch makes a worker's error anew, from its message alone
+            raise DataError(str(UnreadableImageError(error.path, error.reason, self.remedy))) from None
 
 
 def open_image(path: Path, channels: int) -> Image.Image:

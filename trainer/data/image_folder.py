@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from trainer.config.data import ImageFolder
 from trainer.data.augment import augment_from
 from trainer.data.cache import cached
-from trainer.data.image_files import Decoder, UnreadableImageError, check_all, decode_all, open_image
+from trainer.data.image_files import Decoder, ImageFiles, UnreadableImageError, check_all, decode_all, open_image
 from trainer.data.images import image_data
 from trainer.data.listing import Listing, fingerprint, scan
 from trainer.data.mixing import mixing_from
@@ -124,20 +123,6 @@ def _told(data: Data, root: Path, listings: Sequence[Listing], rejected: Sequenc
     return replace(data, warnings=(*data.warnings, warning), files=data.files | {"rejected.csv": named})
 
 
-class _Files(Dataset[Tensor]):
-    def __init__(self, paths: Sequence[Path], decoder: Decoder) -> None:
-        self.paths, self.decoder = paths, decoder
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Tensor:
-        try:
-            return torch.from_numpy(self.decoder(self.paths[index]).copy())
-        except UnreadableImageError as error:
-            raise DataError(str(error)) from None  # torch makes a worker's error anew, from its message alone
-
-
 def _streamed(
     config: ImageFolder,
     seed: int,
@@ -145,7 +130,7 @@ def _streamed(
     listings: Sequence[Listing],
     decoder: Decoder,
 ) -> Data:
-    splits = [Split(_Files(listing.paths, decoder), listing.targets) for listing in listings]
+    splits = [Split(ImageFiles(listing.paths, decoder), listing.targets) for listing in listings]
     if len(splits) == 2 and not config.holds_out:
         train, val = splits
     else:
@@ -164,4 +149,5 @@ def _streamed(
         mix=mixing_from(config, len(labels)),
         workers=config.workers,
         description=f"streamed by {config.workers} workers",
+        preprocessing=normalize.to_json(),
     )

@@ -41,4 +41,5 @@ def image_data(
         augment=augment_from(config, train.inputs.shape[1:], normalize),
         mix=mixing_from(config, None if labels is None else len(labels)),
         description=description,
+        preprocessing=normalize.to_json(),
     )

@@ -47,15 +47,51 @@ def scan(root: Path) -> tuple[tuple[str, ...], list[Listing]]:
         unknown = set(_class_names(folder)) - set(labels)
         if unknown:
             raise DataError(f"{folder}: class folder '{min(unknown)}' is not in {folders[0]}.")
-        found = [(path, index) for index, label in enumerate(labels) for path in _images(folder / label)]
+        found = [(path, index) for index, label in enumerate(labels) for path in images_below(folder / label)]
         if not found:
             raise DataError(f"{folder}: no images ({', '.join(EXTENSIONS)}) in its class folders.")
         listings.append(Listing(tuple(path for path, _ in found), torch.tensor([index for _, index in found])))
     return labels, listings
 
 
+def by_class(folder: Path) -> dict[str, list[Path]]:
+    """The images below each folder of `folder`, by the folder's name.
+
+    Raises:
+        DataError: where there are no such folders, or no images in them.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected one with a folder of images for each class.")
+    found = {name: images_below(folder / name) for name in _folders(folder)}
+    if not any(found.values()):
+        raise DataError(
+            f"{folder}: no images ({', '.join(EXTENSIONS)}) in folders of it; expected one folder for each class."
+        )
+    return found
+
+
+def unlabelled(source: Path) -> list[Path]:
+    """The file itself, or the images below the folder.
+
+    Raises:
+        DataError: where there are none.
+    """
+    if source.is_file():
+        return [source]  # whatever its name ends with: it was asked for
+    if not source.is_dir():
+        raise DataError(f"{source}: no such file or folder.")
+    found = images_below(source)
+    if not found:
+        raise DataError(f"{source}: no images ({', '.join(EXTENSIONS)}) in this folder or below it.")
+    return found
+
+
+def _folders(folder: Path) -> list[str]:
+    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", FOLDER)))
+
+
 def _class_names(folder: Path) -> tuple[str, ...]:
-    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", FOLDER)))
+    names = _folders(folder)
     if len(names) < 2:
         raise DataError(
             f"{folder}: found {len(names)} class folder{'s' * (len(names) != 1)}; expected one folder for each "
@@ -64,8 +100,8 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _images(folder: Path) -> list[Path]:
-    """The images below a class folder, in a fixed order; links are followed, each folder is entered once."""
+def images_below(folder: Path) -> list[Path]:
+    """The images below a folder, in a fixed order; links are followed, each folder is entered once."""
     found, entered = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = Path(parent).resolve()

@@ -1,10 +1,13 @@
 """Pixels to what a model is fed, with moments that are given or measured."""
 
+import json
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from trainer.config.data import ImageData
-from trainer.errors import ConfigError
+from trainer.errors import CheckpointError, ConfigError
 
 
 class Normalize:
@@ -26,6 +29,26 @@ class Normalize:
         mean = torch.tensor(self.mean, device=inputs.device).view(-1, 1, 1)
         std = torch.tensor(self.std, device=inputs.device).view(-1, 1, 1)
         return (inputs * std + mean).clamp_(0, 1)
+
+    def to_json(self) -> str:
+        """As text, for a checkpoint: every bit of the moments."""
+        return json.dumps({"mean": self.mean, "std": self.std})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Normalize":
+        """From what `to_json` gave; raises `CheckpointError` for anything else."""
+        try:
+            plain = json.loads(text)
+            normalize = cls(_numbers(plain["mean"]), _numbers(plain["std"]))
+            if not (normalize._scale > 0).all() or not all(
+                part.isfinite().all() for part in (normalize._scale, normalize._shift)
+            ):
+                raise ValueError(f"nothing can be normalised by {text}")
+        except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+            raise CheckpointError(
+                f"The saved normalisation of images is damaged ({' '.join(str(error).split())[:200]})."
+            ) from error
+        return normalize
 
 
 def normalize_from(config: ImageData, images: Tensor) -> Normalize:
@@ -51,6 +74,13 @@ def measure(images: Tensor, chunk: int = 4096) -> tuple[list[float], list[float]
     std = (second / pixels - mean.square()).clamp(min=0).sqrt()
     std[std == 0] = 255.0  # a constant channel is only centred
     return (mean / 255).tolist(), (std / 255).tolist()
+
+
+def _numbers(values: Any) -> list[float]:
+    """As they are; raises `TypeError` for anything but a list of numbers."""
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        raise TypeError(f"{values!r:.80} is no list of numbers")
+    return values
 
 
 def _per_channel(key: str, values: list[float], channels: int) -> list[float]:

@@ -171,13 +171,14 @@ def from_splits(
     mix: Mix | None = None,
     workers: int = 0,
     description: str = "",
+    preprocessing: str | None = None,
 ) -> Data:
     """Data from two splits; the shape of a sample is the tensor's unless it is given."""
     if input_shape is None:
         assert isinstance(train.inputs, Tensor)
         input_shape = tuple(train.inputs.shape[1:])
     spec = DataSpec.of(input_shape, train.targets, labels)
-    return Data(spec, train, val, prepare, augment, workers, description, mix=mix)
+    return Data(spec, train, val, prepare, augment, workers, description, mix=mix, preprocessing=preprocessing)
 
 
 def limit(split: Split, samples: int, seed: int) -> Split:
