@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from trainer.config.data import SyntheticImages
 from trainer.data.normalize import Normalize, measure, normalize_from
-from trainer.errors import ConfigError
+from trainer.errors import CheckpointError, ConfigError
 
 
 def pixels(*shape: int) -> Tensor:
@@ -80,3 +80,41 @@ def test_given_moments_win_over_measured_ones() -> None:
 def test_moments_of_another_number_of_channels_are_an_error(key: str) -> None:
     with pytest.raises(ConfigError, match=f"data.{key} has 2 numbers, but the images have 3 channels"):
         normalize_from(SyntheticImages(**{key: [0.1, 0.2]}), pixels(5, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        '{"mean": [0.5, 0.5, 0.5]}',
+        '{"mean": 0.5, "std": 0.5}',
+        '{"mean": "abc", "std": "abc"}',
+        '{"mean": {"a": 1}, "std": [1]}',
+        '{"mean": [0.5, 0.5, true], "std": [1, 1, 1]}',
+        '{"mean": [0.5, 0.5, NaN], "std": [1, 1, 1]}',
+        '{"mean": [0.5, 0.5, Infinity], "std": [1, 1, 1]}',
+        '{"mean": [0.5, 0.5, 0.5], "std": [1, 1, 0]}',
+        '{"mean": [0.5, 0.5, 0.5], "std": [1, 1, -1]}',
+        '{"mean": [0.5, 0.5, 0.5], "std": [1, 1, 1e-300]}',
+        '{"mean": [0.5, 0.5, 0.5], "std": [1, 1, Infinity]}',
+        '{"mean": [0.5, 0.5], "std": [1, 1, 1]}',
+        '{"mean": [0.5, 0.5, 1' + "0" * 400 + '], "std": [1, 1, 1]}',
+        "[" * 100_000,
+        '{"columns": []}',
+    ],
+    ids=range(19),
+)
+def test_a_damaged_normalisation_is_refused(text: str) -> None:
+    with pytest.raises(CheckpointError, match="saved normalisation of images is damaged"):
+        Normalize.from_json(text)
+
+
+def test_every_bit_of_the_moments_is_saved() -> None:
+    images = pixels(50, 3, 7, 7)
+    normalize = Normalize(*measure(images))
+    again = Normalize.from_json(normalize.to_json())
+    assert (again.mean, again.std) == (normalize.mean, normalize.std)
+    assert torch.equal(again(images), normalize(images))
