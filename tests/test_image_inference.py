@@ -266,7 +266,7 @@ def test_streamed_training_saves_what_it_measured(verb: Verb, tmp_path: Path) ->
 
 
 def test_arrays_of_images_take_image_files(trainer: Any, verb: Verb, tmp_path: Path) -> None:
-    images = np.random.default_rng(1).integers(0, 200, (60, 10, 10, 3), dtype=np.uint8)
+    images = np.random.default_rng(1).integers(0, 200, (60, 10, 12, 3), dtype=np.uint8)
     np.savez(tmp_path / "set.npz", x=images, y=np.arange(60) % 3)
     data = Tensors(path=str(tmp_path / "set.npz"))
     run = trained(tmp_path, data)

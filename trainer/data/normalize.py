@@ -77,10 +77,11 @@ def measure(images: Tensor, chunk: int = 4096) -> tuple[list[float], list[float]
 
 
 def _numbers(values: Any) -> list[float]:
-    """As they are; raises `TypeError` for anything but a list of numbers."""
-    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
-        raise TypeError(f"{values!r:.80} is no list of numbers")
-    return values
+    """As a list; raises `TypeError` for anything but numbers."""
+    numbers = list(values)
+    if not all(type(number) in (int, float) for number in numbers):
+        raise TypeError(f"{values!r:.80} are no numbers")
+    return numbers
 
 
 def _per_channel(key: str, values: list[float], channels: int) -> list[float]:
