@@ -12,6 +12,7 @@ import xxhash
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+from trainer import storage
 from trainer.interfaces import OnDisk
 
 PIECE = 1 << 26  # bytes that are digested at a time
@@ -53,7 +54,8 @@ class InFile:
     """Rows in a `.npy` file, whose room is reserved at the start: a full disk is noticed here, not on the way.
 
     Raises:
-        OSError: where there is no room, or it cannot be written.
+        OSError: where there is no room, or it cannot be made.
+        TrainerError: from `put`, where the disk fails later.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
@@ -63,7 +65,7 @@ class InFile:
             np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
             self._start = file.tell()
             size = self._start + shape[0] * self._row
-            if size > self._start:
+            if size > self._start and hasattr(os, "posix_fallocate"):  # not on macOS
                 os.posix_fallocate(file.fileno(), 0, size)
         self._descriptor = os.open(path, os.O_WRONLY)
 
@@ -71,9 +73,12 @@ class InFile:
         """See `Rows.put`."""
         rows = values[index] if isinstance(index, slice) else np.take(values, index, axis=0, mode="clip")
         left, place = np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data, self._start + first * self._row
-        while left:
-            written = os.pwrite(self._descriptor, left, place)
-            left, place = left[written:], place + written
+        try:
+            while left:
+                written = os.pwrite(self._descriptor, left, place)
+                left, place = left[written:], place + written
+        except OSError as error:
+            raise storage.unwritable(self._path, error, len(left)) from error
 
     def tensor(self) -> Tensor:
         """See `Rows.tensor`."""

@@ -147,6 +147,7 @@ class _Pass:
         except (ConfigError, DataError) as error:
             # torch puts the worker's traceback into the message; a user's mistake needs only its own.
             kind = type(error)
+            error.__traceback__ = None  # which holds on to the dead workers' pipes: the next ones would inherit them
             raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from None
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ from trainer.data.cache import folders
 from trainer.data.mapped import InFile, InMemory, Rows
 from trainer.data.table import held
 from trainer.data.table.held import Held
+from trainer.errors import TrainerError
 from trainer.interfaces import Data, DataSpec, Split
 
 FORMAT = 1
@@ -130,7 +131,7 @@ class Place:
             held = self._found(self._arrays, data, names)
             if self.entry is not None:
                 _publish(self._arrays, self.entry, data, names, self._limit)
-        except OSError as error:
+        except (OSError, TrainerError) as error:
             if self._on_disk:
                 raise storage.unwritable(self._arrays, error) from error
             return data
@@ -138,15 +139,15 @@ class Place:
 
     def _found(self, folder: Path, data: Data, names: Sequence[str]) -> Data:
         """The data with the tensors that are in a folder, held as the config wants it."""
-        tensors: dict[str, Any] = {name: mapped.load(folder / f"{name}.npy") for name in names}
-        if self._on_disk:
+
+        def hold(name: str) -> Any:
+            path = folder / f"{name}.npy"
+            if not self._on_disk or name.endswith(".rows"):
+                return mapped.load(path)
             # Targets and weights are read with each window: small parts, which are better off in memory.
-            tensors = {
-                name: value if name.endswith(".rows") else value.clone()
-                for name, value in tensors.items()
-                if not name.endswith(".inputs")
-            }
-            tensors |= {name: mapped.on_disk(folder / f"{name}.npy") for name in names if name.endswith(".inputs")}
+            return mapped.on_disk(path) if name.endswith(".inputs") else mapped.load(path).clone()
+
+        tensors = {name: hold(name) for name in names}
         train, val = (
             Split(**{name: tensors[f"{side}.{name}"] for name in TENSORS if f"{side}.{name}" in tensors})
             for side in ("train", "val")
