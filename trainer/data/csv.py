@@ -15,6 +15,10 @@ from trainer.errors import CheckpointError, DataError
 from trainer.interfaces import Data, DataSpec, Samples, Split, as_float
 
 SIDES = ("train", "val")
+ONE_CLASS = (
+    "there is nothing to learn",
+    "a score on them would say nothing of the other classes; hold out rows of several (data.split, data.time, ...)",
+)
 
 
 def build(config: Csv, seed: int) -> Data:
@@ -44,9 +48,9 @@ def _made(config: Csv, seed: int, held_out: int, place: prepared.Place) -> Data:
     rows_of = splits.split(config, table, targets, held_out, seed)
     sides = [place.park(f"{side}.rows", rows) for side, rows in zip(SIDES, rows_of, strict=True)]
     del rows_of
-    for side, rows in zip(("training", "validation"), sides, strict=True):
+    for rows, side, why in zip(sides, ("training", "validation"), ONE_CLASS, strict=True):
         if labels is not None and len(alone := targets[rows].unique()) == 1:
-            raise DataError(f"The target {config.target} is {labels[int(alone)]} in every {side} row.")
+            raise DataError(f"The target {config.target} is {labels[int(alone)]} in every {side} row: {why}.")
     weights = None if config.weight is None else splits.weights(table, config.weight)
     train, val = (rows.numpy() for rows in sides)
     fitted = preprocess.fit(config, table, columns, train)

@@ -153,6 +153,11 @@ def test_keys_that_cannot_be_followed(tmp_path: Path, keys: dict[str, Any], word
         ([1, ""] * 30, {"weight": "c"}, "line 3: the column c (data.weight) is empty"),
         ([0] * 60, {"weight": "c"}, "is 0 in every row"),
         (["train", "val"] * 30, {"split": "c"}, "The target y is a in every training row"),
+        (
+            ["train", "train", "train", "val"] * 15,
+            {"split": "c"},
+            "The target y is b in every validation row: a score on them would say nothing of the other classes; hold out",
+        ),
     ],
     ids=lambda value: str(value)[:30],
 )
