@@ -156,7 +156,7 @@ def test_keys_that_cannot_be_followed(tmp_path: Path, keys: dict[str, Any], word
         (
             ["train", "train", "train", "val"] * 15,
             {"split": "c"},
-            "The target y is b in every validation row: a score on them would say nothing of the other classes; hold out",
+            "The target y is b in every validation row: a score on them would say nothing of the other",
         ),
     ],
     ids=lambda value: str(value)[:30],
