@@ -1,6 +1,7 @@
 """Tables as data: from files to the two splits of a model's inputs."""
 
 import dataclasses
+import sys
 
 import torch
 
@@ -15,6 +16,7 @@ from trainer.errors import CheckpointError, DataError
 from trainer.interfaces import Data, DataSpec, Samples, Split, as_float
 
 SIDES = ("train", "val")
+SLOW = 1 << 28  # bytes that take more than a second to read: a person is told what is going on
 ONE_CLASS = (
     "there is nothing to learn",
     "a score on them would say nothing of the other classes; hold out rows of several (data.split, data.time, ...)",
@@ -35,6 +37,10 @@ def build(config: Csv, seed: int) -> Data:
         known = place.load()
         if known is not None:
             return known
+        size = sum(path.stat().st_size for path in files)
+        if size >= SLOW:
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            print(f"reading   {files[0]}{more}, {size / 1e9:.2g} GB", file=sys.stderr, flush=True)
         return place.keep(_made(dataclasses.replace(config, path=[*map(str, files)]), seed, len(held_out), place))
 
 

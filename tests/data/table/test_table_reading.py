@@ -502,3 +502,31 @@ def test_packed_files_are_told_by_their_bytes_not_their_names(
 ) -> None:
     buffer = io.BytesIO(compress(PLAIN.encode()))
     assert load(written(tmp_path, buffer.getvalue(), "table.txt")).rows_read == 3
+
+
+# Columns that the header does not name.
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "note"),
+    [
+        (",a,y\n5,1.5,0\n6,2.5,1\n7,3.5,0\n", ["index", "a", "y"], "its first column has no name and is called index"),
+        ("a,y\n5,1.5,0\n6,2.5,1\n7,3.5,0\n", ["index", "a", "y"], "its first column has no name and is called index"),
+        ("a,y,\n1.5,0,\n2.5,1,\n3.5,0,\n", ["a", "y", "unnamed"], "its last column has no name and is called unnamed"),
+        ("a,y\n1.5,0,\n2.5,1,\n3.5,0,\n", ["a", "y", "unnamed"], "its last column has no name and is called unnamed"),
+        ("a\ty\t\n1.5\t0\t\n2.5\t1\t\n", ["a", "y", "unnamed"], "its last column has no name and is called unnamed"),
+    ],
+    ids=["pandas", "R", "every line ends with a comma", "every row does", "tabs"],
+)
+def test_a_column_beside_the_header_gets_a_name(tmp_path: Path, content: str, names: list[str], note: str) -> None:
+    path = written(tmp_path, content)
+    table = read(Csv(path=str(path), target="y"))
+    assert table.columns.column_names == names
+    assert table.notes == (f"{path}: {note}.",)
+    assert table.columns["a"].to_pylist()[:2] == [1.5, 2.5] and table.columns["y"].to_pylist()[:2] == [0, 1]
+
+
+def test_rows_that_are_too_long_only_in_part_are_faults(tmp_path: Path) -> None:
+    for content in ("a,y\n1,0,\n2,1\n3,0,\n", "a,y\n1,0,\n2,1,\n"):  # not all of them; too few to tell
+        with pytest.raises(DataError, match="the row has 3 values instead of 2"):
+            read(Csv(path=str(written(tmp_path, content)), target="y"))

@@ -19,6 +19,7 @@ DELIMITERS = {"tab": "\t", "\\t": "\t", "semicolon": ";", "pipe": "|", "space": 
 CANDIDATES = ("\t", ";", "|", ",")  # where two fit alike, the earlier: a comma may be the decimal point of the others
 MAX_COLUMNS = 100_000
 SAMPLE = 200  # rows that decide
+CERTAIN = 3  # rows that must all be longer than the header, to be so by design
 BOMS = (  # longer ones first: that of UTF-16 begins that of UTF-32
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -65,7 +66,9 @@ def sniff(config: Csv, path: Path) -> Dialect:
     decimal = _decimal(dialect, sample) if config.decimal == "auto" else config.decimal
     return replace(
         dialect,
-        names=_names(path, first, notes) if header else tuple(str(number) for number in range(len(first.cells))),
+        names=_names(path, first, sample, notes)
+        if header
+        else tuple(str(number) for number in range(len(first.cells))),
         lines=len(io.StringIO(consumed, newline="").readlines()),
         offset=len(consumed.encode("utf-8", "surrogateescape")),
         decimal=decimal,
@@ -207,17 +210,24 @@ def _has_header(config: Csv, first: Cells, rest: list[Cells]) -> bool:
     return len(rest) < 3 or not all(cell in column for cell, column in zip(first, columns, strict=True))
 
 
-def _names(path: Path, header: Record, notes: list[str]) -> tuple[str, ...]:
-    """The names of the columns, as they stand in the header. A first column without a name is an index."""
+def _names(path: Path, header: Record, sample: list[Cells], notes: list[str]) -> tuple[str, ...]:
+    """The names of the columns, as they stand in the header.
+
+    A first column without a name is an index, which R leaves out of the header altogether; a last one comes of lines that
+    end with the delimiter, with or without that of the header.
+    """
     where = f"{path}, line {header.line}"
     if header.problem:
         raise DataError(f"{where}: {header.problem}.")
     names = [cell.strip() for cell in header.cells]
     if len(names) > MAX_COLUMNS:
         raise DataError(f"{where}: has {len(names):,} columns; more than {MAX_COLUMNS:,} are not read.")
-    if not names[0] and "index" not in names and len(names) > 1:
-        names[0] = "index"
-        notes.append(f"{path}: its first column has no name and is called index.")
+    if len(sample) >= CERTAIN and all(len(row) == len(names) + 1 for row in sample):
+        names.insert(0 if any(row[-1].strip() for row in sample) else len(names), "")
+    for place, which, name in ((0, "first", "index"), (-1, "last", "unnamed")):
+        if not names[place] and name not in names and len(names) > 1:
+            names[place] = name
+            notes.append(f"{path}: its {which} column has no name and is called {name}.")
     seen: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         if not name:
