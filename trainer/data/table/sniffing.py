@@ -213,8 +213,8 @@ def _has_header(config: Csv, first: Cells, rest: list[Cells]) -> bool:
 def _names(path: Path, header: Record, sample: list[Cells], notes: list[str]) -> tuple[str, ...]:
     """The names of the columns, as they stand in the header.
 
-    A first column without a name is an index, which R leaves out of the header altogether; a last one comes of lines that
-    end with the delimiter, with or without that of the header.
+    A first column without a name is an index, which R leaves out of the header altogether; a last one comes of lines
+    that end with the delimiter, with or without that of the header.
     """
     where = f"{path}, line {header.line}"
     if header.problem:
