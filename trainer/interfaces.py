@@ -94,6 +94,9 @@ class DataSpec:
         return spec
 
 
+NEAR = 1024  # samples that are passed over in a file rather than read around
+
+
 class OnDisk(Dataset[Tensor]):
     """Samples that stay in a file: a few at a time are brought into memory.
 
@@ -111,20 +114,23 @@ class OnDisk(Dataset[Tensor]):
         return self.shape[0]
 
     def __getitem__(self, place: int | slice) -> Tensor:
-        """One sample, or the samples of a slice that goes forward step by step."""
+        """One sample, or those of a slice that goes forward without a step."""
         if isinstance(place, int):
+            place = range(len(self))[place]
             return self[place : place + 1][0]
-        start, stop, _ = place.indices(len(self))
+        start, stop, step = place.indices(len(self))
+        assert step == 1
         if self.index is None or start >= stop:
             return self.read(start, max(start, stop))
-        rows = self.index[start:stop]
-        first = int(rows.min())
-        return self.read(first, int(rows.max()) + 1)[rows - first]
+        rows, order = self.index[start:stop].sort()
+        runs = ((rows.diff() > NEAR).nonzero().flatten() + 1).tolist()
+        parts = [self.read(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in rows.tensor_split(runs)]
+        samples = torch.cat(parts)
+        return torch.empty_like(samples).index_copy_(0, order, samples)
 
     def subset(self, index: Tensor) -> "OnDisk":
-        """The samples at `index`, in that order: fast where they stand near one another."""
-        shape = (len(self) if self.index is None else 0, *self.shape[1:])
-        return OnDisk(self.read, shape, index if self.index is None else self.index[index])
+        """The samples at `index`, in that order."""
+        return OnDisk(self.read, self.shape, index if self.index is None else self.index[index])
 
 
 @dataclass(frozen=True)

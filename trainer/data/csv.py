@@ -33,7 +33,7 @@ def build(config: Csv, seed: int) -> Data:
     """
     held_out = source.files(config.val_path) if config.val_path is not None else ()
     files = (*source.files(config.path), *held_out)
-    with prepared.place(config, seed, files) as place:
+    with prepared.place(config, seed, files, len(held_out)) as place:
         known = place.load()
         if known is not None:
             return known
@@ -41,7 +41,12 @@ def build(config: Csv, seed: int) -> Data:
         if size >= SLOW:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
             print(f"reading   {files[0]}{more}, {size / 1e9:.2g} GB", file=sys.stderr, flush=True)
-        return place.keep(_made(dataclasses.replace(config, path=[*map(str, files)]), seed, len(held_out), place))
+        whole = dataclasses.replace(config, path=[*map(str, files)])
+        try:
+            return place.keep(_made(whole, seed, len(held_out), place))
+        except OSError as error:
+            place.give_up(error)
+        return _made(whole, seed, len(held_out), place)
 
 
 def _made(config: Csv, seed: int, held_out: int, place: prepared.Place) -> Data:

@@ -101,6 +101,8 @@ def _labelled(root: Path, spec: DataSpec) -> tuple[Sequence[Path], Tensor]:
 
 
 def _class(root: Path, name: str, labels: Sequence[str]) -> int:
+    if name in labels:
+        return labels.index(name)
     folders = [label.replace("/", "_") for label in labels]
     if name not in folders:
         known = ", ".join(folders[:10]) + " …" * (len(folders) > 10)

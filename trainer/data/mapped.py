@@ -12,7 +12,7 @@ import xxhash
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from trainer import storage
+from trainer.errors import DataError
 from trainer.interfaces import OnDisk
 
 PIECE = 1 << 26  # bytes that are digested at a time
@@ -24,11 +24,11 @@ class Rows(Protocol):
     """Where the rows of a tensor are put while they are made, by several threads."""
 
     def put(self, first: int, values: NDArray[Any], index: NDArray[np.int64] | slice) -> None:
-        """Write `values[index]` as the rows from `first` on."""
+        """Write `values[index]` as the rows from `first` on; raises `OSError` where a disk does not take them."""
         ...
 
     def tensor(self) -> Tensor:
-        """All rows."""
+        """All rows; nothing is put afterwards."""
         ...
 
 
@@ -55,42 +55,37 @@ class InFile:
 
     Raises:
         OSError: where there is no room, or it cannot be made.
-        TrainerError: from `put`, where the disk fails later.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
-        self._path, self._row = path, int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
-        descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-        with path.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
-            self._start = file.tell()
-            size = self._start + shape[0] * self._row
-            if size > self._start and hasattr(os, "posix_fallocate"):  # not on macOS
-                os.posix_fallocate(file.fileno(), 0, size)
-        self._descriptor = os.open(path, os.O_WRONLY)
+        self._shape, self._dtype = shape, np.dtype(dtype)
+        self._row = int(np.prod(shape[1:], dtype=np.int64)) * self._dtype.itemsize
+        self._file = path.open("w+b", buffering=0)
+        descr = np.lib.format.dtype_to_descr(self._dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        self._start = self._file.tell()
+        if shape[0] * self._row and hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(self._file.fileno(), 0, self._start + shape[0] * self._row)
 
     def put(self, first: int, values: NDArray[Any], index: NDArray[np.int64] | slice) -> None:
         """See `Rows.put`."""
         rows = values[index] if isinstance(index, slice) else np.take(values, index, axis=0, mode="clip")
         left, place = np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data, self._start + first * self._row
-        try:
-            while left:
-                written = os.pwrite(self._descriptor, left, place)
-                left, place = left[written:], place + written
-        except OSError as error:
-            raise storage.unwritable(self._path, error, len(left)) from error
+        while left:
+            written = os.pwrite(self._file.fileno(), left, place)
+            left, place = left[written:], place + written
 
     def tensor(self) -> Tensor:
-        """See `Rows.tensor`."""
-        os.close(self._descriptor)
-        return load(self._path)
+        """See `Rows.tensor`; the file may have lost its name."""
+        with self._file:
+            rows = np.memmap(self._file, self._dtype, mode="c", offset=self._start, shape=self._shape)
+        return torch.from_numpy(rows)
 
 
 def save(path: Path, array: NDArray[Any]) -> None:
-    """Write a whole array."""
-    rows = InFile(path, array.shape, array.dtype)
-    rows.put(0, array, slice(None))
-    rows.tensor()
+    """Write a whole array; raises `OSError` where the disk does not take it."""
+    np.save(path, array, allow_pickle=False)
 
 
 def load(path: Path) -> Tensor:
@@ -109,6 +104,7 @@ def on_disk(path: Path) -> OnDisk:
 
     Raises:
         OSError, ValueError: where it is no such file.
+        DataError: later, where it cannot be read any more.
     """
     file = path.open("rb", buffering=0)
     np.lib.format.read_magic(file)
@@ -119,9 +115,12 @@ def on_disk(path: Path) -> OnDisk:
         rows = np.empty((stop - start, *shape[1:]), dtype=dtype)
         left, place = rows.reshape(-1).view(np.uint8).data, begin + start * row
         while left:
-            count = os.preadv(file.fileno(), [left], place)
+            try:
+                count = os.preadv(file.fileno(), [left], place)
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read ({error.strerror}); resume the run once it can.") from error
             if not count:
-                raise OSError(f"{path} ends at byte {place:,}")
+                raise DataError(f"{path}: was cut short while it was read; remove {path.parent} and resume the run.")
             left, place = left[count:], place + count
         return torch.from_numpy(rows)
 

@@ -1,8 +1,10 @@
 """Tables that are kept ready to train on: what is found again and when, and that nobody notices the difference."""
 
+import dataclasses
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 import torch
 
 from trainer.config.table import Csv
+from trainer.config.transform import Clip, Impute, MinMax, Standardize
 from trainer.data.table import prepared
 from trainer.errors import ConfigError, DataError, TrainerError
 from trainer.interfaces import Data, OnDisk
@@ -114,6 +117,33 @@ def test_another_seed_or_key_is_another_table(table: Path, keys: dict[str, Any])
     assert found_again(build(table)) and found_again(build(table, **keys)), "both are kept"
 
 
+def test_each_key_of_the_config_counts_or_has_a_reason_not_to() -> None:
+    names = {field.name for field in dataclasses.fields(Csv)}
+    assert names > prepared.APART
+    counted = set(dataclasses.asdict(Csv(path="x", target="y"))) - prepared.APART
+    assert counted == names - prepared.APART and {"target", "missing", "val_fraction", "split", "on_error"} <= counted
+
+
+def test_which_files_are_for_validation_counts(table: Path) -> None:
+    rows = table.read_text().splitlines()
+    for name, part in (("p0", rows[1::3]), ("p1", rows[2::3]), ("p2", rows[3::3])):
+        (table.parent / f"{name}.csv").write_text("\n".join([rows[0], *part]) + "\n")
+    paths = [str(table.parent / f"{name}.csv") for name in ("p0", "p1", "p2")]
+    sizes = []
+    for train, val in ((paths, None), (paths[:1], paths[1:]), (paths[:2], paths[2:])):
+        data = Csv(path=train, val_path=val, target="y").build(0)
+        assert not found_again(data)
+        sizes.append(len(data.val) / ROWS)
+    assert sizes == pytest.approx([0.2, 2 / 3, 1 / 3], abs=1e-3)
+
+
+def test_transforms_count_by_name_and_keys(table: Path) -> None:
+    chains = [[Standardize()], [MinMax()], [Clip(0.1, 0.9)], [Clip(0.2, 0.9)], ["standardize"]]
+    made = [build(table, ignore=["word", "day"], transforms={"numeric": [Impute(), *chain]}) for chain in chains]
+    assert [found_again(data) for data in made] == [False, False, False, False, True]
+    assert made[1].train.inputs.max() == 1
+
+
 @pytest.mark.parametrize("keys", [{"batch_size": 7}, {"eval_batch_size": 7}, {"drop_last": True}, {"memory": "disk"}])
 def test_how_a_table_is_walked_through_does_not_matter(table: Path, keys: dict[str, Any]) -> None:
     build(table)
@@ -148,7 +178,10 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", ["inputs", "targets", "manifest", "cut", "gone", "empty", "garbage", "pickle"])
+DAMAGES = ["inputs", "targets", "manifest", "cut", "gone", "empty", "garbage", "list", "deep", "pickle", "file", "link"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_damaged_is_made_anew(table: Path, damage: str) -> None:
     first = build(table, cache_bytes=0)  # that it maps files that are cut short here would be another matter
     build(table)
@@ -170,6 +203,17 @@ def test_what_is_damaged_is_made_anew(table: Path, damage: str) -> None:
             (entry / "data.json").write_text("")
         case "garbage":
             (entry / "data.json").write_bytes(b"\xff\0")
+        case "list":
+            (entry / "data.json").write_text("[]")
+        case "deep":
+            (entry / "data.json").write_text("[" * 100_000)
+        case "file":
+            shutil.rmtree(entry)
+            entry.write_text("no folder")
+        case "link":
+            shutil.move(entry, entry.with_name("elsewhere"))
+            flip(entry.with_name("elsewhere") / "train.inputs.npy", -1)
+            entry.symlink_to("elsewhere")
         case "pickle":
             np.save(inputs, np.array([{}], dtype=object), allow_pickle=True)
     again = build(table)
@@ -275,14 +319,92 @@ def test_of_runs_that_start_at_once_one_reads_the_table(table: Path) -> None:
     assert len(entries(table)) == 1
 
 
-def test_what_a_killed_process_left_is_removed(table: Path) -> None:
-    build(table)
-    (entry,) = entries(table)
-    leftover = entry.with_name(f".tmp-{entry.name}-abcd1234")
-    shutil.copytree(entry, leftover / "arrays")
-    shutil.rmtree(entry)
-    build(table)
-    assert not leftover.exists() and entries(table) == [entry]
+KILLED = """
+import os, signal, sys
+from trainer.config.table import Csv
+from trainer.data.table import prepared
+from pathlib import Path
+config = Csv(path=sys.argv[1], target="y", memory=sys.argv[2], cache_bytes=int(sys.argv[3]))
+with prepared.place(config, 0, [Path(sys.argv[1])], 0) as place:
+    place.rows("train.inputs", (1000, 10))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("memory", "limit"), [("ram", 1 << 30), ("disk", 1 << 30), ("disk", 0)])
+def test_what_a_killed_process_left_is_removed_by_the_next_whatever_it_reads(
+    table: Path, memory: str, limit: int
+) -> None:
+    command = [sys.executable, "-c", KILLED, str(table), memory, str(limit)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert len(list(table.parent.glob(".trainer-cache/.tmp-*"))) == 1
+    build(table, seed=5)
+    assert not list(table.parent.glob(".trainer-cache/.tmp-*"))
+
+
+def test_files_that_are_being_made_are_not_taken_for_leftovers(table: Path) -> None:
+    config = Csv(path=str(table), target="y")
+    with prepared.place(config, 0, [table], 0) as place:
+        (work,) = table.parent.glob(".trainer-cache/.tmp-*")
+        command = [sys.executable, "-c", OTHER, str(table)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert work.is_dir()
+        place.rows("train.inputs", (10, 10))
+
+
+OTHER = "import sys; from trainer.config.table import Csv; Csv(path=sys.argv[1], target='y').build(1)"
+
+
+def test_who_waits_is_told(table: Path) -> None:
+    other = OTHER.replace("build(1)", "build(0)")
+    with prepared.place(Csv(path=str(table), target="y"), 0, [table], 0):
+        process = subprocess.Popen(
+            [sys.executable, "-c", other, str(table)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"waiting   for another run that reads {table}\n"
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(table: Path) -> None:
+    config = Csv(path=str(table), target="y")
+    made = build(table, cache_bytes=0)
+    with prepared.place(config, 0, [table], 0) as place:
+        os.utime(table)
+        assert_same(made, place.keep(made))
+    assert entries(table) == []
+    with prepared.place(config, 0, [table], 0) as place:
+        place.keep(made)
+    assert len(entries(table)) == 1
+
+
+def test_a_table_that_alone_is_too_large_is_not_kept(table: Path) -> None:
+    assert_same(build(table, cache_bytes=1), build(table, cache_bytes=0))
+    assert entries(table) == []
+
+
+def test_a_run_in_memory_goes_on_when_the_cache_is_deleted_under_it(table: Path) -> None:
+    made = build(table, cache_bytes=0)
+    for memory in ("ram", "disk"):
+        with prepared.place(Csv(path=str(table), target="y", memory=memory), 0, [table], 0) as place:
+            shutil.rmtree(table.parent / ".trainer-cache")
+            if memory == "ram":
+                assert_same(made, place.keep(made))
+                continue
+            with pytest.raises(FileNotFoundError) as caught:
+                place.keep(made)
+            with pytest.raises(TrainerError, match=r"\.trainer-cache"):
+                place.give_up(caught.value)
+    assert entries(table) == []
+
+
+def test_a_pattern_does_not_find_the_cache(table: Path) -> None:
+    first = build(table.parent / "**" / "*")
+    again = build(table.parent / "**" / "*")
+    assert found_again(again)
+    assert_same(first, again)
 
 
 PLUGIN = '''
@@ -356,6 +478,21 @@ def test_rows_that_are_left_out_are_left_out_on_disk(table: Path) -> None:
     assert made.files["rejected.csv"].count("\n") == 3
     with pytest.raises(DataError, match="line 40002"):
         build(table, memory="disk")
+
+
+def test_parts_of_different_types_on_disk_have_the_same_rows(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for name, high in (("a", 100), ("b", 10**12)):
+        numbers = draw.integers(0, high, 100_000)
+        columns = {"x": numbers, "z": numbers / 7 if high > 100 else numbers, "y": numbers % 2}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    assert_on_disk_is_as_in_memory(tmp_path / "*.parquet", transforms={"numeric": ["impute"]})
+
+
+def test_numbers_told_to_be_yes_or_no_on_disk_have_the_same_rows(table: Path) -> None:
+    text = table.read_text().replace(",yes", ",1").replace(",no", ",0")
+    table.write_text(text)
+    assert_on_disk_is_as_in_memory(table, target="a", boolean=["y"], categorical=["day"])
 
 
 @pytest.mark.parametrize("gaps", [False, True])

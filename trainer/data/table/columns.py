@@ -77,13 +77,13 @@ class Categories:
     """
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        self._column = column if is_text(column.type) else column.cast(pa.string())
-        self.texts: pa.Array = pc.unique(self._column).drop_null().cast(pa.string())
+        self._column = column  # cast where it is used, as its texts may take many times the room
+        self.texts: pa.Array = pc.unique(column).drop_null().cast(pa.string())
 
     def places(self, start: int = 0, stop: int | None = None) -> Values:
         """Where each row's value stands in `texts`, int32 (rows,); -1 where it is missing. Found anew at each call."""
         part = self._column.slice(start, None if stop is None else stop - start)
-        if pa.types.is_dictionary(part.type):
+        if part.type != pa.string():
             part = part.cast(pa.string())
         return np.asarray(pc.fill_null(pc.index_in(part, value_set=self.texts), -1))
 

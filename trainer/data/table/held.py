@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from trainer import storage
 
-FILES = 128  # that are open at the same time
+FILES = 32  # that are open at the same time
 PART = 1 << 24  # bytes that are written together
 
 
@@ -67,9 +67,9 @@ class OnDisk:
                 for part in _gathered(parts):
                     for writer, group in zip(writers, groups, strict=True):
                         writer.write_table(part.select(group))
+            tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
         except OSError as error:
             raise storage.unwritable(self._folder, error) from error
-        tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
         return pa.Table.from_arrays([column for table in tables for column in table.columns], schema=schema)
 
 

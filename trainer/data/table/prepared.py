@@ -1,90 +1,91 @@
 """Tables as they are ready to train on, kept in files: a second run need not read the table again.
 
-    .trainer-cache/table-<key>/   beside the table, or below the user's cache where that cannot be written
-        data.json                 everything but the arrays, and the digest of each array; sealed
-        train.inputs.npy ...
-
-The key stands for the content of the table's files, for every key of the config that shapes what is made of them, and
-for the seed. An entry appears whole or not at all, and is never written to again.
+They are in `.trainer-cache/table-<key>/` beside the table, or below the user's cache where that cannot be written. The
+key stands for the content of the table's files, for every key of the config that shapes what is made of them, for the
+seed, and for the code that makes it.
 """
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
-import os
-import shutil
-import tempfile
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from trainer import __version__, storage
+from trainer import storage
 from trainer.config.table import Csv
-from trainer.data import mapped
+from trainer.data import locks, mapped
 from trainer.data.cache import folders
 from trainer.data.mapped import InFile, InMemory, Rows
-from trainer.data.table import held
+from trainer.data.table import entries, held
+from trainer.data.table.entries import PREFIX, UNREADABLE
 from trainer.data.table.held import Held
-from trainer.errors import TrainerError
-from trainer.interfaces import Data, DataSpec, Split
+from trainer.errors import DataError
+from trainer.interfaces import Data, Split
 
-FORMAT = 1
 WORTHWHILE = 1 << 23  # bytes of the files from which on keeping them is worth the disk: below, reading takes ms
-MANIFEST, PREFIX = "data.json", "table-"
 TENSORS = ("inputs", "targets", "rows", "weights")
-WORDS = ("description", "notes", "warnings", "files", "preprocessing")
-# Keys that do not change what is made of a table, but only where it is held and how it is walked through.
-_APART = (
-    "path",
-    "val_path",
+# Keys that do not change what is made of a table, but only where it is held and how it is walked through. The files
+# and the transforms are in the cache's key in another form.
+APART = {"path", "val_path", "transforms", "memory", "cache_bytes"} | {
     "batch_size",
     "eval_batch_size",
     "drop_last",
     "timeout",
     "sampling",
-    "memory",
-    "cache_bytes",
-)
+}
+
+Status = tuple[tuple[int, ...], ...]
 
 
 class Place:
     """Where the arrays of one table are made and found again.
 
-    Attributes:
-        work: for the files that are being made, removed in the end; None: everything is made in memory.
+    Args:
+        work: for the files that are being made; None: everything is made in memory.
         entry: where the arrays are kept; None: nowhere.
+        paths, status: the files of the table, and what they were when their content was looked at.
     """
 
-    def __init__(self, config: Csv, work: Path | None, entry: Path | None) -> None:
-        self.work, self.entry = work, entry
+    def __init__(
+        self,
+        config: Csv,
+        work: Path | None = None,
+        entry: Path | None = None,
+        paths: Sequence[Path] = (),
+        status: Status = (),
+    ) -> None:
+        self._work, self._entry, self._paths, self._status = work, entry, paths, status
         self._limit, self._on_disk = config.cache_bytes, config.memory == "disk"
         for folder in (self._arrays, self._columns) if work is not None else ():
             folder.mkdir()
 
     @property
     def _arrays(self) -> Path:
-        assert self.work is not None
-        return self.work / "arrays"
+        assert self._work is not None
+        return self._work / "arrays"
 
     @property
     def _columns(self) -> Path:
-        assert self.work is not None
-        return self.work / "columns"
+        assert self._work is not None
+        return self._work / "columns"
 
     def load(self) -> Data | None:
         """What was kept; None where there is nothing, or it is damaged."""
-        if self.entry is None:
+        if self._entry is None:
             return None
         try:
-            data, names = _load(self.entry)
+            data, names = entries.load(self._entry)
             data = dataclasses.replace(data, description=f"{data.description}, prepared before")
-            return self._found(self.entry, data, names)
-        except (OSError, ValueError, LookupError, TypeError):
+            return self._found(self._entry, data, names)
+        except UNREADABLE:
             return None
 
     def held(self) -> Held:
@@ -92,50 +93,48 @@ class Place:
         return held.OnDisk(self._columns) if self._on_disk else held.InMemory()
 
     def rows(self, name: str, shape: tuple[int, ...]) -> Rows:
-        """Where the rows of a float32 array go: into a file, or into memory where there is none or no room for it.
-
-        Raises:
-            TrainerError: where there is no room and they must not be held in memory.
-        """
-        if self.work is not None:
-            path = self._arrays / f"{name}.npy"
-            try:
-                return InFile(path, shape)
-            except OSError as error:
-                if self._on_disk:
-                    raise storage.unwritable(path, error, 4 * shape[0] * shape[1]) from error
-                self.work = None  # what is mapped already stays readable when its name is gone
-        return InMemory(shape)
+        """Where the rows of a float32 array go; raises `OSError` where there is no room for its file."""
+        return InMemory(shape) if self._work is None else InFile(self._arrays / f"{name}.npy", shape)
 
     def park(self, name: str, tensor: Tensor) -> Tensor:
-        """A tensor with a number for each row of the table: in a file where rows are not to be held in memory.
-
-        Raises:
-            TrainerError: where the disk does not take it.
-        """
+        """A tensor with a number for each row of the table: in a file where rows are not to be held in memory."""
         if not self._on_disk:
             return tensor
         path = (self._arrays if name.endswith(".rows") else self._columns) / f"{name}.npy"
-        try:
-            mapped.save(path, tensor.numpy())
-        except OSError as error:
-            raise storage.unwritable(path, error, tensor.nbytes) from error
+        mapped.save(path, tensor.numpy())
         return mapped.load(path)
 
+    def give_up(self, error: OSError) -> None:
+        """Go on in memory where the disk does not take the files; what is mapped already stays readable.
+
+        Raises:
+            TrainerError: where rows are not to be held in memory.
+        """
+        if self._work is None:
+            raise error
+        if self._on_disk:
+            raise storage.unwritable(self._work, error) from error
+        self._work = None
+
     def keep(self, data: Data) -> Data:
-        """The data, its large tensors in files as far as they can be; kept for other runs if it may be."""
-        if self.work is None:
+        """The data with its tensors in files, kept for other runs if it may be; raises `OSError` as `rows` does."""
+        if self._work is None:
             return data
+        tensors = _tensors(data)
         try:
-            names = _save(self._arrays, data)
-            held = self._found(self._arrays, data, names)
-            if self.entry is not None:
-                _publish(self._arrays, self.entry, data, names, self._limit)
-        except (OSError, TrainerError) as error:
+            for name, tensor in tensors.items():
+                if not (self._arrays / f"{name}.npy").exists():
+                    mapped.save(self._arrays / f"{name}.npy", tensor.numpy())
+            found = self._found(self._arrays, data, list(tensors))
+        except OSError:
             if self._on_disk:
-                raise storage.unwritable(self._arrays, error) from error
+                raise
             return data
-        return held
+        # Where a file has changed meanwhile, who knows what was read.
+        with contextlib.suppress(OSError, DataError):  # then it is not kept, but this run has it
+            if self._entry is not None and _status(self._paths) == self._status:
+                entries.publish(self._arrays, self._entry, data, list(tensors), self._limit)
+        return found
 
     def _found(self, folder: Path, data: Data, names: Sequence[str]) -> Data:
         """The data with the tensors that are in a folder, held as the config wants it."""
@@ -156,36 +155,65 @@ class Place:
         return dataclasses.replace(data, train=train, val=val, description=description)
 
 
-@contextlib.contextmanager
-def place(config: Csv, seed: int, paths: Sequence[Path]) -> Iterator[Place]:
-    """The place of the table that a config makes of some files; others that want the same one wait.
+def _tensors(data: Data) -> dict[str, Tensor]:
+    parts = {"train": data.train, "val": data.val}
+    named = {f"{side}.{name}": getattr(part, name) for side, part in parts.items() for name in TENSORS}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def _status(paths: Sequence[Path]) -> Status:
+    """What changes with a file: which it is, its size, and when it and its content were changed last.
 
     Raises:
+        DataError: for one that is not there any more.
+    """
+    found = []
+    for path in paths:
+        try:
+            known = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+        found.append((known.st_size, known.st_dev, known.st_ino, known.st_mtime_ns, known.st_ctime_ns))
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def place(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> Iterator[Place]:
+    """The place of the table that a config makes of some files; others that want the same one wait.
+
+    Args:
+        held_out: how many of the files, the last ones, are for validation.
+
+    Raises:
+        DataError: for a file that cannot be read.
         TrainerError: with data.memory=disk where no folder for its files can be written.
     """
-    size = sum(path.stat().st_size for path in paths)
-    kept = config.cache_bytes > 0 and size >= WORTHWHILE and _all_ours(config)
+    status = _status(paths)
+    kept = config.cache_bytes > 0 and sum(size for size, *_ in status) >= WORTHWHILE and _all_ours(config)
     if not kept and config.memory == "ram":
-        yield Place(config, None, None)
+        yield Place(config)
         return
-    name = PREFIX + _key(config, seed, paths) if kept else None
+    name = PREFIX + _key(config, seed, paths, held_out) if kept else None
+
+    def wait() -> None:
+        print(f"waiting   for another run that reads {paths[0]}", file=sys.stderr, flush=True)
+
     with contextlib.ExitStack() as stack:
         for folder in folders(paths[0].parent):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 if name is not None:
-                    stack.enter_context(_locked(folder / f"{name}.lock"))
-                    _remove_leftovers(folder, name)
-                work = Path(tempfile.mkdtemp(prefix=f"{storage.TEMPORARY}{name or PREFIX}-", dir=folder))
+                    stack.enter_context(locks.making(folder, name, wait))
+                work = stack.enter_context(locks.work_folder(folder, f"{storage.TEMPORARY}{PREFIX}"))
+                found = Place(config, work, None if name is None else folder / name, paths, status)
             except OSError as error:
                 refused = storage.unwritable(folder, error)
                 continue
-            stack.callback(shutil.rmtree, work, ignore_errors=True)
-            yield Place(config, work, None if name is None else folder / name)
+            yield found
             return
         if config.memory == "disk":
             raise refused
-        yield Place(config, None, None)
+        yield Place(config)
 
 
 def _all_ours(config: Csv) -> bool:
@@ -193,84 +221,18 @@ def _all_ours(config: Csv) -> bool:
     return all(type(one).__module__.startswith("trainer.") for chain in config.chains().values() for one in chain)
 
 
-def _key(config: Csv, seed: int, paths: Sequence[Path]) -> str:
-    told = {name: value for name, value in dataclasses.asdict(config).items() if name not in _APART}
-    # The paths belong to it since messages name them.
-    files = [(str(path.resolve()), content) for path, content in zip(paths, mapped.digest(paths), strict=True)]
-    versions = (FORMAT, __version__, torch.__version__)
-    return hashlib.sha256(json.dumps([told, seed, files, versions]).encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        with contextlib.suppress(OSError):  # a file system without locks: then both make it, and one of them is kept
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_leftovers(folder: Path, name: str) -> None:
-    """Remove what killed processes have left of this entry; who holds its lock is the only one that makes it."""
-    for leftover in folder.glob(f"{storage.TEMPORARY}{name}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _tensors(data: Data) -> dict[str, Tensor]:
-    parts = {"train": data.train, "val": data.val}
-    named = {f"{side}.{name}": getattr(part, name) for side, part in parts.items() for name in TENSORS}
-    return {name: tensor for name, tensor in named.items() if tensor is not None}
-
-
-def _save(folder: Path, data: Data) -> list[str]:
-    """Write the tensors that are not there yet; the names of all."""
-    tensors = _tensors(data)
-    for name, tensor in tensors.items():
-        path = folder / f"{name}.npy"
-        if not path.exists():
-            mapped.save(path, tensor.numpy())
-    return list(tensors)
-
-
-def _publish(folder: Path, entry: Path, data: Data, names: Sequence[str], limit: int) -> None:
-    """Give a folder that is complete its name, and remove the entries unused for longest that exceed the limit."""
-    digests = mapped.digest([folder / f"{name}.npy" for name in names])
-    manifest = {
-        "what": "a table as it is ready to train on; safe to delete",
-        "spec": data.spec.to_dict(),
-        "arrays": dict(zip(names, digests, strict=True)),
-        **{name: getattr(data, name) for name in WORDS},
+def _key(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> str:
+    told = {name: value for name, value in dataclasses.asdict(config).items() if name not in APART}
+    chains = {
+        where: [(one.option, dataclasses.asdict(one)) for one in chain] for where, chain in config.chains().items()
     }
-    (folder / MANIFEST).write_text(json.dumps(storage.sealed(manifest)), encoding="utf-8")
-    shutil.rmtree(entry, ignore_errors=True)  # damaged, or it would have been used
-    folder.rename(entry)
-    total = 0
-    entries = [path for path in entry.parent.glob(f"{PREFIX}*") if path.is_dir()]
-    for other in sorted(entries, key=lambda path: (path != entry, -_used(path))):
-        total += sum(file.stat().st_size for file in other.glob("*"))
-        if total > limit and other != entry:
-            shutil.rmtree(other, ignore_errors=True)
-            other.with_name(f"{other.name}.lock").unlink(missing_ok=True)
-
-
-def _used(entry: Path) -> float:
-    """When an entry was used last."""
-    manifest = entry / MANIFEST
-    return manifest.stat().st_mtime if manifest.exists() else 0.0
-
-
-def _load(entry: Path) -> tuple[Data, list[str]]:
-    """An entry whose every byte is as it was written, without its tensors, and their names.
-
-    Raises one of many errors for any other.
-    """
-    manifest: dict[str, Any] = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
-    if storage.sealed(manifest) != manifest:
-        raise ValueError(f"{entry}: damaged")
-    names = list(manifest["arrays"])
-    if mapped.digest([entry / f"{name}.npy" for name in names]) != list(manifest["arrays"].values()):
-        raise ValueError(f"{entry}: damaged")
-    os.utime(entry / MANIFEST)
-    nothing = Split(torch.empty(0), torch.empty(0))
-    words = {name: manifest[name] for name in WORDS}
-    words |= {name: tuple(words[name]) for name in ("notes", "warnings")}
-    return Data(DataSpec.from_dict(manifest["spec"]), nothing, nothing, **words), names
+    code = sorted([*Path(__file__).parent.glob("*.py"), *Path(__file__).parents[1].glob("*.py")])
+    try:
+        contents = mapped.digest([*paths, *code])
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}).") from error
+    # The paths belong to it since messages name them.
+    files = list(zip([*(str(path.resolve()) for path in paths), *(path.name for path in code)], contents, strict=True))
+    versions = (torch.__version__, np.__version__, pa.__version__)
+    made_of = [told, chains, seed, files, held_out, versions]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]

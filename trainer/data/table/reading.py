@@ -16,6 +16,7 @@ from trainer.data.table.text import TextFile
 from trainer.data.table.texts import Reader
 from trainer.errors import ConfigError, DataError, did_you_mean
 
+PIECE = 1 << 16  # rows that are cast at a time
 SHOWN_NAMES = 50  # columns that a message lists
 
 
@@ -118,7 +119,7 @@ def read(config: Csv, held: Held | None = None, *, labelled: bool = True) -> Tab
         else next(texts)
         for part in parts
     ]
-    whole = _joined(paths, [table for _, table in loaded])
+    whole = _joined(paths, [table for _, table in loaded], held)
     result = Table(
         whole,
         paths,
@@ -156,9 +157,14 @@ def _check_columns(config: Csv, paths: tuple[Path, ...], names: list[tuple[str, 
             require(name, f"data.{key}", names[0], paths[0])
 
 
-def _joined(paths: tuple[Path, ...], tables: list[pa.Table]) -> pa.Table:
+def _joined(paths: tuple[Path, ...], tables: list[pa.Table], held: Held) -> pa.Table:
+    """One table of all; numbers of different types in the one that holds them all."""
     try:
-        return pa.concat_tables(tables, promote_options="permissive")
+        schema = pa.unify_schemas([table.schema for table in tables], promote_options="permissive")
+        if all(table.schema == schema for table in tables):
+            return pa.concat_tables(tables)
+        pieces = (pa.Table.from_batches([batch]) for table in tables for batch in table.to_batches(PIECE))
+        return held.keep(schema, (piece.select(schema.names).cast(schema) for piece in pieces))
     except pa.ArrowException as error:
         raise DataError(
             f"{paths[0]} and other files: a column is of one type here and another there ({error})."

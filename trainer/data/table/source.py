@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from trainer.data.cache import FOLDER
 from trainer.errors import ConfigError, DataError, did_you_mean
 
 # A file that unpacks to more than this and to more than RATIO times its size is refused: measured data packs 3 to 50
@@ -63,7 +64,7 @@ def _matches(path: Path) -> list[Path]:
         raise DataError(f"data.path={path}: is a directory; data.path='{path}/*.csv' reads the files in it.")
     if any(sign in str(path) for sign in "*?["):
         matches = Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))
-        if found := sorted(match for match in matches if match.is_file()):
+        if found := sorted(match for match in matches if FOLDER not in match.parts and match.is_file()):
             return found
         raise DataError(f"data.path={path}: no file matches this pattern.")
     if path.exists():
