@@ -30,6 +30,7 @@ from torchvision import transforms
 from trainer.config.data import SyntheticImages
 from trainer.config.datasets import CIFAR10_MEAN, CIFAR10_STD
 from trainer.data.augment import augment_from
+from trainer.data.batches import Finish
 from trainer.data.loaders import ResidentLoader
 from trainer.data.normalize import Normalize
 from trainer.data.order import Order
@@ -68,7 +69,7 @@ def ours(pixels: np.ndarray, count: int) -> Round:
     augment = augment_from(SyntheticImages(augment=True, rotation=DEGREES), images.shape[1:], normalize)
     order = Order(len(images), BATCH, drop_last=True, seed=0)
     split = Split(images, torch.zeros(len(images), dtype=torch.int64))
-    stream = ResidentLoader(split, order, normalize, augment, torch.device("cpu")).stream(0)
+    stream = ResidentLoader(split, Finish(order, normalize, augment), torch.device("cpu")).stream(0)
     return lambda: _drain(stream, count)
 
 

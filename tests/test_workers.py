@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainer.data.batches import Finish
 from trainer.data.order import Order
 from trainer.data.streaming import StreamingEvaluation, StreamingLoader, worker_failure
 from trainer.errors import DataError
@@ -43,7 +44,7 @@ class Troubled(Dataset[Tensor]):
 
 def loader(kind: str, timeout: float = 60.0) -> StreamingLoader:
     split = Split(Troubled(5, kind), torch.arange(12))
-    return StreamingLoader(split, Order(12, 3, False, 0), as_float, None, CPU, 2, timeout)
+    return StreamingLoader(split, Finish(Order(12, 3, False, 0), as_float), CPU, 2, timeout)
 
 
 @pytest.mark.parametrize(("kind", "message"), [("stuck", r"data\.timeout"), ("killed", "worker has died")])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer.data import mapped
+from trainer.data.batches import Finish
 from trainer.data.blocks import BlockLoader
 from trainer.data.loaders import SlicedEvaluation, make_loaders
 from trainer.data.order import BlockOrder, Order
@@ -83,7 +84,7 @@ def on_disk(folder: Path, samples: int, weights: bool = False) -> Split:
 
 def loader(split: Split, batch: int, drop_last: bool = False, block: int = 5, window: int = 20) -> BlockLoader:
     order = Order(len(split), batch, drop_last, seed=3)
-    return BlockLoader(split, order, as_float, None, CPU, block_bytes=block * 12, window_bytes=window * 12)
+    return BlockLoader(split, Finish(order, as_float), CPU, block_bytes=block * 12, window_bytes=window * 12)
 
 
 def assert_right(batch: Batch, size: int, weights: bool) -> None:

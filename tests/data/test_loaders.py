@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer.data.augment import Pipeline, Warp
+from trainer.data.batches import Finish
 from trainer.data.loaders import BLOCK_BYTES, ResidentLoader, SlicedEvaluation, make_loaders
 from trainer.data.normalize import Normalize
 from trainer.data.order import Order
@@ -44,9 +45,9 @@ def image_loader(workers: int | None, order: Order) -> TrainLoader:
     split = Split(images(order.samples), torch.arange(order.samples))
     normalize, augment = Normalize([0.5] * 3, [0.25] * 3), Pipeline([Warp("random", 30)])
     if workers is None:
-        return ResidentLoader(split, order, normalize, augment, CPU)
+        return ResidentLoader(split, Finish(order, normalize, augment), CPU)
     split = dataclasses.replace(split, inputs=Rows(split.inputs))
-    return StreamingLoader(split, order, normalize, augment, CPU, workers)
+    return StreamingLoader(split, Finish(order, normalize, augment), CPU, workers)
 
 
 def take(loader: TrainLoader, start: int, batches: int) -> list[Batch]:
@@ -64,7 +65,7 @@ def assert_same(batches: list[Batch], expected: list[Batch]) -> None:
 def epoch_of(order: Order, epoch: int) -> list[list[int]]:
     """The sample numbers in each batch of an epoch, as a loader gives them."""
     numbers = torch.arange(order.samples)
-    loader = ResidentLoader(Split(numbers.float().unsqueeze(1), numbers), order, as_float, None, CPU)
+    loader = ResidentLoader(Split(numbers.float().unsqueeze(1), numbers), Finish(order, as_float), CPU)
     return [batch.targets.tolist() for batch in take(loader, epoch * order.steps_per_epoch, order.steps_per_epoch)]
 
 
@@ -166,7 +167,7 @@ def test_augmentation_differs_from_epoch_to_epoch() -> None:
 def test_gathering_many_batches_at_once_is_invisible(width: int, size: int, drop_last: bool) -> None:
     inputs, targets = torch.rand(130, width), torch.arange(130)
     order = Order(130, size, drop_last, seed=1)
-    loader = ResidentLoader(Split(inputs, targets), order, as_float, None, CPU)
+    loader = ResidentLoader(Split(inputs, targets), Finish(order, as_float), CPU)
     for step, batch in enumerate(take(loader, 0, order.steps_per_epoch + 5)):
         epoch, offset = divmod(step, order.steps_per_epoch)
         index = order.permutation(epoch)[offset * size : (offset + 1) * size]

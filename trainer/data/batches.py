@@ -8,9 +8,14 @@ from trainer.interfaces import Augment, Batch, Draws, Mix, Prepare
 
 
 class Finish:
-    """From the samples of a step as they are stored to its batch: augmented, prepared, mixed."""
+    """From the samples of a step as they are stored to its batch: augmented, prepared, mixed.
 
-    def __init__(self, order: Order, prepare: Prepare, augment: Augment | None, mix: Mix | None) -> None:
+    Args:
+        order: in which the samples come.
+        prepare, augment, mix: see `trainer.interfaces.Data`.
+    """
+
+    def __init__(self, order: Order, prepare: Prepare, augment: Augment | None = None, mix: Mix | None = None) -> None:
         self.order, self.prepare, self.augment, self.mix = order, prepare, augment, mix
 
     def __call__(self, inputs: Tensor, targets: Tensor, weights: Tensor | None, positions: Tensor, step: int) -> Batch:

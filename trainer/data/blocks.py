@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,32 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.data.batches import Finish
-from trainer.data.order import BlockOrder, Order, Shuffled
-from trainer.interfaces import Augment, Batch, Mix, OnDisk, Prepare, Split
+from trainer.data.order import BlockOrder, Shuffled
+from trainer.interfaces import Batch, OnDisk, Split
 
 BLOCK_BYTES = 1 << 18  # samples that are read together: enough for a disk to read at full speed
 WINDOW_BYTES = 1 << 25  # samples that are shuffled together; up to four windows are in memory
 
 
-class Window(NamedTuple):
-    """Samples in the order in which they are used, as `Batch` has them."""
-
-    inputs: Tensor
-    targets: Tensor
-    weights: Tensor | None
-    positions: Tensor
-
-    def cut(self, start: int, stop: int) -> "Window":
-        """The samples of a slice."""
-        return Window(*(None if part is None else part[start:stop] for part in self))  # type: ignore[arg-type]
-
-    def batches(self, size: int) -> "Iterator[Window]":
-        """As many samples at a time; the last ones may be fewer."""
-        return map(Window, *(itertools.repeat(None) if part is None else part.split(size) for part in self))
-
-    def followed_by(self, other: "Window") -> "Window":
-        """Both as one."""
-        return Window(*(None if a is None else torch.cat([a, b]) for a, b in zip(self, other, strict=True)))  # type: ignore[arg-type, list-item]
+Window = Batch  # as many samples as are shuffled together, in the order in which they are used
 
 
 class BlockLoader:
@@ -44,8 +26,7 @@ class BlockLoader:
 
     Args:
         split: whose inputs are `OnDisk`.
-        order: for the sizes and the seed; its permutation is not used.
-        prepare, augment, mix: see `trainer.interfaces.Data`.
+        finish: makes a batch; of its order the sizes and the seed count, not the permutation.
         device: where the batches are made.
         block_bytes, window_bytes: of samples that are read, and shuffled, together.
     """
@@ -53,15 +34,13 @@ class BlockLoader:
     def __init__(
         self,
         split: Split,
-        order: Order,
-        prepare: Prepare,
-        augment: Augment | None,
+        finish: Finish,
         device: torch.device,
-        mix: Mix | None = None,
         block_bytes: int = BLOCK_BYTES,
         window_bytes: int = WINDOW_BYTES,
     ) -> None:
         assert isinstance(split.inputs, OnDisk)
+        order = finish.order
         self.inputs, self.split, self.workers = split.inputs, split, 0
         self.device, self.steps_per_epoch = device, order.steps_per_epoch
         self._size, self._used = order.batch_size, min(order.samples, order.steps_per_epoch * order.batch_size)
@@ -69,7 +48,7 @@ class BlockLoader:
         block = max(1, block_bytes // sample_bytes)
         window = max(order.batch_size, window_bytes // sample_bytes)
         self._blocks = BlockOrder(order.samples, order.seed, block, -(-window // block))
-        self._finish = Finish(order, prepare, augment, mix)
+        self._finish = finish
 
     def stream(self, start_step: int) -> Generator[Batch, None, None]:
         """See `trainer.interfaces.TrainLoader`."""
@@ -77,14 +56,16 @@ class BlockLoader:
         left, rest, step = self._used - offset * self._size, None, start_step
         with ThreadPoolExecutor(1) as reader:
             for window in self._read_ahead(reader, epoch, offset * self._size):
-                known = window if rest is None else rest.followed_by(window)
-                end = min(len(known.positions), left)
-                last = end == left  # of this epoch
-                whole = end if last else end - end % self._size
-                for batch in known.cut(0, whole).batches(self._size) if whole else ():
-                    yield self._finish(*batch, step)
+                known = window if rest is None else _joined(rest, window)
+                samples = min(len(known.inputs), left)
+                last = samples == left  # of this epoch
+                whole = samples if last else samples - samples % self._size
+                *batches, rest = _split(known, [*_sizes(whole, self._size), len(known.inputs) - whole])
+                for inputs, targets, weights, positions in batches:
+                    assert positions is not None
+                    yield self._finish(inputs, targets, weights, positions, step)
                     step += 1
-                left, rest = (self._used, None) if last else (left - whole, known.cut(whole, end))
+                left, rest = (self._used, None) if last else (left - whole, rest)
 
     def _read_ahead(self, reader: ThreadPoolExecutor, epoch: int, start: int) -> Iterator[Window]:
         """The windows from sample `start` of an epoch on, without end; of each epoch those that are used."""
@@ -117,3 +98,23 @@ class BlockLoader:
             weights,
             torch.from_numpy(positions).to(self.device, non_blocking=True),
         )
+
+
+def _joined(first: Window, second: Window) -> Window:
+    """Both as one."""
+
+    def one(part: Tensor | None, other: Tensor | None) -> Tensor | None:
+        return None if part is None or other is None else torch.cat([part, other])
+
+    inputs, targets = torch.cat([first.inputs, second.inputs]), torch.cat([first.targets, second.targets])
+    return Window(inputs, targets, one(first.weights, second.weights), one(first.positions, second.positions))
+
+
+def _split(window: Window, sizes: list[int]) -> Iterator[Batch]:
+    """Cut into as many parts of these sizes."""
+    return map(Batch, *(itertools.repeat(None) if part is None else part.split(sizes) for part in window))
+
+
+def _sizes(samples: int, size: int) -> list[int]:
+    """Of the batches that some samples make: the last one may be smaller."""
+    return [min(size, samples - start) for start in range(0, samples, size)]

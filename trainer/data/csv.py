@@ -113,9 +113,12 @@ def _as_trained(config: Csv, path: str, fitted: Preprocessor) -> Csv:
     """The config for another file, in which each column is what it was found to be in training."""
     kinds = {column.name: column.kind for column in fitted.columns}
     numeric, categorical = ([name for name, kind in kinds.items() if kind == one] for one in ("numeric", "categorical"))
-    told = dataclasses.replace(config, path=path, val_path=None, numeric=numeric, categorical=categorical)
     return dataclasses.replace(
-        told,
+        config,
+        path=path,
+        val_path=None,
+        numeric=numeric,
+        categorical=categorical,
         boolean=[],
         datetime=[],
         text=[],

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import stat
 import struct
 import zlib
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer.errors import ConfigError, DataError
+from trainer.process import cores
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # The content decides, and among these alone: Pillow would run Ghostscript for what says it is PostScript.
@@ -213,4 +213,4 @@ def _in_parts(
     parts = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     if len(parts) <= 4:
         return map(work, parts)
-    return stack.enter_context(ProcessPoolExecutor(os.cpu_count())).map(work, parts)
+    return stack.enter_context(ProcessPoolExecutor(cores())).map(work, parts)

@@ -10,7 +10,7 @@ from trainer.data.blocks import BlockLoader
 from trainer.data.order import Order
 from trainer.data.streaming import TIMEOUT, StreamingEvaluation, StreamingLoader
 from trainer.errors import ConfigError, DataError
-from trainer.interfaces import Augment, Batch, Data, EvalLoader, Mix, OnDisk, Prepare, Split, TrainLoader
+from trainer.interfaces import Batch, Data, EvalLoader, OnDisk, Prepare, Split, TrainLoader
 
 BLOCK_BYTES = 1 << 18  # stays in the cache of a core between the gather and the step
 
@@ -20,26 +20,17 @@ class ResidentLoader:
 
     Args:
         split: whose inputs are a tensor.
-        order: see `Order`.
-        prepare, augment, mix: see `trainer.interfaces.Data`.
+        finish: says in which order the samples are gathered, and makes a batch of them.
         device: where the tensors are kept and the batches made.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        order: Order,
-        prepare: Prepare,
-        augment: Augment | None,
-        device: torch.device,
-        mix: Mix | None = None,
-    ) -> None:
+    def __init__(self, split: Split, finish: Finish, device: torch.device) -> None:
         assert isinstance(split.inputs, Tensor)
         self.inputs, self.targets = split.inputs.to(device), split.targets.to(device)
         self.weights = None if split.weights is None else split.weights.to(device)
         self.split, self.workers = split, 0
-        self.order, self.device, self.steps_per_epoch = order, device, order.steps_per_epoch
-        self._finish = Finish(order, prepare, augment, mix)
+        self.order, self.device, self.steps_per_epoch = finish.order, device, finish.order.steps_per_epoch
+        self._finish = finish
 
     def stream(self, start_step: int) -> Generator[Batch, None, None]:
         """See `trainer.interfaces.TrainLoader`."""
@@ -99,13 +90,14 @@ def make_loaders(
     if balanced and data.spec.labels is None:
         raise ConfigError("data.sampling=balanced: the target is a number; only classes can be drawn equally often.")
     order = Order(len(data.train), batch_size, drop_last, seed, data.train.targets if balanced else None)
+    finish = Finish(order, data.prepare, data.augment, data.mix)
     train: TrainLoader
     if isinstance(data.train.inputs, Tensor):
-        train = ResidentLoader(data.train, order, data.prepare, data.augment, device, data.mix)
+        train = ResidentLoader(data.train, finish, device)
     elif isinstance(data.train.inputs, OnDisk):
-        train = BlockLoader(data.train, order, data.prepare, data.augment, device, data.mix)
+        train = BlockLoader(data.train, finish, device)
     else:
-        train = StreamingLoader(data.train, order, data.prepare, data.augment, device, data.workers, timeout, data.mix)
+        train = StreamingLoader(data.train, finish, device, data.workers, timeout)
     val = evaluation_loader(data.val, eval_batch_size, data.prepare, device, data.workers, timeout)
     return train, val
 

@@ -9,15 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import xxhash
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.errors import DataError
 from trainer.interfaces import OnDisk
+from trainer.process import cores
 
 PIECE = 1 << 26  # bytes that are digested at a time
 READ = 1 << 20
-THREADS = min(8, os.cpu_count() or 1)
+THREADS = min(8, cores())
 
 
 class Rows(Protocol):
@@ -57,8 +58,8 @@ class InFile:
         OSError: where there is no room, or it cannot be made.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
-        self._shape, self._dtype = shape, np.dtype(dtype)
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self._shape, self._dtype = shape, np.dtype(np.float32)
         self._row = int(np.prod(shape[1:], dtype=np.int64)) * self._dtype.itemsize
         self._file = path.open("w+b", buffering=0)
         descr = np.lib.format.dtype_to_descr(self._dtype)
@@ -145,9 +146,10 @@ def digest(paths: Sequence[Path]) -> list[str]:
 
 
 def _digest(path: Path, start: int) -> bytes:
-    state, left, buffer = xxhash.xxh3_128(), PIECE, memoryview(bytearray(READ))
+    state, left = xxhash.xxh3_128(), PIECE
     with path.open("rb", buffering=0) as file:
         file.seek(start)
+        buffer = memoryview(bytearray(min(READ, os.fstat(file.fileno()).st_size)))
         while left and (count := file.readinto(buffer[: min(left, READ)])):
             state.update(buffer[:count])
             left -= count

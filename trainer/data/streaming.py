@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from trainer.data.batches import Finish, padded
-from trainer.data.order import Order
 from trainer.errors import ConfigError, DataError, TrainerError
-from trainer.interfaces import Augment, Batch, Mix, Prepare, Split
+from trainer.interfaces import Batch, Prepare, Split
 from trainer.signals import become_worker
 
 TIMEOUT = 300.0  # seconds to wait for a batch of the workers
@@ -25,19 +24,11 @@ class StreamingLoader:
     """
 
     def __init__(
-        self,
-        split: Split,
-        order: Order,
-        prepare: Prepare,
-        augment: Augment | None,
-        device: torch.device,
-        workers: int,
-        timeout: float = TIMEOUT,
-        mix: Mix | None = None,
+        self, split: Split, finish: Finish, device: torch.device, workers: int, timeout: float = TIMEOUT
     ) -> None:
-        self.split, self.order, self.steps_per_epoch = split, order, order.steps_per_epoch
+        self.split, self.order, self.steps_per_epoch = split, finish.order, finish.order.steps_per_epoch
         self.device, self.workers, self.timeout = device, workers, timeout
-        self._finish = Finish(order, prepare, augment, mix)
+        self._finish = finish
 
     def stream(self, start_step: int) -> Generator[Batch, None, None]:
         """See `trainer.interfaces.TrainLoader`; raises `DataError` for a sample that cannot be read."""

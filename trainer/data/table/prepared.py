@@ -34,13 +34,8 @@ WORTHWHILE = 1 << 23  # bytes of the files from which on keeping them is worth t
 TENSORS = ("inputs", "targets", "rows", "weights")
 # Keys that do not change what is made of a table, but only where it is held and how it is walked through. The files
 # and the transforms are in the cache's key in another form.
-APART = {"path", "val_path", "transforms", "memory", "cache_bytes"} | {
-    "batch_size",
-    "eval_batch_size",
-    "drop_last",
-    "timeout",
-    "sampling",
-}
+APART = {"batch_size", "eval_batch_size", "drop_last", "timeout", "sampling", "memory", "cache_bytes"}
+APART |= {"path", "val_path", "transforms"}
 
 Status = tuple[tuple[int, ...], ...]
 

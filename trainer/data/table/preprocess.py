@@ -1,7 +1,6 @@
 """How the columns of a table become the inputs of a model: fitted on the training rows, saved, applied to any table."""
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
@@ -11,6 +10,7 @@ import numpy as np
 
 from trainer.config.table import Csv
 from trainer.config.transform import BOTH, CATEGORIES, KINDS, NUMBERS, Transform, chain
+from trainer.data.mapped import THREADS
 from trainer.data.table import columns as read
 from trainer.data.table.columns import Categories, Source
 from trainer.data.table.reading import Table
@@ -18,7 +18,6 @@ from trainer.data.table.roles import Column
 from trainer.data.table.transforms import State, Step, Values
 from trainer.errors import CheckpointError, ConfigError, DataError, TrainerError
 
-THREADS = min(8, os.cpu_count() or 1)  # numpy and pyarrow let one another run
 _ORDER = ("numeric", "boolean", "datetime", "categorical")  # of the inputs
 DEFAULTS: dict[str, list[Any]] = {
     "numeric": ["missing_indicator", "impute", "standardize"],

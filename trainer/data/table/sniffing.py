@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from trainer.config.table import Csv
+from trainer.data.table import encodings
 from trainer.data.table.dialect import Dialect
 from trainer.data.table.lines import MAX_LINE, Lines, Record, records
 from trainer.data.table.source import BLOCK, FOREIGN, Unpacked, first_bytes
@@ -20,14 +21,6 @@ CANDIDATES = ("\t", ";", "|", ",")  # where two fit alike, the earlier: a comma 
 MAX_COLUMNS = 100_000
 SAMPLE = 200  # rows that decide
 CERTAIN = 3  # rows that must all be longer than the header, to be so by design
-BOMS = (  # longer ones first: that of UTF-16 begins that of UTF-32
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-UNDEFINED_IN_CP1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*")
 COMMA_NUMBER, POINT_NUMBER = (re.compile(rf"\s*[+-]?\d*{point}\d+([eE][+-]?\d+)?\s*") for point in (",", r"\."))
 YEAR = re.compile(r"\s*(1[89]|20)\d\d\s*")
@@ -88,7 +81,7 @@ def _text(config: Csv, path: Path) -> tuple[str, str]:
             head += block
             if len(head) >= BLOCK and b"\n" in head:
                 break
-    encoding = _encoding(head) if config.encoding == "auto" else _named_encoding(config.encoding, head)
+    encoding = encodings.guessed(head) if config.encoding == "auto" else encodings.named(config.encoding, head)
     decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if encoding.startswith("utf-8") else "replace")
     text = decoder.decode(head)
     ends = text.rfind("\n") + 1 or text.rfind("\r") + 1
@@ -97,44 +90,6 @@ def _text(config: Csv, path: Path) -> tuple[str, str]:
     if not ends:
         raise DataError(f"{path}, line 1: is longer than {MAX_LINE:,} characters.")
     return text[:ends], encoding
-
-
-def _named_encoding(name: str, head: bytes) -> str:
-    """The encoding of a name, in the variant that the first bytes tell; of UTF-16 without a mark little-endian."""
-    try:
-        "".encode(name)
-        known = codecs.lookup(name).name
-        told = _encoding(head)
-        if told.startswith(known) or known.startswith(told):
-            known = told
-        elif known in ("utf-16", "utf-32"):
-            known += "-le"
-        codecs.getincrementaldecoder(known)("replace").decode(head[:1000] + bytes(range(256)))
-    except (LookupError, UnicodeError) as error:  # of no codec, and of those that are not for whole texts
-        raise ConfigError(f"data.encoding={name}: no encoding of that name, such as utf-8 or latin-1.") from error
-    return known
-
-
-def _encoding(head: bytes) -> str:
-    """UTF-8 where it is valid at first; UTF-16 with its mark, or NUL in every other byte; else cp1252 or Latin-1."""
-    for mark, name in BOMS:
-        if head.startswith(mark):
-            return name
-    start = head[:1000]
-    for offset, name in ((1, "utf-16-le"), (0, "utf-16-be")):
-        if (
-            len(start) > 3
-            and start[offset::2].count(0) > 0.7 * len(start[offset::2])
-            and not start[1 - offset :: 2].count(0)
-        ):
-            return name
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError as error:
-        if not head[: error.start].isascii():
-            return "utf-8"  # with a fault in it
-        return "latin-1" if UNDEFINED_IN_CP1252.search(head) else "cp1252"
-    return "utf-8"
 
 
 def _character(key: str, value: str, words: Mapping[str, str | None]) -> str | None:
