@@ -23,7 +23,7 @@ GREYS = 32  # colours of a picture: enough for black lines on white, and small
 HEAD = """\
 # The fundamentals
 
-Lessons that run, on the same code that trains. Each is one short file in `scripts/fundamentals/`, to be read from top
+Lessons that run, on the same code that trains. Each is one short file in `trainer/lessons/`, to be read from top
 to bottom; it prints what it shows, asserts the facts that it teaches, and draws into a run directory.
 
 ```
@@ -31,7 +31,7 @@ $ trainer learn
 {listing}
 ```
 
-`python scripts/fundamentals/01_tensors.py` is the same as `trainer learn 1`, and `scripts/fundamentals/00_index.py` as
+`python trainer/lessons/01_tensors.py` is the same as `trainer learn 1`, and `trainer/lessons/00_index.py` as
 `trainer learn`. Each lesson takes `--seed`, `--device` and `--output-dir`. Run all:
 `pytest tests/test_fundamentals.py`.
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from trainer import cli, registry
+from trainer import cli
 from trainer.commands import help as help_
-from trainer.config.files import options
+from trainer.config import registry
+from trainer.config.yaml_files import options
 
 TINY = ("data=synthetic", "data.num_samples=200", "model=linear", "trainer.epochs=1")
 GROUPS = ("model", "data", "optimizer", "scheduler", "task", "trainer", "experiment")
@@ -202,7 +203,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from trainer import Config, register
-from trainer.config.model import Model
+from trainer.config.model import ModelConfig
 
 
 class Broken(nn.Linear):
@@ -212,7 +213,7 @@ class Broken(nn.Linear):
 
 @register("model", "broken")
 @dataclass
-class BrokenConfig(Model):
+class BrokenConfig(ModelConfig):
     """Fails in its first step."""
 
     def build(self, spec):

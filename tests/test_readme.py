@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trainer import registry
 from trainer.commands.help import options_of
+from trainer.config import registry
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)

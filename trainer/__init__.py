@@ -1,33 +1,103 @@
-"""Config-driven training for PyTorch: a command line, and the few names of its Python API, imported when used."""
+"""Config-driven training for PyTorch: the public names, imported when they are used. Everything else may move."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
+from trainer.version import __version__
+
 if TYPE_CHECKING:
-    from trainer.assembly import assemble
-    from trainer.config import Config
+    from trainer.config.data import DataConfig, Digits, ImageDataConfig, ImageFolder, Synthetic, SyntheticImages
+    from trainer.config.datasets import Cifar10, Cifar100, FashionMnist, Mnist, Svhn, Tensors
+    from trainer.config.model import Attention, Cnn, Linear, Mlp, ModelConfig, Tabular, Torchvision
+    from trainer.config.optimizer import OptimizerConfig
+    from trainer.config.registry import register
+    from trainer.config.root import Config
+    from trainer.config.scheduler import SchedulerConfig
     from trainer.config.section import key
-    from trainer.engine import Trainer
-    from trainer.registry import register
-    from trainer.runs import Run
-    from trainer.weights import load_model
+    from trainer.config.table import Csv
+    from trainer.config.task import TaskConfig
+    from trainer.config.trainer import TrainerConfig
+    from trainer.config.transform import TransformConfig
+    from trainer.data.splits import from_splits, from_tensors
+    from trainer.data.types import Batch, Data, DataSpec, Split
+    from trainer.loggers.base import Logger, LogRecord
+    from trainer.runs.assemble import assemble
+    from trainer.runs.build import build_data
+    from trainer.runs.directory import Run
+    from trainer.runs.loading import load_model
+    from trainer.training.trainer import Trainer
 
-__version__ = "0.1.0"
-__all__ = ["Config", "Run", "Trainer", "__version__", "assemble", "key", "load_model", "register"]
-
-_HOMES = {
-    "Config": "trainer.config",
-    "Run": "trainer.runs",
-    "Trainer": "trainer.engine",
-    "assemble": "trainer.assembly",
-    "key": "trainer.config.section",
-    "load_model": "trainer.weights",
-    "register": "trainer.registry",
+_NAMES = {
+    "trainer.config.data": "DataConfig Digits ImageDataConfig ImageFolder Synthetic SyntheticImages",
+    "trainer.config.datasets": "Cifar10 Cifar100 FashionMnist Mnist Svhn Tensors",
+    "trainer.config.model": "Attention Cnn Linear Mlp ModelConfig Tabular Torchvision",
+    "trainer.config.optimizer": "OptimizerConfig",
+    "trainer.config.registry": "register",
+    "trainer.config.root": "Config",
+    "trainer.config.scheduler": "SchedulerConfig",
+    "trainer.config.section": "key",
+    "trainer.config.table": "Csv",
+    "trainer.config.task": "TaskConfig",
+    "trainer.config.trainer": "TrainerConfig",
+    "trainer.config.transform": "TransformConfig",
+    "trainer.data.splits": "from_splits from_tensors",
+    "trainer.data.types": "Batch Data DataSpec Split",
+    "trainer.loggers.base": "Logger LogRecord",
+    "trainer.runs.assemble": "assemble",
+    "trainer.runs.build": "build_data",
+    "trainer.runs.directory": "Run",
+    "trainer.runs.loading": "load_model",
+    "trainer.training.trainer": "Trainer",
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = [
+    "Attention",
+    "Batch",
+    "Cifar10",
+    "Cifar100",
+    "Cnn",
+    "Config",
+    "Csv",
+    "Data",
+    "DataConfig",
+    "DataSpec",
+    "Digits",
+    "FashionMnist",
+    "ImageDataConfig",
+    "ImageFolder",
+    "Linear",
+    "LogRecord",
+    "Logger",
+    "Mlp",
+    "Mnist",
+    "ModelConfig",
+    "OptimizerConfig",
+    "Run",
+    "SchedulerConfig",
+    "Split",
+    "Svhn",
+    "Synthetic",
+    "SyntheticImages",
+    "Tabular",
+    "TaskConfig",
+    "Tensors",
+    "Torchvision",
+    "Trainer",
+    "TrainerConfig",
+    "TransformConfig",
+    "__version__",
+    "assemble",
+    "build_data",
+    "from_splits",
+    "from_tensors",
+    "key",
+    "load_model",
+    "register",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'trainer' has no attribute '{name}'")
-    import importlib
-
     return getattr(importlib.import_module(_HOMES[name]), name)

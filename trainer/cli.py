@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from trainer.errors import ConfigError, TrainerError, did_you_mean
-from trainer.signals import SAVING, STOP, Interrupted
+from trainer.system.signals import SAVING, STOP, Interrupted
 
 # verb: (module, one line of help). The module is imported when the verb is used.
 VERBS = {

@@ -16,12 +16,12 @@ from trainer.config.model import Attention
 from trainer.config.optimizer import SGD, AdamW
 from trainer.config.table import Csv
 from trainer.config.task import Regression
-from trainer.config.trainer import Trainer as Settings
+from trainer.config.trainer import TrainerConfig
+from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
-from trainer.interfaces import DataSpec
-from trainer.models.attention import AttentionClassifier, MultiheadAttention, attend, causal_mask
+from trainer.models.attention import AttentionClassifier, MultiheadAttention, causal_mask, scaled_dot_product_attention
 from trainer.models.tokens import ColumnTokens, PatchTokens, choose_patch
-from trainer.weights import build_model
+from trainer.runs.build import build_model, build_network
 
 B, H, L, S, DIM = 3, 4, 5, 7, 8
 DTYPES = (torch.float32, torch.float64)
@@ -62,7 +62,7 @@ def close(ours: Any, theirs: Any, dtype: torch.dtype) -> None:
 def test_attend_equals_torchs_function_and_its_gradients(kind: str, dtype: torch.dtype) -> None:
     q, k, v = draw(B, H, L, DIM, dtype=dtype), draw(B, H, S, DIM, dtype=dtype, seed=1), draw(B, H, S, 3, dtype=dtype)
     mask = mask_of(kind, (B, 1, L, S), dtype)
-    ours, weights = attend(q, k, v, mask)
+    ours, weights = scaled_dot_product_attention(q, k, v, mask)
     theirs = F.scaled_dot_product_attention(q, k, v, mask)
     close(ours, theirs, dtype)
     close(weights.sum(-1), torch.ones(B, H, L, dtype=dtype), dtype)
@@ -74,7 +74,7 @@ def test_attend_equals_torchs_function_and_its_gradients(kind: str, dtype: torch
 @pytest.mark.parametrize("lengths", [(L, L), (L, S), (S, L)])
 def test_causal_attention_equals_torchs(lengths: tuple[int, int], dtype: torch.dtype) -> None:
     q, k = draw(B, H, lengths[0], DIM, dtype=dtype), draw(B, H, lengths[1], DIM, dtype=dtype, seed=1)
-    ours, weights = attend(q, k, k, causal=True)
+    ours, weights = scaled_dot_product_attention(q, k, k, causal=True)
     theirs = F.scaled_dot_product_attention(q, k, k, is_causal=True)
     close(ours, theirs, dtype)
     close(torch.autograd.grad(ours.sum(), (q, k)), torch.autograd.grad(theirs.sum(), (q, k)), dtype)
@@ -88,13 +88,17 @@ def test_causal_and_mask_hold_together(kind: str) -> None:
     assert mask is not None
     late = torch.ones(L, S, dtype=torch.bool).triu(1)
     both = mask & ~late if mask.dtype == torch.bool else mask.masked_fill(late, -math.inf)
-    close(attend(q, k, k, mask, causal=True), attend(q, k, k, both), torch.float64)
+    close(
+        scaled_dot_product_attention(q, k, k, mask, causal=True),
+        scaled_dot_product_attention(q, k, k, both),
+        torch.float64,
+    )
 
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
     q, k, v = draw(2, 3, 4), draw(2, 5, 4, seed=1), draw(2, 5, 4, seed=2)
     mask = mask_of("boolean", (3, 5), torch.float64)
-    assert torch.autograd.gradcheck(lambda *x: attend(*x, mask), (q, k, v))
+    assert torch.autograd.gradcheck(lambda *x: scaled_dot_product_attention(*x, mask), (q, k, v))
 
 
 @pytest.mark.parametrize("kind", ["boolean", "additive"])
@@ -103,7 +107,7 @@ def test_a_query_that_may_look_at_nothing_gives_zeros_and_finite_gradients(kind:
     allowed = torch.ones(L, S, dtype=torch.bool)
     allowed[2] = False
     mask = allowed if kind == "boolean" else torch.zeros(L, S).masked_fill(~allowed, -math.inf).double()
-    output, weights = attend(q, k, v, mask)
+    output, weights = scaled_dot_product_attention(q, k, v, mask)
     close(output, F.scaled_dot_product_attention(q, k, v, mask), torch.float64)
     assert not output[:, 2].any() and not weights[:, 2].any()
     gradients = torch.autograd.grad(output.sum(), (q, k, v))
@@ -114,7 +118,7 @@ def test_a_query_that_may_look_at_nothing_gives_zeros_and_finite_gradients(kind:
 def test_dropout_drops_weights_and_keeps_the_expectation() -> None:
     torch.manual_seed(0)
     q, v = torch.zeros(1, 20_000, 2), torch.ones(1, 10, 1)
-    output, weights = attend(q, torch.zeros(1, 10, 2), v, dropout=0.25)
+    output, weights = scaled_dot_product_attention(q, torch.zeros(1, 10, 2), v, dropout=0.25)
     assert torch.equal(weights, torch.full((1, 20_000, 10), 0.1))  # those returned are whole
     kept = output * 10 * 0.75  # how many of ten were kept
     torch.testing.assert_close(kept, kept.round())
@@ -298,14 +302,16 @@ def by_hand(model: AttentionClassifier, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (14,)])
 def test_the_classifier_is_the_composition_of_its_parts(shape: tuple[int, ...], fused: bool) -> None:
     torch.manual_seed(0)
-    model = Attention(dim=16, depth=3, heads=2, fused=fused, dropout=0).build(digits(*shape))
+    model = build_network(Attention(dim=16, depth=3, heads=2, fused=fused, dropout=0), digits(*shape))
     assert isinstance(model, AttentionClassifier)
     x = torch.randn(4, *shape)
     torch.testing.assert_close(model(x), by_hand(model, x))
 
 
 def test_its_keys_are_its_sizes() -> None:
-    model = Attention(dim=24, depth=5, heads=3, mlp_ratio=1.5, patch_size=8, dropout=0.2).build(digits(3, 32, 16))
+    model = build_network(
+        Attention(dim=24, depth=5, heads=3, mlp_ratio=1.5, patch_size=8, dropout=0.2), digits(3, 32, 16)
+    )
     assert isinstance(model, AttentionClassifier)
     assert model.tokens.positions.shape == (8, 24)
     assert len(model.blocks) == 5
@@ -317,7 +323,7 @@ def test_its_keys_are_its_sizes() -> None:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_attention_maps_are_distributions_over_the_tokens(fused: bool) -> None:
-    model = Attention(dim=16, depth=2, heads=4, fused=fused).build(digits(1, 8, 8)).eval()
+    model = build_network(Attention(dim=16, depth=2, heads=4, fused=fused), digits(1, 8, 8)).eval()
     assert isinstance(model, AttentionClassifier)
     x = torch.randn(3, 1, 8, 8)
     maps = model.attention_maps(x)
@@ -334,10 +340,10 @@ def test_attention_maps_are_distributions_over_the_tokens(fused: bool) -> None:
 
 def test_positions_tell_patches_apart_and_columns_tell_themselves() -> None:
     torch.manual_seed(0)
-    image = Attention(dim=16, dropout=0).build(digits(1, 8, 8))
+    image = build_network(Attention(dim=16, dropout=0), digits(1, 8, 8))
     x = torch.randn(2, 1, 8, 8)
     assert not torch.allclose(image(x), image(x.flip(3)), atol=1e-3)
-    table = Attention(dim=16, dropout=0).build(digits(6))
+    table = build_network(Attention(dim=16, dropout=0), digits(6))
     row = torch.randn(2, 6)
     assert not torch.allclose(table(row), table(row.flip(1)), atol=1e-3)
 
@@ -357,24 +363,24 @@ def test_heads_that_do_not_divide_name_both_keys_and_a_way_out(dim: int, heads: 
 @pytest.mark.parametrize(("patch", "height", "width"), [(5, 32, 24), (3, 32, 24), (3, 24, 32), (64, 32, 24)])
 def test_a_patch_that_does_not_divide_names_those_that_do(patch: int, height: int, width: int) -> None:
     with pytest.raises(ConfigError) as error:
-        Attention(patch_size=patch).build(digits(3, height, width))
+        build_network(Attention(patch_size=patch), digits(3, height, width))
     assert f"model.patch_size={patch}: must divide the images of {height}×{width}" in str(error.value)
     assert "possible: 1, 2, 4, 8." in str(error.value)
 
 
 def test_a_patch_of_a_table_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"model\.patch_size=2: the data is a table of 14 columns"):
-        Attention(patch_size=2).build(digits(14))
+        build_network(Attention(patch_size=2), digits(14))
 
 
 def test_images_that_no_patch_divides_are_an_error_with_a_way_out() -> None:
     with pytest.raises(ConfigError, match=r"model\.patch_size=null: .* 97×97 .*data\.image_size"):
-        Attention().build(digits(3, 97, 97))
+        build_network(Attention(), digits(3, 97, 97))
 
 
 def test_data_of_another_shape_is_an_error_with_a_way_out() -> None:
     with pytest.raises(ConfigError, match=r"model=attention needs images .* 28×28; use model=mlp"):
-        Attention().build(digits(28, 28))
+        build_network(Attention(), digits(28, 28))
 
 
 @pytest.mark.parametrize(
@@ -390,7 +396,7 @@ def test_a_size_that_is_none_is_an_error(key: str, value: float) -> None:
 
 
 def test_it_learns_the_digits() -> None:
-    settings = Settings(epochs=12, device="cpu", log_every=None)
+    settings = TrainerConfig(epochs=12, device="cpu", log_every=None)
     trainer = assemble(Config(model=Attention(depth=2), data=Digits(), optimizer=AdamW(lr=3e-3), trainer=settings))
     trainer.fit()
     assert trainer.state.scores["val/accuracy"] >= 0.95
@@ -406,7 +412,7 @@ def test_it_learns_a_number_from_a_table(tmp_path: Path) -> None:
     """A product of two columns and a difference: what a linear model cannot give."""
     data = Csv(path=str(write_table(tmp_path / "table.csv")), target="target", target_type="number", batch_size=32)
     model = Attention(dim=16, depth=2, heads=2)
-    settings = Settings(epochs=40, device="cpu", log_every=None)
+    settings = TrainerConfig(epochs=40, device="cpu", log_every=None)
     trainer = assemble(Config(model=model, data=data, task=Regression(), optimizer=AdamW(lr=5e-3), trainer=settings))
     trainer.fit()
     assert trainer.state.scores["val/r2"] > 0.98
@@ -416,7 +422,7 @@ def test_it_learns_a_number_from_a_table(tmp_path: Path) -> None:
 def test_micro_batches_give_the_step_of_the_whole_batch(fused: bool) -> None:
     def first_weights(micro_batch: int | None) -> Tensor:
         data = SyntheticImages(num_samples=40, image_size=8, num_classes=3, batch_size=32)
-        settings = Settings(steps=2, device="cpu", micro_batch=micro_batch)
+        settings = TrainerConfig(steps=2, device="cpu", micro_batch=micro_batch)
         model = Attention(dim=16, depth=2, dropout=0, fused=fused)
         trainer = assemble(Config(model=model, data=data, optimizer=SGD(lr=0.1), trainer=settings))
         list(trainer.steps())

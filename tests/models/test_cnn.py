@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from trainer.config.model import Cnn
+from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
-from trainer.interfaces import DataSpec
 from trainer.models.cnn import CNNClassifier
+from trainer.runs.build import build_network
 
 BLOCK_OF_TWO = ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Dropout2d"]
 BLOCK_OF_ONE = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Dropout2d"]
@@ -82,17 +83,17 @@ def test_logits_have_one_row_a_sample(shape: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 40, 24)])
 def test_config_builds_for_the_shape_of_the_data(shape: tuple[int, ...]) -> None:
-    model = Cnn().build(spec_of(*shape))
+    model = build_network(Cnn(), spec_of(*shape))
     assert isinstance(model, CNNClassifier)
     assert model(torch.randn(2, *shape)).shape == (2, 10)
 
 
 def test_config_defaults_give_the_network_of_the_class() -> None:
-    assert repr(Cnn().build(spec_of(3, 32, 32))) == repr(CNNClassifier(num_classes=10))
+    assert repr(build_network(Cnn(), spec_of(3, 32, 32))) == repr(CNNClassifier(num_classes=10))
 
 
 def test_config_passes_both_dropouts_on() -> None:
-    model = Cnn(conv_dropout=0.1, dropout=0.3).build(spec_of(3, 32, 32))
+    model = build_network(Cnn(conv_dropout=0.1, dropout=0.3), spec_of(3, 32, 32))
     assert {layer.p for layer in of_type(model, nn.Dropout2d)} == {0.1}
     assert {layer.p for layer in of_type(model, nn.Dropout)} == {0.3}
 
@@ -101,10 +102,10 @@ def test_config_passes_both_dropouts_on() -> None:
 def test_data_that_is_not_images_is_an_error_with_a_way_out(shape: tuple[int, ...]) -> None:
     words = "×".join(map(str, shape))
     with pytest.raises(ConfigError, match=f"model=cnn needs images.* {words}; use model=mlp or model=linear"):
-        Cnn().build(spec_of(*shape))
+        build_network(Cnn(), spec_of(*shape))
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 7), (3, 32, 7), (3, 4, 32)])
 def test_tiny_images_are_an_error_that_says_the_least_size(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=f"8×8 pixels.*the data gives {shape[1]}×{shape[2]}"):
-        Cnn().build(spec_of(*shape))
+        build_network(Cnn(), spec_of(*shape))

@@ -8,10 +8,10 @@ import torch
 from trainer import Config
 from trainer.config.model import Linear, Mlp, Tabular
 from trainer.config.optimizer import Muon
+from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
-from trainer.interfaces import DataSpec
 from trainer.models.embeddings import Embeddings, dimension
-from trainer.weights import build_model
+from trainer.runs.build import build_model, build_optimizer
 
 SPEC = DataSpec((5,), 3, ("a", "b", "c"), cardinalities=(4, 9))
 X = torch.tensor([[0.5, -1.0, 2.0, 1, 8], [1.5, 0.0, 0.0, 3, 0], [0.0, 1.0, 1.0, 0, 5]])
@@ -83,7 +83,7 @@ def test_tabular_refuses_images_with_the_way_out() -> None:
 
 def test_muon_leaves_the_vectors_to_adamw() -> None:
     model = build_model(Config(model=Mlp(hidden=[7, 6])), SPEC)
-    optimizer = Muon().build(model)
+    optimizer = build_optimizer(Muon(), model)
     matrices = {id(p) for p in optimizer.parts[0].param_groups[0]["params"]}
     tables = {id(table.weight) for table in model[0].tables}
     assert len(matrices) == 2 and not matrices & tables

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from trainer.config.model import Linear
-from trainer.interfaces import DataSpec
+from trainer.data.types import DataSpec
 from trainer.models.linear import CustomLinear, linear_model
+from trainer.runs.build import build_network
 
 
 def twins(bias: bool) -> tuple[CustomLinear, nn.Linear]:
@@ -77,7 +78,7 @@ def test_model_flattens_images() -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_config_builds_one_layer_for_the_data(bias: bool) -> None:
-    model = Linear(bias=bias).build(DataSpec((1, 8, 8), 10, tuple("0123456789")))
+    model = build_network(Linear(bias=bias), DataSpec((1, 8, 8), 10, tuple("0123456789")))
     layers = [module for module in model.modules() if isinstance(module, CustomLinear)]
     assert [(layer.in_features, layer.out_features, layer.bias is not None) for layer in layers] == [(64, 10, bias)]
     assert sum(p.numel() for p in model.parameters()) == 64 * 10 + 10 * bias

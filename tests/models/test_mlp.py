@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from trainer.config.model import ACTIVATIONS, Mlp
+from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
-from trainer.interfaces import DataSpec
 from trainer.models.mlp import MLP
+from trainer.runs.build import build_network
 
 SPEC = DataSpec((1, 8, 8), 10, tuple("0123456789"))
 
@@ -17,14 +18,14 @@ def kinds(model: nn.Module) -> list[str]:
 
 
 def test_default_config_has_two_hidden_layers() -> None:
-    model = Mlp().build(SPEC)
+    model = build_network(Mlp(), SPEC)
     assert kinds(model) == ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
     sizes = [(layer.in_features, layer.out_features) for layer in model.layers if isinstance(layer, nn.Linear)]
     assert sizes == [(64, 128), (128, 64), (64, 10)]
 
 
 def test_no_hidden_layers_leave_a_linear_model() -> None:
-    model = Mlp(hidden=[]).build(SPEC)
+    model = build_network(Mlp(hidden=[]), SPEC)
     assert kinds(model) == ["Flatten", "Linear"]
     x = torch.randn(3, 1, 8, 8)
     torch.testing.assert_close(model(x), x.flatten(1) @ model.layers[1].weight.T + model.layers[1].bias)
@@ -39,20 +40,20 @@ def test_forward_is_the_composition_of_its_layers() -> None:
 
 
 def test_normalisation_stands_before_the_activation_and_dropout_after() -> None:
-    model = Mlp(hidden=[8], batch_norm=True, dropout=0.2, activation="gelu").build(SPEC)
+    model = build_network(Mlp(hidden=[8], batch_norm=True, dropout=0.2, activation="gelu"), SPEC)
     assert kinds(model) == ["Flatten", "Linear", "BatchNorm1d", "GELU", "Dropout", "Linear"]
     assert model.layers[4].p == 0.2
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_of_the_config_can_be_built(activation: str) -> None:
-    model = Mlp(hidden=[8], activation=activation).build(SPEC)
+    model = build_network(Mlp(hidden=[8], activation=activation), SPEC)
     assert type(model.layers[2]).__name__.lower() == activation
     assert model(torch.randn(2, 1, 8, 8)).shape == (2, 10)
 
 
 def test_samples_of_any_shape_are_flattened() -> None:
-    assert Mlp(hidden=[8]).build(DataSpec((14,), 1))(torch.randn(2, 14)).shape == (2, 1)
+    assert build_network(Mlp(hidden=[8]), DataSpec((14,), 1))(torch.randn(2, 14)).shape == (2, 1)
 
 
 def test_unknown_activation_is_an_error_with_a_hint() -> None:

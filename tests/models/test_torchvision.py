@@ -10,8 +10,9 @@ from torch import nn
 from torchvision import models
 
 from trainer.config.model import Torchvision
+from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
-from trainer.interfaces import DataSpec
+from trainer.runs.build import build_network
 
 SMALL = ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1", "mnasnet0_5"]
 RGB, GREY = (3, 64, 64), (1, 64, 64)
@@ -39,20 +40,20 @@ def saved_weights(path: Path, classes: int) -> dict[str, torch.Tensor]:
 
 
 def build_small(weights: Path, classes: int) -> nn.Module:
-    return Torchvision(arch="shufflenet_v2_x0_5", weights=str(weights)).build(spec_of(RGB, classes))
+    return build_network(Torchvision(arch="shufflenet_v2_x0_5", weights=str(weights)), spec_of(RGB, classes))
 
 
 @pytest.mark.parametrize("shape", [RGB, GREY])
 @pytest.mark.parametrize("arch", SMALL)
 def test_small_networks_build_for_colour_and_grey(arch: str, shape: tuple[int, ...]) -> None:
-    model = Torchvision(arch=arch).build(spec_of(shape))
+    model = build_network(Torchvision(arch=arch), spec_of(shape))
     assert all(module.training for module in model.modules())
     assert model(torch.randn(2, *shape)).shape == (2, 7)
 
 
 def test_resnet18_is_the_network_of_torchvision() -> None:
     torch.manual_seed(0)
-    ours = Torchvision().build(spec_of(RGB))
+    ours = build_network(Torchvision(), spec_of(RGB))
     torch.manual_seed(0)
     theirs = models.resnet18(num_classes=7)
     x = torch.randn(2, *RGB)
@@ -60,7 +61,7 @@ def test_resnet18_is_the_network_of_torchvision() -> None:
 
 
 def test_grey_is_seen_as_three_equal_channels() -> None:
-    model = Torchvision(arch="shufflenet_v2_x0_5").build(spec_of(GREY)).eval()
+    model = build_network(Torchvision(arch="shufflenet_v2_x0_5"), spec_of(GREY)).eval()
     x = torch.randn(2, *GREY)
     assert torch.equal(model(x), model[1](x.repeat(1, 3, 1, 1)))
 
@@ -118,36 +119,36 @@ def test_a_weights_file_cannot_run_code(tmp_path: Path) -> None:
 
 def test_unknown_arch_is_an_error_with_a_hint() -> None:
     with pytest.raises(ConfigError, match=r"model\.arch=resnet81: .*Did you mean 'resnet18'\?"):
-        Torchvision(arch="resnet81").build(spec_of(RGB))
+        build_network(Torchvision(arch="resnet81"), spec_of(RGB))
 
 
 @pytest.mark.parametrize("arch", ["fasterrcnn_resnet50_fpn", "raft_small", "fcn_resnet50"])
 def test_a_network_that_is_no_classifier_is_an_error(arch: str) -> None:
     with pytest.raises(ConfigError, match="no such classifier"):
-        Torchvision(arch=arch).build(spec_of(RGB))
+        build_network(Torchvision(arch=arch), spec_of(RGB))
 
 
 @pytest.mark.parametrize("shape", [(14,), (4, 64, 64), (2, 64, 64)])
 def test_data_that_is_not_images_of_one_or_three_channels_is_an_error(shape: tuple[int, ...]) -> None:
     words = "×".join(map(str, shape))
     with pytest.raises(ConfigError, match=f"needs images of 1 or 3 channels; .* {words}"):
-        Torchvision().build(spec_of(shape))
+        build_network(Torchvision(), spec_of(shape))
 
 
 @pytest.mark.parametrize("arch", ["squeezenet1_1", "inception_v3"])
 def test_images_too_small_for_the_network_are_an_error(arch: str) -> None:
     with pytest.raises(ConfigError, match=f"{arch} cannot take images of 3×16×16.*data.image_size"):
-        Torchvision(arch=arch).build(spec_of((3, 16, 16)))
+        build_network(Torchvision(arch=arch), spec_of((3, 16, 16)))
 
 
 def test_images_that_do_not_divide_into_patches_are_an_error() -> None:
     with pytest.raises(ConfigError, match="vit_b_16"):
-        Torchvision(arch="vit_b_16").build(spec_of((3, 28, 28)))
+        build_network(Torchvision(arch="vit_b_16"), spec_of((3, 28, 28)))
 
 
 def test_a_transformer_needs_square_images() -> None:
     with pytest.raises(ConfigError, match="vit_b_16 takes square images; the data gives 32×64"):
-        Torchvision(arch="vit_b_16").build(spec_of((3, 32, 64)))
+        build_network(Torchvision(arch="vit_b_16"), spec_of((3, 32, 64)))
 
 
 @pytest.mark.parametrize(("kind", "said"), [("compressed", "is compressed"), ("larger", "it claims a tensor of")])

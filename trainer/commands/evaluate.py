@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from trainer import plugins
+from trainer.config import plugins
 from trainer.errors import ConfigError
-from trainer.sinks.console import Screen, format_value
+from trainer.loggers.console import Screen, format_value
 
 if TYPE_CHECKING:
     import torch
 
-    from trainer.weights import Trained
+    from trainer.runs.loading import Trained
 
 CLASSES = 30  # up to so many are listed one by one
 
@@ -36,11 +36,11 @@ def parser(verb: str, about: str) -> argparse.ArgumentParser:
 def load(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
     """The trained model that is asked for, and the device to run it on."""
     plugins.load(args.imports)
-    from trainer.config.trainer import Trainer as Settings
-    from trainer.device import choose_device
-    from trainer.weights import load_trained
+    from trainer.config.trainer import TrainerConfig
+    from trainer.runs.loading import load_trained
+    from trainer.system.device import choose_device
 
-    device = choose_device(Settings(device=args.device).device)
+    device = choose_device(TrainerConfig(device=args.device).device)
     trained = load_trained(args.run, args.checkpoint)
     if args.on_error is not None:
         data, changes = trained.config.data, {"on_error": args.on_error}
@@ -60,17 +60,17 @@ def main(arguments: Sequence[str]) -> int:
     options.add_argument("--json", action="store_true", help="print one line of JSON")
     args = options.parse_args(arguments)
     trained, device = load(args)
-    from trainer.assembly import data_and_task
-    from trainer.inference import evaluate
-    from trainer.interfaces import Data, Samples
+    from trainer.data.types import Data, Samples
+    from trainer.runs.build import build_data_and_task, build_task, read_samples
+    from trainer.runs.inference import evaluate
 
     config = trained.config
     data: Data | Samples
     if args.source is None:
-        data, task = data_and_task(config)
+        data, task = build_data_and_task(config)
     else:
-        data = config.data.read(args.source, trained.spec, trained.preprocessing, labelled=True)
-        task = config.task.build(trained.spec)
+        data = read_samples(config.data, args.source, trained.spec, trained.preprocessing, labelled=True)
+        task = build_task(config.task, trained.spec)
     task.to(device)
     scores, confusion = evaluate(trained, data, task, device)
     samples = len(data.val) if isinstance(data, Data) else len(data.split)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import trainer.config  # registers the components
-from trainer import plugins, registry
 from trainer.commands.help import one_line, options_of
 from trainer.commands.list import typed
+from trainer.config import plugins, registry
+from trainer.config.root import Config
 from trainer.config.section import Section
 from trainer.errors import ConfigError, did_you_mean
 
@@ -30,8 +30,8 @@ def explain(name: str) -> str:
             component = registry.lookup(group, option)
             keys = [_entry(component, name) for name in component.keys()]
             return "\n".join([f"{name}: {one_line(component)}", *keys])
-    if name in trainer.config.Config.keys():
-        return _entry(trainer.config.Config, name)
+    if name in Config.keys():
+        return _entry(Config, name)
     if group in registry.GROUPS and key:
         owners = [registry.lookup(group, option) for option in registry.names(group)]
         entries: dict[str, list[str]] = {}
@@ -58,7 +58,7 @@ def _entry(owner: type[Section], key: str) -> str:
 
 
 def _all_keys() -> list[str]:
-    keys = list(trainer.config.Config.keys())
+    keys = list(Config.keys())
     for group in registry.GROUPS:
         for option in registry.names(group):
             keys += [f"{group}.{key}" for key in registry.lookup(group, option).keys()]

@@ -2,10 +2,10 @@
 
 import inspect
 
-import trainer.config  # registers the components
-from trainer import registry
-from trainer.config.files import options, yaml_files
+from trainer.config import registry
+from trainer.config.root import Config
 from trainer.config.section import Section
+from trainer.config.yaml_files import options, yaml_files
 
 USAGE = """\
 usage: train [GROUP=OPTION ...] [KEY=VALUE ...] [-m] [--import FILE_OR_MODULE] [--config-dir DIR] [--cfg]
@@ -50,6 +50,6 @@ def text() -> str:
         lines += ["", f"{group}="]
         lines += [f"  {name:<18}{line}" for name, line in options_of(group).items()]
     lines += ["", "keys:"]
-    lines += [f"  {name:<18}{key.doc}" for name, (_, _, key) in trainer.config.Config.keys().items()]
+    lines += [f"  {name:<18}{key.doc}" for name, (_, _, key) in Config.keys().items()]
     lines += ["", "The keys of an option: trainer list model; one key: trainer explain optimizer.lr"]
     return "\n".join(lines)

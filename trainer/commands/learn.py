@@ -1,4 +1,4 @@
-"""`trainer learn [LESSON]`: list the lessons, or run one. `scripts/fundamentals/00_index.py` is the same."""
+"""`trainer learn [LESSON]`: list the lessons, or run one. `trainer/lessons/00_index.py` is the same."""
 
 import ast
 import os
@@ -23,10 +23,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def lessons_dir() -> Path:
-    """The folder of the lessons: inside the installed package, or in the repository."""
-    package = Path(__file__).parent.parent
-    folders = (package / "fundamentals", package.parent / "scripts" / "fundamentals")
-    return next(folder for folder in folders if (folder / "lesson.py").is_file())
+    """The folder of the lessons."""
+    return Path(__file__).parent.parent / "lessons"
 
 
 def lessons() -> list[Path]:

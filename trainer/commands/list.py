@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from trainer import plugins, registry
 from trainer.commands.help import one_line, options_of
+from trainer.config import plugins, registry
 from trainer.errors import ConfigError, did_you_mean
 
 GROUPS = (*registry.GROUPS, "experiment")

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from trainer.commands.evaluate import load, parser
-from trainer.interfaces import DataSpec, Samples
+from trainer.data.types import DataSpec, Samples
 
 CLASSES = 30  # up to so many have a column of probabilities each
 
@@ -22,17 +22,18 @@ def main(arguments: Sequence[str]) -> int:
     options.add_argument("--output", type=Path, help="the file to write; without it: the standard output")
     args = options.parse_args(arguments)
     trained, device = load(args)
-    from trainer import storage
-    from trainer.inference import predict
+    from trainer.runs.build import read_samples
+    from trainer.runs.inference import predict
+    from trainer.system import atomic_files
 
-    samples = trained.config.data.read(args.source, trained.spec, trained.preprocessing, labelled=False)
+    samples = read_samples(trained.config.data, args.source, trained.spec, trained.preprocessing, labelled=False)
     lines = rows(samples, predict(trained, samples, device), trained.spec)
     if args.output is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
     else:
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(lines)
-        storage.write_text(args.output, text.getvalue())
+        atomic_files.write_text(args.output, text.getvalue())
     for reason in samples.rejected:
         print(f"warning: left out: {reason}", file=sys.stderr)
     used, rejected = len(samples.names), len(samples.rejected)

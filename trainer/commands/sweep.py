@@ -16,20 +16,20 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from trainer import compose
-from trainer.config.files import conf_dir
+from trainer.config import compose
+from trainer.config.yaml_files import conf_dir
 from trainer.errors import ConfigError
-from trainer.execution import Execution
-from trainer.runs import Run, make_directory
-from trainer.signals import Interrupted, Interruption
-from trainer.sinks.console import Screen, format_duration, format_value
+from trainer.loggers.console import Screen, format_duration, format_value
+from trainer.runs.directory import Run, make_directory
+from trainer.runs.run_training import Execution
+from trainer.system.signals import Interrupted, SignalHandler
 
 NOT_STARTED = "not started"
 REPEATS = ("seed", "data.fold")  # keys whose values are trials of the same thing
 
 
 def sweep(
-    overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], interruption: Interruption
+    overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], interruption: SignalHandler
 ) -> int:
     """Check every job, run them all, print and write the results; 0 when all completed, 1 when one failed.
 
@@ -76,7 +76,7 @@ class _Job:
     """What the launcher calls with the config of each job. A job that fails says so and lets the others run."""
 
     def __init__(
-        self, console: Console, interruption: Interruption, imports: Sequence[str], swept: list[str], total: int
+        self, console: Console, interruption: SignalHandler, imports: Sequence[str], swept: list[str], total: int
     ) -> None:
         self.console, self.interruption, self.imports = console, interruption, imports
         self.swept, self.total = swept, total

@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer import plugins
+from trainer.config import plugins
 from trainer.errors import ConfigError, TrainerError
-from trainer.signals import Interrupted, Interruption
+from trainer.system.signals import Interrupted, SignalHandler
 
 OUT_OF_TIME = 124
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `train`; returns the exit code."""
-    with Interruption() as interruption:
+    with SignalHandler() as interruption:
         return _main(arguments, interruption)
 
 
-def _main(arguments: Sequence[str], interruption: Interruption) -> int:
+def _main(arguments: Sequence[str], interruption: SignalHandler) -> int:
     args = parse(arguments)
     if args.help:
         from trainer.commands import help as help_
@@ -28,7 +28,7 @@ def _main(arguments: Sequence[str], interruption: Interruption) -> int:
         print(help_.text())
         return 0
     if args.version:
-        from trainer import __version__
+        from trainer.version import __version__
 
         print(f"trainer {__version__}")
         return 0
@@ -66,7 +66,7 @@ class Start:
         overrides: what was typed, without `resume`.
         run: the run to go on with, locked; None: a new one.
         checkpoint: the one to go on from; None: the beginning.
-        changes: keys changed on resuming (see `trainer.resumption.Change`).
+        changes: keys changed on resuming (see `trainer.runs.changes.Change`).
         before: the config before those changes.
     """
 
@@ -79,20 +79,20 @@ class Start:
     before: Any = None
 
 
-def train(args: argparse.Namespace, interruption: Interruption) -> int:
+def train(args: argparse.Namespace, interruption: SignalHandler) -> int:
     """Train one run, new or resumed."""
     with interruption.droppable:
         plugins.load(args.imports)
         start = _start(args)
         if args.cfg:
-            from trainer import compose
+            from trainer.config import compose
 
             print(compose.to_yaml(start.cfg), end="")
             return 0
         refuse_ranks()
-        from trainer.execution import Execution
-        from trainer.runs import Run
-        from trainer.sinks.console import Screen
+        from trainer.loggers.console import Screen
+        from trainer.runs.directory import Run
+        from trainer.runs.run_training import Execution
     run = start.run or Run.create(start.config.output_dir)
     execution = Execution(
         start.cfg,
@@ -123,9 +123,9 @@ def _start(args: argparse.Namespace) -> Start:
     Raises:
         ConfigError, CheckpointError: for what was typed, and for a run that another process is writing.
     """
-    from trainer import compose
-    from trainer.resumption import changed_config
-    from trainer.runs import locate
+    from trainer.config import compose
+    from trainer.runs.changes import changed_config
+    from trainer.runs.find import locate
 
     parsed = compose.parse(args.overrides)
     given = {o.key_or_group: o.value() for o in parsed if not o.is_sweep_override()}

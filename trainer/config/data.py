@@ -1,19 +1,15 @@
 """The datasets that can be selected, and their keys."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from trainer.config.registry import register
 from trainer.config.section import FIXED, FREE, FUTURE, Section, key
 from trainer.errors import ConfigError
-from trainer.registry import register
-
-if TYPE_CHECKING:
-    from trainer.interfaces import Data as BuiltData
-    from trainer.interfaces import DataSpec, Samples
 
 
 @dataclass
-class Data(Section):
+class DataConfig(Section):
     """Base of the data configs: `build(seed)` reads or makes the data."""
 
     on_resume: ClassVar[str] = FIXED
@@ -51,30 +47,9 @@ class Data(Section):
         """Whether samples for validation are to be taken from the training samples."""
         return bool(self.folds or self.val_fraction)
 
-    def build(self, seed: int) -> "BuiltData":
-        """The data, split for training and validation; raises `DataError` where it cannot be had."""
-        raise NotImplementedError
-
-    def read(self, source: str, spec: "DataSpec", preprocessing: str | None, labelled: bool) -> "Samples":
-        """New samples for a model that was trained on this data.
-
-        Args:
-            source: a file or folder.
-            spec, preprocessing: as the training data gave them.
-            labelled: whether they must have targets.
-
-        Raises:
-            ConfigError: where this dataset reads no new samples.
-            DataError: for a source that cannot be read.
-        """
-        raise ConfigError(
-            f"{source}: a run of data={self.option} takes no new samples from a file; those of tables and images "
-            "do. Its network is there in Python: trainer.load_model(RUN)."
-        )
-
 
 @dataclass
-class ImageData(Data):
+class ImageDataConfig(DataConfig):
     """Base of the image datasets: how images are augmented (training only) and normalised."""
 
     augment: bool = key(
@@ -143,15 +118,10 @@ class ImageData(Data):
         self.flip = {"true": "random", "false": "none"}.get(str(self.flip).lower(), self.flip)
         super().__post_init__()
 
-    def read(self, source: str, spec: "DataSpec", preprocessing: str | None, labelled: bool) -> "Samples":
-        from trainer.data.image_samples import samples
-
-        return samples(self, source, spec, preprocessing, labelled)
-
 
 @register("data", "digits")
 @dataclass
-class Digits(ImageData):
+class Digits(ImageDataConfig):
     """1,797 handwritten digits, 8×8 grey (UCI, CC BY 4.0), shipped with the package."""
 
     flip: str = key(
@@ -161,29 +131,19 @@ class Digits(ImageData):
         on_resume=FUTURE,
     )
 
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.digits import build
-
-        return build(self, seed)
-
 
 @register("data", "synthetic")
 @dataclass
-class Synthetic(Data):
+class Synthetic(DataConfig):
     """X ~ N(0, 1), and the class is whether the features sum to more than 0."""
 
     num_samples: int = key(1000, "how many samples, training and validation together", at_least=2)
     num_features: int = key(10, "features of a sample", at_least=1)
 
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.synthetic import build
-
-        return build(self, seed)
-
 
 @register("data", "synthetic_images")
 @dataclass
-class SyntheticImages(ImageData):
+class SyntheticImages(ImageDataConfig):
     """A random template for each class under noise: images of any size, for trials and benchmarks."""
 
     num_samples: int = key(1000, "how many images, training and validation together", at_least=2)
@@ -192,15 +152,10 @@ class SyntheticImages(ImageData):
     channels: int = key(3, "1 (grey) or 3 (RGB)", at_least=1)
     noise: float = key(0.5, "standard deviation of the noise, where the template's is 0.2", at_least=0)
 
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.synthetic import build_images
-
-        return build_images(self, seed)
-
 
 @register("data", "image_folder")
 @dataclass
-class ImageFolder(ImageData):
+class ImageFolder(ImageDataConfig):
     """Your own images: one folder for each class, under train/ and val/ (or test/), or just one level."""
 
     root: str | None = key(
@@ -238,13 +193,3 @@ class ImageFolder(ImageData):
         super().__post_init__()
         if self.channels == 2:
             raise ConfigError("data.channels=2: images are read as 1 (grey) or 3 (RGB) channels.")
-
-    def read(self, source: str, spec: "DataSpec", preprocessing: str | None, labelled: bool) -> "Samples":
-        from trainer.data.image_samples import samples
-
-        return samples(self, source, spec, preprocessing, labelled, self.workers, self.on_error)
-
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.image_folder import build
-
-        return build(self, seed)

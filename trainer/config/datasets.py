@@ -1,14 +1,10 @@
 """The datasets that have a name, and arrays in files; their keys."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from trainer.config.data import ImageData
+from trainer.config.data import ImageDataConfig
+from trainer.config.registry import register
 from trainer.config.section import FREE, FUTURE, key
-from trainer.registry import register
-
-if TYPE_CHECKING:
-    from trainer.interfaces import Data as BuiltData
 
 CIFAR10_MEAN, CIFAR10_STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 FLIPS = ("none", "random", "alternating")
@@ -16,7 +12,7 @@ NO_FLIP = "with augment: none, since a mirrored digit is another sign; or random
 
 
 @dataclass
-class Published(ImageData):
+class Published(ImageDataConfig):
     """Base of the image datasets that are downloaded."""
 
     root: str | None = key(
@@ -45,11 +41,6 @@ class Cifar10(Published):
         CIFAR10_STD, "per channel, of pixels in [0, 1]; null: measured", above=0, on_resume=FUTURE
     )
 
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.cifar import CIFAR10, build
-
-        return build(self, CIFAR10, seed)
-
 
 @register("data", "cifar100")
 @dataclass
@@ -60,11 +51,6 @@ class Cifar100(Published):
         True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
     )
 
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.cifar import CIFAR100, build
-
-        return build(self, CIFAR100, seed)
-
 
 @register("data", "mnist")
 @dataclass
@@ -73,21 +59,11 @@ class Mnist(Published):
 
     flip: str = key("none", NO_FLIP, choices=FLIPS, on_resume=FUTURE)
 
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.mnist import MNIST, build
-
-        return build(self, MNIST, seed)
-
 
 @register("data", "fashion_mnist")
 @dataclass
 class FashionMnist(Published):
     """Fashion-MNIST: 70,000 articles of clothing of 10 classes, 28×28 grey; downloaded once."""
-
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.mnist import FASHION_MNIST, build
-
-        return build(self, FASHION_MNIST, seed)
 
 
 @register("data", "svhn")
@@ -97,15 +73,10 @@ class Svhn(Published):
 
     flip: str = key("none", NO_FLIP, choices=FLIPS, on_resume=FUTURE)
 
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.svhn import build
-
-        return build(self, seed)
-
 
 @register("data", "tensors")
 @dataclass
-class Tensors(ImageData):
+class Tensors(ImageDataConfig):
     """Arrays in a .npz, .safetensors or idx file: images (uint8), or features of any shape."""
 
     val_fraction: float = key(
@@ -128,8 +99,3 @@ class Tensors(ImageData):
         choices=("auto", "nchw", "nhwc"),
     )
     classes: list[str] = key([], "names of the classes, in the order of their numbers; empty: the numbers")
-
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.tensor_file import build
-
-        return build(self, seed)

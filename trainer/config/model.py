@@ -1,22 +1,17 @@
 """The models that can be selected, and their keys. A model is built from the shape of the data."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from trainer.config.registry import register
 from trainer.config.section import FIXED, FUTURE, Section, key
 from trainer.errors import ConfigError
-from trainer.registry import register
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from trainer.interfaces import DataSpec
 
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid")
 
 
 @dataclass
-class Model(Section):
+class ModelConfig(Section):
     """Base of the model configs: `build(spec)` makes the network for data of that shape.
 
     Attributes:
@@ -27,14 +22,10 @@ class Model(Section):
     on_resume: ClassVar[str] = FIXED
     takes_categories: ClassVar[bool] = False
 
-    def build(self, spec: "DataSpec") -> "nn.Module":
-        """The network: takes a float batch of shape (B, *spec.input_shape), gives (B, spec.outputs)."""
-        raise NotImplementedError
-
 
 @register("model", "attention")
 @dataclass
-class Attention(Model):
+class Attention(ModelConfig):
     """Transformer on the patches of an image (ViT) or the columns of a table (FT-Transformer)."""
 
     takes_categories: ClassVar[bool] = True
@@ -61,25 +52,10 @@ class Attention(Model):
                 f"model.dim={self.dim}: must be a multiple of model.heads={self.heads}, such as {below or above}."
             )
 
-    def build(self, spec: "DataSpec") -> "nn.Module":
-        from trainer.models.attention import AttentionClassifier
-        from trainer.models.tokens import tokens_for
-
-        return AttentionClassifier(
-            tokens_for(spec, self.dim, self.patch_size),
-            spec.outputs,
-            dim=self.dim,
-            depth=self.depth,
-            heads=self.heads,
-            mlp_ratio=self.mlp_ratio,
-            dropout=self.dropout,
-            fused=self.fused,
-        )
-
 
 @register("model", "cnn")
 @dataclass
-class Cnn(Model):
+class Cnn(ModelConfig):
     """CNNClassifier: three convolution blocks and a three-layer head, for images."""
 
     conv_dropout: float = key(
@@ -87,44 +63,18 @@ class Cnn(Model):
     )
     dropout: float = key(0.5, "probability to drop a unit of the head", at_least=0, below=1, on_resume=FUTURE)
 
-    def build(self, spec: "DataSpec") -> "nn.Module":
-        from trainer.models.cnn import CNNClassifier
-
-        if len(spec.input_shape) != 3:
-            raise ConfigError(
-                f"model=cnn needs images (channels × height × width), but the data gives samples of shape "
-                f"{spec.shape_words()}; use model=mlp or model=linear."
-            )
-        channels, height, width = spec.input_shape
-        if min(height, width) < 8:
-            raise ConfigError(
-                f"model=cnn halves the image three times and needs 8×8 pixels or more; the data gives {height}×{width}."
-            )
-        return CNNClassifier(
-            num_classes=spec.outputs,
-            in_channels=channels,
-            image_size=(height, width),
-            conv_dropout=self.conv_dropout,
-            dropout=self.dropout,
-        )
-
 
 @register("model", "linear")
 @dataclass
-class Linear(Model):
+class Linear(ModelConfig):
     """CustomLinear on the flattened input: logistic or linear regression."""
 
     bias: bool = key(True, "whether the layer adds a learned offset")
 
-    def build(self, spec: "DataSpec") -> "nn.Module":
-        from trainer.models.linear import linear_model
-
-        return linear_model(spec.features, spec.outputs, self.bias)
-
 
 @register("model", "mlp")
 @dataclass
-class Mlp(Model):
+class Mlp(ModelConfig):
     """Fully connected network on the flattened input."""
 
     hidden: list[int] = key([128, 64], "width of each hidden layer; [] leaves a single linear layer", at_least=1)
@@ -132,15 +82,10 @@ class Mlp(Model):
     dropout: float = key(0.0, "probability to drop a hidden unit", at_least=0, below=1, on_resume=FUTURE)
     batch_norm: bool = key(False, "normalise each hidden layer over the batch, before the non-linearity")
 
-    def build(self, spec: "DataSpec") -> "nn.Module":
-        from trainer.models.mlp import MLP
-
-        return MLP(spec.features, spec.outputs, self.hidden, self.activation, self.dropout, self.batch_norm)
-
 
 @register("model", "tabular")
 @dataclass
-class Tabular(Model):
+class Tabular(ModelConfig):
     """Fully connected network on the numbers of a table and a learned vector for each category."""
 
     takes_categories: ClassVar[bool] = True
@@ -156,26 +101,11 @@ class Tabular(Model):
     )
     batch_norm: bool = key(True, "normalise each hidden layer over the batch, before the non-linearity")
 
-    def build(self, spec: "DataSpec") -> "nn.Module":
-        from trainer.models.tabular import tabular
-
-        if len(spec.input_shape) != 1:
-            raise ConfigError(
-                f"model=tabular needs the columns of a table, but the data gives samples of shape "
-                f"{spec.shape_words()}; use model=cnn or model=mlp."
-            )
-        return tabular(self, spec)
-
 
 @register("model", "torchvision")
 @dataclass
-class Torchvision(Model):
+class Torchvision(ModelConfig):
     """Any classifier of torchvision.models, by its name, for images."""
 
     arch: str = key("resnet18", "a name that torchvision.models.list_models lists, such as resnet50, vit_b_16")
     weights: str | None = key(None, "a local state-dict file to start from; a head of another size is left fresh")
-
-    def build(self, spec: "DataSpec") -> "nn.Module":
-        from trainer.models.torchvision import build_classifier
-
-        return build_classifier(self.arch, self.weights, spec)

@@ -4,15 +4,10 @@ LBFGS is absent: its step needs a closure. `sparse_adam` is for models with spar
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from trainer.config.registry import register
 from trainer.config.section import Section, key
 from trainer.errors import ConfigError
-from trainer.registry import register
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 LR = "learning rate; the schedule multiplies it"
 EPS = "added to the denominator, against division by zero"
@@ -21,7 +16,7 @@ DECAY = "weight decay (L2 penalty added to the gradient)"
 
 
 @dataclass
-class Optimizer(Section):
+class OptimizerConfig(Section):
     """Base of the optimizer configs: the fields are the arguments of the class of torch.optim named by `torch_name`."""
 
     decay_norm_bias: bool = key(True, "whether weight decay also applies to norms and biases (all 1-d parameters)")
@@ -30,16 +25,10 @@ class Optimizer(Section):
         """The class of torch.optim."""
         return type(self).__name__
 
-    def build(self, model: "nn.Module") -> "torch.optim.Optimizer":
-        """The optimizer over the model's parameters, fused where torch offers it on their device."""
-        from trainer.optimizers import build_optimizer
-
-        return build_optimizer(self, model)
-
 
 @register("optimizer", "sgd")
 @dataclass
-class SGD(Optimizer):
+class SGD(OptimizerConfig):
     """Stochastic gradient descent, with optional (Nesterov) momentum."""
 
     lr: float = key(1e-3, LR, above=0)
@@ -51,7 +40,7 @@ class SGD(Optimizer):
 
 @register("optimizer", "adam")
 @dataclass
-class Adam(Optimizer):
+class Adam(OptimizerConfig):
     """Adam (Kingma & Ba 2015): steps scaled by running means of the gradient and its square."""
 
     lr: float = key(1e-3, LR, above=0)
@@ -63,7 +52,7 @@ class Adam(Optimizer):
 
 @register("optimizer", "adamw")
 @dataclass
-class AdamW(Optimizer):
+class AdamW(OptimizerConfig):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
     lr: float = key(1e-3, LR, above=0)
@@ -75,7 +64,7 @@ class AdamW(Optimizer):
 
 @register("optimizer", "nadam")
 @dataclass
-class NAdam(Optimizer):
+class NAdam(OptimizerConfig):
     """Adam with Nesterov momentum (Dozat 2016)."""
 
     lr: float = key(2e-3, LR, above=0)
@@ -88,7 +77,7 @@ class NAdam(Optimizer):
 
 @register("optimizer", "radam")
 @dataclass
-class RAdam(Optimizer):
+class RAdam(OptimizerConfig):
     """Adam with a rectified variance in the first steps (Liu et al. 2020)."""
 
     lr: float = key(1e-3, LR, above=0)
@@ -100,7 +89,7 @@ class RAdam(Optimizer):
 
 @register("optimizer", "adamax")
 @dataclass
-class Adamax(Optimizer):
+class Adamax(OptimizerConfig):
     """Adam with the infinity norm (Kingma & Ba 2015, section 7)."""
 
     lr: float = key(2e-3, LR, above=0)
@@ -111,7 +100,7 @@ class Adamax(Optimizer):
 
 @register("optimizer", "rmsprop")
 @dataclass
-class RMSprop(Optimizer):
+class RMSprop(OptimizerConfig):
     """Steps scaled by a running mean of the squared gradient (Hinton 2012, lecture 6e)."""
 
     lr: float = key(1e-2, LR, above=0)
@@ -124,7 +113,7 @@ class RMSprop(Optimizer):
 
 @register("optimizer", "adagrad")
 @dataclass
-class Adagrad(Optimizer):
+class Adagrad(OptimizerConfig):
     """Steps scaled by the sum of all squared gradients (Duchi et al. 2011)."""
 
     lr: float = key(1e-2, LR, above=0)
@@ -136,7 +125,7 @@ class Adagrad(Optimizer):
 
 @register("optimizer", "adadelta")
 @dataclass
-class Adadelta(Optimizer):
+class Adadelta(OptimizerConfig):
     """Steps scaled by the ratio of two running means, without a natural rate (Zeiler 2012)."""
 
     lr: float = key(1.0, LR, above=0)
@@ -147,7 +136,7 @@ class Adadelta(Optimizer):
 
 @register("optimizer", "adafactor")
 @dataclass
-class Adafactor(Optimizer):
+class Adafactor(OptimizerConfig):
     """Adam's second moment in factored form: little memory (Shazeer & Stern 2018)."""
 
     lr: float = key(1e-2, LR, above=0)
@@ -166,7 +155,7 @@ class Adafactor(Optimizer):
 
 @register("optimizer", "asgd")
 @dataclass
-class ASGD(Optimizer):
+class ASGD(OptimizerConfig):
     """Averaged stochastic gradient descent (Polyak & Juditsky 1992)."""
 
     lr: float = key(1e-2, "learning rate; torch applies what the schedule says one step late", above=0)
@@ -178,7 +167,7 @@ class ASGD(Optimizer):
 
 @register("optimizer", "rprop")
 @dataclass
-class Rprop(Optimizer):
+class Rprop(OptimizerConfig):
     """Only the sign of the gradient counts (Riedmiller & Braun 1993); meant for full batches."""
 
     lr: float = key(1e-2, "the first step size; what follows is the sign's, and no schedule has a say in it", above=0)
@@ -188,7 +177,7 @@ class Rprop(Optimizer):
 
 @register("optimizer", "sparse_adam")
 @dataclass
-class SparseAdam(Optimizer):
+class SparseAdam(OptimizerConfig):
     """Adam that updates only the rows a sparse embedding used; for models of such embeddings alone."""
 
     lr: float = key(1e-3, LR, above=0)
@@ -198,7 +187,7 @@ class SparseAdam(Optimizer):
 
 @register("optimizer", "muon")
 @dataclass
-class Muon(Optimizer):
+class Muon(OptimizerConfig):
     """Orthogonalised momentum for the hidden weight matrices (Jordan 2024); AdamW for everything else.
 
     Muon is defined for matrices: norms, biases, convolutions and the last matrix are left to AdamW.

@@ -2,25 +2,26 @@
 
 from dataclasses import dataclass, field
 
-from trainer.config.data import Data, Digits
-from trainer.config.model import Cnn, Model
-from trainer.config.optimizer import AdamW, Optimizer
-from trainer.config.scheduler import Cosine, Scheduler
+from trainer.config import datasets, table, transform  # noqa: F401  # a class is registered when it is imported
+from trainer.config.data import DataConfig, Digits
+from trainer.config.model import Cnn, ModelConfig
+from trainer.config.optimizer import AdamW, OptimizerConfig
+from trainer.config.scheduler import CosineLR, SchedulerConfig
 from trainer.config.section import FIXED, FREE, Section, key
-from trainer.config.task import Auto, Task
-from trainer.config.trainer import Trainer
+from trainer.config.task import Auto, TaskConfig
+from trainer.config.trainer import TrainerConfig
 
 
 @dataclass
 class Config(Section):
     """Everything a run is made from. `Config()` is what `train` alone trains."""
 
-    model: Model = field(default_factory=Cnn)
-    data: Data = field(default_factory=Digits)
-    optimizer: Optimizer = field(default_factory=AdamW)
-    scheduler: Scheduler = field(default_factory=Cosine)
-    task: Task = field(default_factory=Auto)
-    trainer: Trainer = field(default_factory=Trainer)
+    model: ModelConfig = field(default_factory=Cnn)
+    data: DataConfig = field(default_factory=Digits)
+    optimizer: OptimizerConfig = field(default_factory=AdamW)
+    scheduler: SchedulerConfig = field(default_factory=CosineLR)
+    task: TaskConfig = field(default_factory=Auto)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     seed: int = key(
         0,

@@ -1,17 +1,13 @@
 """The learning-rate schedules: each a factor on the optimizer's own rate, as a pure function of the step."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from trainer.config.registry import register
 from trainer.config.section import Section, key
-from trainer.registry import register
-
-if TYPE_CHECKING:
-    from trainer.schedulers import Clock, Schedule
 
 
 @dataclass
-class Scheduler(Section):
+class SchedulerConfig(Section):
     """Base of the scheduler configs: `build(clock)` makes the schedule for a run of that length."""
 
     warmup: str = key(
@@ -22,22 +18,16 @@ class Scheduler(Section):
     )
     interval: str = key("step", "when the rate changes: at each step, or once an epoch", choices=("step", "epoch"))
 
-    def build(self, clock: "Clock") -> "Schedule":
-        """The schedule; raises `ConfigError` where a duration does not fit the run."""
-        from trainer.schedulers import build_schedule
-
-        return build_schedule(self, clock)
-
 
 @register("scheduler", "constant")
 @dataclass
-class Constant(Scheduler):
+class ConstantLR(SchedulerConfig):
     """The optimizer's rate throughout."""
 
 
 @register("scheduler", "cosine")
 @dataclass
-class Cosine(Scheduler):
+class CosineLR(SchedulerConfig):
     """Half a cosine from the full rate down to eta_min (SGDR, Loshchilov & Hutter 2017, eq. 5, one period)."""
 
     t_max: str | None = key(
@@ -48,7 +38,7 @@ class Cosine(Scheduler):
 
 @register("scheduler", "step")
 @dataclass
-class Step(Scheduler):
+class StepLR(SchedulerConfig):
     """The rate times gamma every step_size."""
 
     step_size: str = key("30%", "duration between two drops", duration=True, wall_clock=False)
@@ -57,7 +47,7 @@ class Step(Scheduler):
 
 @register("scheduler", "multistep")
 @dataclass
-class MultiStep(Scheduler):
+class MultiStepLR(SchedulerConfig):
     """The rate times gamma at each milestone."""
 
     milestones: list[str] = key(["50%", "75%"], "the moments of the drops", duration=True, wall_clock=False)
@@ -66,7 +56,7 @@ class MultiStep(Scheduler):
 
 @register("scheduler", "exponential")
 @dataclass
-class Exponential(Scheduler):
+class ExponentialLR(SchedulerConfig):
     """The rate times gamma every period, smoothly."""
 
     gamma: float = key(0.95, "factor per period", above=0)
@@ -75,7 +65,7 @@ class Exponential(Scheduler):
 
 @register("scheduler", "linear")
 @dataclass
-class Linear(Scheduler):
+class LinearLR(SchedulerConfig):
     """A straight line from start_factor to end_factor of the rate."""
 
     start_factor: float = key(1.0, "factor at the beginning", above=0)
@@ -85,7 +75,7 @@ class Linear(Scheduler):
 
 @register("scheduler", "polynomial")
 @dataclass
-class Polynomial(Scheduler):
+class PolynomialLR(SchedulerConfig):
     """The rate times (1 - t/total) ** power."""
 
     power: float = key(1.0, "exponent of the descent", above=0)
@@ -96,7 +86,7 @@ class Polynomial(Scheduler):
 
 @register("scheduler", "onecycle")
 @dataclass
-class OneCycle(Scheduler):
+class OneCycleLR(SchedulerConfig):
     """One rise to the optimizer's rate and one fall (Smith & Topin 2018); the rate in the optimizer is the peak."""
 
     pct_start: float = key(0.3, "share of the run spent rising", above=0, below=1)
@@ -107,7 +97,7 @@ class OneCycle(Scheduler):
 
 @register("scheduler", "plateau")
 @dataclass
-class Plateau(Scheduler):
+class PlateauLR(SchedulerConfig):
     """The rate times factor when the monitored score has stopped improving; the one schedule with a memory."""
 
     factor: float = key(0.1, "factor of each drop", above=0, below=1)

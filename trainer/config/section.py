@@ -8,7 +8,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from trainer import cadence
+from trainer.config import durations
 from trainer.errors import ConfigError, did_you_mean
 
 # What a change of a key does to a run that is resumed: nothing to what is learned; another future; or it is refused,
@@ -54,7 +54,7 @@ class Key:
             hint = did_you_mean(str(value), self.choices)
             raise ConfigError(f"{name}={value}: not one of {', '.join(self.choices)}.{hint}")
         if self.duration:
-            cadence.parse(value, name, self.wall_clock)
+            durations.parse(value, name, self.wall_clock)
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name}={value}: must be a finite number.")
         if isinstance(value, (int, float)) and not isinstance(value, bool):

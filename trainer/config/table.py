@@ -1,17 +1,13 @@
 """Tables as data: the keys of `data=csv`."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from trainer.config.data import Data
+from trainer.config.data import DataConfig
+from trainer.config.registry import register
 from trainer.config.section import FREE, FUTURE, key
-from trainer.config.transform import Transform, parse
+from trainer.config.transform import TransformConfig, parse
 from trainer.errors import ConfigError
-from trainer.registry import register
-
-if TYPE_CHECKING:
-    from trainer.interfaces import Data as BuiltData
-    from trainer.interfaces import DataSpec, Samples
 
 ROLES = ("target", "weight", "group", "split")  # keys that name one column
 LISTS = ("numeric", "categorical", "boolean", "datetime", "text", "ignore")  # keys that name several
@@ -20,7 +16,7 @@ MISSING = ["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "nu
 
 @register("data", "csv")
 @dataclass
-class Csv(Data):
+class Csv(DataConfig):
     """A table in one or several files (CSV, also compressed, or Parquet): columns to learn from, one target."""
 
     path: Any = key(None, "the file, a pattern such as 'part-*.csv', or a list of them", on_resume=FREE)
@@ -124,16 +120,6 @@ class Csv(Data):
                 f"data.{given[0]} and data.{given[1]} both say which rows are for validation; leave one of them out."
             )
 
-    def chains(self) -> dict[str, list[Transform]]:
+    def chains(self) -> dict[str, list[TransformConfig]]:
         """`transforms`, checked; raises `ConfigError` for one that does not exist or has no such key."""
         return parse(self.transforms)
-
-    def build(self, seed: int) -> "BuiltData":
-        from trainer.data.csv import build
-
-        return build(self, seed)
-
-    def read(self, source: str, spec: "DataSpec", preprocessing: str | None, labelled: bool) -> "Samples":
-        from trainer.data.csv import samples
-
-        return samples(self, source, spec, preprocessing, labelled)

@@ -1,29 +1,21 @@
 """What is learned: the loss and the scores."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from trainer.config.registry import register
 from trainer.config.section import Section, key
 from trainer.errors import ConfigError
-from trainer.registry import register
-
-if TYPE_CHECKING:
-    from trainer.interfaces import DataSpec
-    from trainer.interfaces import Task as BuiltTask
 
 
 @dataclass
-class Task(Section):
+class TaskConfig(Section):
     """Base of the task configs: `build(spec)` makes the task for data of that kind."""
-
-    def build(self, spec: "DataSpec") -> "BuiltTask":
-        """The task; raises `ConfigError` where the data does not suit it."""
-        raise NotImplementedError
 
 
 @register("task", "classification")
 @dataclass
-class Classification(Task):
+class Classification(TaskConfig):
     """One class out of several: cross-entropy; accuracy, macro F1, and top-5 from 11 classes on."""
 
     label_smoothing: float = key(0.0, "share of the target spread evenly over all classes", at_least=0, below=1)
@@ -42,30 +34,17 @@ class Classification(Task):
                 f"task.class_weights={weights}: must be null, balanced, or a list of numbers >= 0, one for each class."
             )
 
-    def build(self, spec: "DataSpec") -> "BuiltTask":
-        from trainer.tasks import ClassificationTask
-
-        return ClassificationTask(spec, self.label_smoothing, self.class_weights)
-
 
 @register("task", "regression")
 @dataclass
-class Regression(Task):
+class Regression(TaskConfig):
     """A number: MSE, MAE or Huber loss; R² and RMSE."""
 
     loss: str = key("mse", "what is minimised", choices=("mse", "mae", "huber"))
     delta: float = key(1.0, "Huber: the error at which the loss turns from square to straight", above=0)
 
-    def build(self, spec: "DataSpec") -> "BuiltTask":
-        from trainer.tasks import RegressionTask
-
-        return RegressionTask(spec, self.loss, self.delta)
-
 
 @register("task", "auto")
 @dataclass
-class Auto(Task):
+class Auto(TaskConfig):
     """Classification when the data has classes, regression when it has numbers."""
-
-    def build(self, spec: "DataSpec") -> "BuiltTask":
-        return (Classification() if spec.labels is not None else Regression()).build(spec)

@@ -3,15 +3,15 @@
 import re
 from dataclasses import dataclass
 
-from trainer import cadence
+from trainer.config import durations
+from trainer.config.registry import register
 from trainer.config.section import FIXED, FREE, Section, key
 from trainer.errors import ConfigError
-from trainer.registry import register
 
 
 @register("trainer", "default")
 @dataclass
-class Trainer(Section):
+class TrainerConfig(Section):
     """How long, where and how precisely to train; what to log and save."""
 
     epochs: int = key(20, "passes over the training data", at_least=1)
@@ -107,6 +107,6 @@ class Trainer(Section):
                     f"trainer.{name}={value}: must be a number of batches, such as 10, or a share, such as 5%."
                 )
         if (
-            self.eval_every is None or not cadence.parse(self.eval_every, "trainer.eval_every").value
+            self.eval_every is None or not durations.parse(self.eval_every, "trainer.eval_every").value
         ) and self.patience is not None:
             raise ConfigError("trainer.patience needs validation: set trainer.eval_every, e.g. to 1ep.")

@@ -4,25 +4,22 @@ Not a section of the config: a chain of them is given for a kind of column or fo
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from trainer import registry
+from trainer.config import registry
+from trainer.config.registry import register
 from trainer.config.section import FIXED, Section, key
 from trainer.errors import ConfigError, did_you_mean
-from trainer.registry import register
-
-if TYPE_CHECKING:
-    from trainer.data.table.transforms import Step
 
 KINDS = ("numeric", "categorical", "boolean", "datetime")
 NUMBERS, CATEGORIES, BOTH = "numbers", "categories", "both"
 
 
 @dataclass
-class Transform(Section):
-    """Base of the transforms: `build()` gives the object that is fitted and applied (see `table/transforms.py`).
+class TransformConfig(Section):
+    """Base of the transforms. What the built-in ones do is in `trainer/data/table/transforms.py`.
 
-    A transform written in one file defines `fit` and `apply` itself and leaves `build` as it is.
+    A transform of a plug-in has `fit(values, levels) -> state` and `apply(values, state) -> columns` beside its keys.
 
     Attributes:
         takes: columns of numbers, of categories (codes), or both.
@@ -40,15 +37,10 @@ class Transform(Section):
         """A key of a transform, such as `data.transforms: clip.low`."""
         return f"data.transforms: {cls.option}.{field}"
 
-    def build(self) -> "Step":
-        """The object with `fit(values, levels) -> state` and `apply(values, state) -> columns`."""
-        assert callable(getattr(self, "fit", None)) and callable(getattr(self, "apply", None))
-        return self  # type: ignore[return-value]  # it has both, as asserted
-
 
 @register("transform", "impute")
 @dataclass
-class Impute(Transform):
+class Impute(TransformConfig):
     """Fill in what is missing, as measured on the training rows."""
 
     takes: ClassVar[str] = BOTH
@@ -60,86 +52,51 @@ class Impute(Transform):
     )
     value: float = key(0.0, "with constant: the number to fill in")
 
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import Impute
-
-        return Impute(self.method, self.value)
-
 
 @register("transform", "missing_indicator")
 @dataclass
-class MissingIndicator(Transform):
+class MissingIndicator(TransformConfig):
     """A further column, 1 where the value is missing; only where one is missing in training."""
 
     beside: ClassVar[bool] = True
 
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import MissingIndicator
-
-        return MissingIndicator()
-
 
 @register("transform", "standardize")
 @dataclass
-class Standardize(Transform):
+class Standardize(TransformConfig):
     """Scale to mean 0 and standard deviation 1."""
-
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import Standardize
-
-        return Standardize()
 
 
 @register("transform", "robust")
 @dataclass
-class Robust(Transform):
+class Robust(TransformConfig):
     """Scale to median 0 and interquartile range 1: outliers do not count."""
-
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import Robust
-
-        return Robust()
 
 
 @register("transform", "minmax")
 @dataclass
-class MinMax(Transform):
+class MinMax(TransformConfig):
     """Scale the training range to [0, 1]; values beyond it go beyond."""
-
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import MinMax
-
-        return MinMax()
 
 
 @register("transform", "quantile")
 @dataclass
-class Quantile(Transform):
+class Quantile(TransformConfig):
     """Replace a value by its rank among the training values, spread evenly or like a normal distribution."""
 
     output: str = key("normal", "how the results are distributed", choices=("normal", "uniform"))
     quantiles: int = key(1000, "how finely the ranks are measured", at_least=2, at_most=100_000)
 
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import Quantile
-
-        return Quantile(self.output, self.quantiles)
-
 
 @register("transform", "log1p")
 @dataclass
-class Log1p(Transform):
+class Log1p(TransformConfig):
     """sign(x) · log(1 + |x|): for amounts that span powers of ten, of either sign."""
-
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import Log1p
-
-        return Log1p()
 
 
 @register("transform", "clip")
 @dataclass
-class Clip(Transform):
+class Clip(TransformConfig):
     """Cut off beyond two quantiles of the training values."""
 
     low: float = key(0.01, "quantile below which values are raised to it", at_least=0, below=1)
@@ -150,77 +107,47 @@ class Clip(Transform):
         if self.low >= self.high:
             raise ConfigError(f"data.transforms: clip.low={self.low} must be less than clip.high={self.high}.")
 
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import Clip
-
-        return Clip(self.low, self.high)
-
 
 @register("transform", "none")
 @dataclass
-class Nothing(Transform):
+class Nothing(TransformConfig):
     """Leave the values as they are."""
 
     takes: ClassVar[str] = BOTH
 
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import Nothing
-
-        return Nothing()
-
 
 @register("transform", "calendar")
 @dataclass
-class Calendar(Transform):
+class Calendar(TransformConfig):
     """Parts of a date: elapsed days, year, and month, day, weekday, hour as sine and cosine; those that vary."""
-
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import Calendar
-
-        return Calendar()
 
 
 @register("transform", "onehot")
 @dataclass
-class OneHot(Transform):
+class OneHot(TransformConfig):
     """One column for each level and one for missing; a level not seen in training gives zeros."""
 
     takes: ClassVar[str] = CATEGORIES
 
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import OneHot
-
-        return OneHot()
-
 
 @register("transform", "ordinal")
 @dataclass
-class Ordinal(Transform):
+class Ordinal(TransformConfig):
     """The number of the level in sorted order from 1, as a plain number; 0 for a level not seen in training."""
 
     takes: ClassVar[str] = CATEGORIES
 
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import Nothing
-
-        return Nothing()
-
 
 @register("transform", "embed")
 @dataclass
-class Embed(Transform):
+class Embed(TransformConfig):
     """The code of the level, for which the model learns a vector; a level not seen in training gives code 0."""
 
     takes: ClassVar[str] = CATEGORIES
     codes: ClassVar[bool] = True
 
-    def build(self) -> "Step":
-        from trainer.data.table.transforms import Nothing
 
-        return Nothing()
-
-
-def parse(chains: dict[str, Any]) -> dict[str, list[Transform]]:
+def parse(chains: dict[str, Any]) -> dict[str, list[TransformConfig]]:
     """The value of `data.transforms`: for a kind of column, or the name of one, its transforms in order.
 
     Raises:
@@ -229,7 +156,7 @@ def parse(chains: dict[str, Any]) -> dict[str, list[Transform]]:
     return {name: chain(entries, f"data.transforms.{name}") for name, entries in chains.items()}
 
 
-def chain(entries: Any, where: str) -> list[Transform]:
+def chain(entries: Any, where: str) -> list[TransformConfig]:
     """Transforms from entries that are each a name, or a mapping of `name` and keys; `where` begins the errors."""
     if isinstance(entries, str):
         entries = [entries]
@@ -238,8 +165,8 @@ def chain(entries: Any, where: str) -> list[Transform]:
     return [_transform(entry, where) for entry in entries]
 
 
-def _transform(entry: Any, where: str) -> Transform:
-    if isinstance(entry, Transform):
+def _transform(entry: Any, where: str) -> TransformConfig:
+    if isinstance(entry, TransformConfig):
         return entry
     keys = dict(entry) if isinstance(entry, dict) else {"name": entry}
     name = keys.pop("name", None)
@@ -255,5 +182,5 @@ def _transform(entry: Any, where: str) -> Transform:
             has = f"Its keys: {', '.join(component.keys())}." if component.keys() else "It has no keys."
             raise ConfigError(f"{where}: {name} has no key '{word}'.{did_you_mean(str(word), component.keys())} {has}")
     built = component(**keys)
-    assert isinstance(built, Transform)
+    assert isinstance(built, TransformConfig)
     return built

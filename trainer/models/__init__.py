@@ -1,0 +1,1 @@
+"""The networks, one a file, each with its builder. Their keys belong in `config/model.py`."""

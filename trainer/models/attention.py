@@ -6,8 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainer.config.model import Attention
+from trainer.data.types import DataSpec
+from trainer.models.tokens import tokens_for
 
-def attend(
+
+def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0, causal: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention, `softmax(Q Kᵀ / √d) V` (Vaswani et al. 2017, eq. 1).
@@ -108,7 +112,7 @@ class MultiheadAttention(nn.Module):
                 mask, causal = combined(mask, causal_mask(q, k)), False
             mixed, weights = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal), None
         else:
-            mixed, weights = attend(q, k, v, mask, dropout, causal)
+            mixed, weights = scaled_dot_product_attention(q, k, v, mask, dropout, causal)
         output: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return output if weights is None or not return_weights else (output, weights)
 
@@ -204,3 +208,17 @@ class AttentionClassifier(nn.Module):
     def _sequence(self, x: Tensor) -> Tensor:
         tokens = self.tokens(x)
         return torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], 1)
+
+
+def attention_model(config: Attention, spec: DataSpec) -> AttentionClassifier:
+    """Make the network of `model=attention`; raises `ConfigError` for data that cannot be cut into tokens."""
+    return AttentionClassifier(
+        tokens_for(spec, config.dim, config.patch_size),
+        spec.outputs,
+        dim=config.dim,
+        depth=config.depth,
+        heads=config.heads,
+        mlp_ratio=config.mlp_ratio,
+        dropout=config.dropout,
+        fused=config.fused,
+    )

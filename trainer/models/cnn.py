@@ -4,6 +4,10 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from trainer.config.model import Cnn
+from trainer.data.types import DataSpec
+from trainer.errors import ConfigError
+
 
 class CNNClassifier(nn.Module):
     """Three convolution blocks (32, 64, 128 channels) and a three-layer head.
@@ -58,3 +62,24 @@ def _block(*channels: int, dropout: float) -> list[nn.Module]:
     for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
     return [*layers, nn.MaxPool2d(2), nn.Dropout2d(dropout)]
+
+
+def cnn_model(config: Cnn, spec: DataSpec) -> CNNClassifier:
+    """Make the network of `model=cnn`; raises `ConfigError` for data that is no images of 8×8 pixels or more."""
+    if len(spec.input_shape) != 3:
+        raise ConfigError(
+            f"model=cnn needs images (channels × height × width), but the data gives samples of shape "
+            f"{spec.shape_words()}; use model=mlp or model=linear."
+        )
+    channels, height, width = spec.input_shape
+    if min(height, width) < 8:
+        raise ConfigError(
+            f"model=cnn halves the image three times and needs 8×8 pixels or more; the data gives {height}×{width}."
+        )
+    return CNNClassifier(
+        num_classes=spec.outputs,
+        in_channels=channels,
+        image_size=(height, width),
+        conv_dropout=config.conv_dropout,
+        dropout=config.dropout,
+    )

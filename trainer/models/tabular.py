@@ -3,12 +3,13 @@
 from torch import nn
 
 from trainer.config.model import Tabular
-from trainer.interfaces import DataSpec
+from trainer.data.types import DataSpec
+from trainer.errors import ConfigError
 from trainer.models.embeddings import Embeddings
 from trainer.models.mlp import MLP
 
 
-def tabular(config: Tabular, spec: DataSpec) -> nn.Module:
+def tabular_model(config: Tabular, spec: DataSpec) -> nn.Module:
     """The network for a table whose last inputs may be category codes.
 
     Guo and Berkhahn, Entity Embeddings of Categorical Variables, arXiv:1604.06737, 2016.
@@ -16,6 +17,11 @@ def tabular(config: Tabular, spec: DataSpec) -> nn.Module:
     Shape:
         (B, features) float to (B, outputs).
     """
+    if len(spec.input_shape) != 1:
+        raise ConfigError(
+            f"model=tabular needs the columns of a table, but the data gives samples of shape "
+            f"{spec.shape_words()}; use model=cnn or model=mlp."
+        )
     front = Embeddings(spec.features, spec.cardinalities, config.embedding_dim, config.embedding_dropout)
     body = MLP(
         front.features, spec.outputs, config.hidden, config.activation, config.dropout, batch_norm=config.batch_norm

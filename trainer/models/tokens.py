@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
-from trainer.interfaces import DataSpec
 
 MAX_PATCHES = 1024  # that a patch size chosen for the user may lead to: the work grows with their square
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer import archive
+from trainer.checkpoint import untrusted
+from trainer.checkpoint.durable import UNLOADABLE
+from trainer.data.types import DataSpec
 from trainer.errors import ConfigError, did_you_mean
-from trainer.interfaces import DataSpec
-from trainer.storage import UNLOADABLE
 
 
 def build_classifier(arch: str, weights: str | None, spec: DataSpec) -> nn.Module:
@@ -84,9 +84,9 @@ def _load(network: nn.Module, path: Path) -> None:
     try:
         with open(path, "rb") as file:
             if file.read(2) == b"PK":  # older files of torchvision are no archives: what they claim, they must have
-                archive.examine_members(file)
+                untrusted.examine_members(file)
             given = torch.load(path, map_location="cpu", weights_only=True)
-            archive.examine_tensors(given, file.seek(0, os.SEEK_END))
+            untrusted.examine_tensors(given, file.seek(0, os.SEEK_END))
     except UNLOADABLE as error:
         raise ConfigError(f"model.weights={path}: not a state dict that can be loaded safely: {error}") from error
     if not isinstance(given, dict) or not all(isinstance(value, Tensor) for value in given.values()):

@@ -7,6 +7,7 @@ import pytest
 
 from trainer.config.table import Csv
 from trainer.data.table.leakage import leak
+from trainer.runs.build import build_data
 
 RNG = np.random.default_rng(0)
 N = 400
@@ -65,7 +66,7 @@ def test_a_leak_is_a_warning_that_names_the_column_and_the_way_out(tmp_path: Pat
     path = tmp_path / "table.csv"
     rows = [f"{RNG.normal():.3f},{'won' if label else 'lost'},{label}" for label in CLASSES]
     path.write_text("\n".join(["x,outcome,y", *rows]) + "\n")
-    (warning,) = Csv(path=str(path), target="y").build(0).warnings
+    (warning,) = build_data(Csv(path=str(path), target="y"), 0).warnings
     assert "the column outcome determines the target by itself" in warning
     assert "data.ignore=[outcome]" in warning
-    assert Csv(path=str(path), target="y", ignore=["outcome"]).build(0).warnings == ()
+    assert build_data(Csv(path=str(path), target="y", ignore=["outcome"]), 0).warnings == ()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from trainer.checkpoints import Store
+from trainer.checkpoint.store import Store
 from trainer.config.table import Csv
 from trainer.data.table.preprocess import Preprocessor
-from trainer.weights import load_model
+from trainer.runs.build import build_data
+from trainer.runs.loading import load_model
 
 ROWS = 80
 TINY = ("model=linear", "data=csv", "data.path=table.csv", "data.target=y", "trainer.epochs=1")
@@ -86,7 +87,7 @@ def test_a_table_that_has_changed_is_told_of_on_resuming(output: list[str], trai
 
 def test_a_checkpoint_has_the_preprocessing_of_its_model(output: list[str], tmp_path: Path) -> None:
     payload, _ = Store(the_run(tmp_path) / "checkpoints").load("last")
-    data = Csv(path=str(tmp_path / "table.csv"), target="y").build(0)
+    data = build_data(Csv(path=str(tmp_path / "table.csv"), target="y"), 0)
     assert payload["preprocessing"] == data.preprocessing
     saved = Preprocessor.from_json(payload["preprocessing"])
     assert saved.width() == data.spec.features
@@ -106,7 +107,7 @@ def test_of_many_columns_twenty_are_shown_and_all_are_in_the_file(train, tmp_pat
 def test_rows_that_were_left_out_are_counted_and_listed(tmp_path: Path) -> None:
     path = write(tmp_path / "table.csv")
     path.write_text(path.read_text() + "1,2,3\n")
-    data = Csv(path=str(path), target="y", on_error="skip").build(0)
+    data = build_data(Csv(path=str(path), target="y", on_error="skip"), 0)
     (warning,) = [text for text in data.warnings if "rows were left out" in text]
     assert warning.startswith("1 of 81 rows were left out; first: ") and "line 82" in warning
     assert len(data.files["rejected.csv"].splitlines()) == 2
@@ -119,12 +120,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer import key, register
-from trainer.config.transform import Transform
+from trainer.config.transform import TransformConfig
 
 
 @register("transform", "above")
 @dataclass
-class Above(Transform):
+class Above(TransformConfig):
     \"\"\"1 where a value is above a quantile of the training values.\"\"\"
 
     share: float = key(0.5, "which quantile", at_least=0, at_most=1)

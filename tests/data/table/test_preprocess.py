@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainer.config.table import Csv
-from trainer.data.table import preprocess, roles
+from trainer.data.table import column_types, preprocess
 from trainer.data.table.encode import encode
 from trainer.data.table.preprocess import Preprocessor
 from trainer.data.table.reading import Table, read
@@ -33,7 +33,9 @@ def write(path: Path, rows: list[list[object]], header: str = HEADER) -> Path:
 def fitted(folder: Path, rows: np.ndarray | None = None, **keys: Any) -> tuple[Preprocessor, Table, Csv]:
     config = Csv(path=str(write(folder / "table.csv", [row(i) for i in range(ROWS)])), target="y", **keys)
     table = read(config)
-    measured = preprocess.fit(config, table, roles.infer(config, table), np.arange(ROWS) if rows is None else rows)
+    measured = preprocess.fit(
+        config, table, column_types.infer(config, table), np.arange(ROWS) if rows is None else rows
+    )
     return measured, table, config
 
 
@@ -64,7 +66,7 @@ def test_any_parts_and_blocks_give_the_same_rows(tmp_path: Path, block_size: int
     write(path, [row(i) for i in range(20_000)])
     config = Csv(path=str(path), target="y")
     table = read(config)
-    measured = preprocess.fit(config, table, roles.infer(config, table), np.arange(0, 20_000, 2))
+    measured = preprocess.fit(config, table, column_types.infer(config, table), np.arange(0, 20_000, 2))
     (whole,) = encode(measured, table)
     rows = np.sort(np.random.default_rng(0).permutation(20_000)[:15_000])
     held = np.setdiff1d(np.arange(20_000), rows)
@@ -80,7 +82,7 @@ def test_nothing_is_measured_on_the_other_rows(tmp_path: Path) -> None:
     cells = [row(i) if i % 2 == 0 else ["1e6", "z", "no", "1999-01-01", "zz", i % 2] for i in range(ROWS)]
     config = Csv(path=str(write(tmp_path / "table.csv", cells)), target="y")
     table = read(config)
-    again = preprocess.fit(config, table, roles.infer(config, table), rows)
+    again = preprocess.fit(config, table, column_types.infer(config, table), rows)
     assert again.to_json() == once.to_json()
 
 

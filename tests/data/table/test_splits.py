@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from trainer.config.table import Csv
+from trainer.data.types import Data
 from trainer.errors import ConfigError, DataError
-from trainer.interfaces import Data
+from trainer.runs.build import build_data
 
 ROWS = 60
 
@@ -23,7 +24,7 @@ def write(folder: Path, name: str = "table.csv", rows: range = range(ROWS), **co
 
 
 def build(path: Path, **keys: Any) -> Data:
-    return Csv(path=str(path), target="y", transforms={"numeric": ["none"]}, **keys).build(0)
+    return build_data(Csv(path=str(path), target="y", transforms={"numeric": ["none"]}, **keys), 0)
 
 
 def rows_of(data: Data) -> tuple[list[int], list[int]]:
@@ -70,7 +71,7 @@ def test_test_rows_are_validated_on_where_there_are_no_others(tmp_path: Path) ->
 def test_the_latest_rows_are_held_out(tmp_path: Path, written: Any) -> None:
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0)).tolist()
     path = write(tmp_path, when=[written(i) for i in order for _ in range(2)])
-    data = Csv(path=str(path), target="y", transforms={"n": ["none"]}, time="when", val_fraction=0.2).build(0)
+    data = build_data(Csv(path=str(path), target="y", transforms={"n": ["none"]}, time="when", val_fraction=0.2), 0)
     latest = [row for row in range(ROWS) if order[row // 2] >= 24]
     assert data.val.rows.tolist() == latest  # type: ignore[union-attr]
     assert sorted(data.train.rows.tolist() + latest) == list(range(ROWS))  # type: ignore[union-attr]

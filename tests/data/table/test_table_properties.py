@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.config.table import Csv
-from trainer.data.table.held import InMemory
+from trainer.data.table.column_store import InMemory
+from trainer.data.table.csv_file import CsvFile
+from trainer.data.table.csv_reader import CsvReader
 from trainer.data.table.reading import Table, read
 from trainer.data.table.sniffing import sniff
-from trainer.data.table.text import TextFile
-from trainer.data.table.texts import Reader
 from trainer.errors import DataError
 
 Rows = list[list[str]]
@@ -102,8 +102,8 @@ def test_the_fast_and_the_exact_way_give_one_table(rows: list[tuple[str, ...]]) 
 
         tables = []
         for exact in (False, True):
-            files = [TextFile(path, sniff(config, path))]
-            reader = Reader(config, files, ["a", "b", "c", "y"], frozenset(), None, unexpected, InMemory())
+            files = [CsvFile(path, sniff(config, path))]
+            reader = CsvReader(config, files, ["a", "b", "c", "y"], frozenset(), None, unexpected, InMemory())
             reader.exact = exact
             tables.append(reader.read()[0][0])
     assert tables[0].equals(tables[1])

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainer.config.table import Csv
-from trainer.data.table.held import InMemory
+from trainer.data.table.byte_streams import Checked, DoubtError
+from trainer.data.table.column_store import InMemory
+from trainer.data.table.csv_file import CsvFile
 from trainer.data.table.reading import Table, read
 from trainer.data.table.sniffing import sniff
-from trainer.data.table.streams import Checked, DoubtError
-from trainer.data.table.text import TextFile
 from trainer.errors import ConfigError, DataError
 
 PLAIN = "size,colour,y\n1.5,red,0\n2.5,blue,1\n,green,0\n"
@@ -266,8 +266,8 @@ def test_of_two_delimiters_that_fit_alike_the_comma_is_the_decimal_point(tmp_pat
 # How a file is read: what need not be read row by row is not, and what must be is noticed wherever a block ends.
 
 
-def text_file(path: Path, **keys: Any) -> TextFile:
-    return TextFile(path, sniff(Csv(path=str(path), target="y", **keys), path), quoted=True)
+def text_file(path: Path, **keys: Any) -> CsvFile:
+    return CsvFile(path, sniff(Csv(path=str(path), target="y", **keys), path), quoted=True)
 
 
 def test_blank_lines_and_blanks_beside_missing_words_do_not_need_the_slow_way(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer import registry
-from trainer.config.transform import Transform, chain, parse
+from trainer.config import registry
+from trainer.config.transform import TransformConfig, chain, parse
 from trainer.data.table import transforms
+from trainer.data.table.transforms import build_transform
 from trainer.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -21,7 +22,7 @@ KNOWN = TRAIN[~np.isnan(TRAIN)]
 
 def applied(name: str, train: Any = TRAIN, new: Any = NEW, levels: int = 0, **keys: Any) -> list[np.ndarray]:
     """What a transform, fitted on some values, makes of others; its state goes through plain data on the way."""
-    step = chain([{"name": name, **keys}], "here")[0].build()
+    step = build_transform(chain([{"name": name, **keys}], "here")[0])
     state = step.fit(np.asarray(train), levels)
     result = step.apply(np.asarray(new), state)
     return result if isinstance(result, list) else [result]
@@ -163,6 +164,6 @@ def test_one_name_is_a_chain_of_one() -> None:
 @pytest.mark.parametrize("name", registry.names("transform"))
 def test_every_transform_has_a_doc_for_itself_and_its_keys(name: str) -> None:
     component = registry.lookup("transform", name)
-    assert issubclass(component, Transform)
+    assert issubclass(component, TransformConfig)
     assert component.__doc__ and not component.__doc__.startswith(f"{component.__name__}(")
     assert all(len(about.doc) > 5 for _, _, about in component.keys().values())

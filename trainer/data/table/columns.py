@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer.data.table import dates
+from trainer.data.table.column_types import TRUTH, is_text, is_time
 from trainer.data.table.reading import Table
-from trainer.data.table.roles import TRUTH, is_text, is_time
 from trainer.data.table.transforms import Values
 from trainer.errors import DataError
 

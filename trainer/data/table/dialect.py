@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.data.table.lines import Lines
+from trainer.data.table.row_parser import RowParser
 from trainer.data.table.source import BLOCK, Unpacked
 
 
@@ -47,13 +47,13 @@ class Dialect:
             "strict": True,
         }
 
-    def open(self, path: Path) -> Lines:
+    def open(self, path: Path) -> RowParser:
         """The lines of the file from its first row on; undecodable bytes become lone surrogates or U+FFFD."""
         errors = "surrogateescape" if self.utf8 else "replace"
         text = io.TextIOWrapper(
             io.BufferedReader(Unpacked(path), BLOCK), encoding=self.encoding, errors=errors, newline=""
         )
-        lines = Lines(path, text, self.comment, self.delimiter, self.blanks)
+        lines = RowParser(path, text, self.comment, self.delimiter, self.blanks)
         for _ in range(self.lines):
             lines.take()
         lines.alone = len(self.names) == 1

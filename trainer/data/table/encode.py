@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from torch import Tensor
 
-from trainer.data.mapped import THREADS, InMemory, Rows
+from trainer.data.files.mapped import THREADS, InMemory, Rows
 from trainer.data.table.columns import Source
 from trainer.data.table.preprocess import Preprocessor
 from trainer.data.table.reading import Table

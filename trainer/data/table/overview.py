@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainer.data.table.column_types import Column
 from trainer.data.table.preprocess import Fitted, Preprocessor
 from trainer.data.table.reading import Table
-from trainer.data.table.roles import Column
 
 SHOWN = 20  # columns on the screen
 LISTED = 5  # names in a warning

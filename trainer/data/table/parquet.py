@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainer.config.table import Csv
-from trainer.data.table.held import Held
+from trainer.data.table.column_store import ColumnStore
 from trainer.data.table.kinds import NUMBER, Kind
-from trainer.data.table.sieve import Rejection
+from trainer.data.table.row_validator import Rejection
 from trainer.errors import DataError
 
 Reject = Callable[[Rejection], None]
@@ -35,7 +35,13 @@ def names(path: Path) -> tuple[str, ...]:
 
 
 def read(
-    path: Path, config: Csv, columns: list[str], text: frozenset[str], target: str | None, reject: Reject, held: Held
+    path: Path,
+    config: Csv,
+    columns: list[str],
+    text: frozenset[str],
+    target: str | None,
+    reject: Reject,
+    held: ColumnStore,
 ) -> pa.Table:
     """The rows that can be used; `reject` is told of the others. NaN is missing; infinity is a fault.
 

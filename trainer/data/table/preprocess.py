@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from trainer.config.table import Csv
-from trainer.config.transform import BOTH, CATEGORIES, KINDS, NUMBERS, Transform, chain
-from trainer.data.mapped import THREADS
+from trainer.config.transform import BOTH, CATEGORIES, KINDS, NUMBERS, TransformConfig, chain
+from trainer.data.files.mapped import THREADS
 from trainer.data.table import columns as read
+from trainer.data.table.column_types import Column
 from trainer.data.table.columns import Categories, Source
 from trainer.data.table.reading import Table
-from trainer.data.table.roles import Column
-from trainer.data.table.transforms import State, Step, Values
+from trainer.data.table.transforms import ColumnTransform, State, Values, build_transform
 from trainer.errors import CheckpointError, ConfigError, DataError, TrainerError
 
 _ORDER = ("numeric", "boolean", "datetime", "categorical")  # of the inputs
@@ -33,7 +33,7 @@ class Fitted:
     """A column and what was measured of it on the training rows.
 
     Attributes:
-        name, kind, form: see `trainer.data.table.roles.Column`.
+        name, kind, form: see `trainer.data.table.column_types.Column`.
         levels: of a category, those of the training rows in order; their codes count from 1.
         transforms: applied in this order.
         states: of each transform, one for each column that it is given.
@@ -43,7 +43,7 @@ class Fitted:
     kind: str
     form: str
     levels: tuple[str, ...]
-    transforms: tuple[Transform, ...]
+    transforms: tuple[TransformConfig, ...]
     states: tuple[tuple[State, ...], ...] = field(repr=False)
 
     @property
@@ -59,7 +59,7 @@ class Fitted:
         """The inputs, each (rows,), from the values of the column."""
         columns, beside = [values], []
         for transform, states in zip(self.transforms, self.states, strict=True):
-            step = transform.build()
+            step = build_transform(transform)
             given = _each(step, columns, states)
             if transform.beside:
                 beside += given
@@ -160,14 +160,14 @@ def _fit(config: Csv, table: Table, column: Column, rows: Values) -> Fitted | No
     states: list[tuple[State, ...]] = []
     parts = [values]
     for transform in transforms:
-        step = transform.build()
+        step = build_transform(transform)
         states.append(tuple(step.fit(part, len(levels)) for part in parts))
         if not transform.beside and transform is not transforms[-1]:
             parts = _each(step, parts, states[-1])
     return Fitted(column.name, column.kind, column.form, levels, tuple(transforms), tuple(states))
 
 
-def choose(config: Csv, column: Column, levels: int) -> list[Transform]:
+def choose(config: Csv, column: Column, levels: int) -> list[TransformConfig]:
     """The transforms of a column: its own, those of its kind, or the defaults.
 
     Raises:
@@ -201,7 +201,7 @@ def choose(config: Csv, column: Column, levels: int) -> list[Transform]:
     return transforms
 
 
-def _each(step: Step, columns: Sequence[Values], states: Sequence[State]) -> list[Values]:
+def _each(step: ColumnTransform, columns: Sequence[Values], states: Sequence[State]) -> list[Values]:
     """What a transform makes of several columns, each with its own state."""
     given: list[Values] = []
     for values, state in zip(columns, states, strict=True):

@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 
 from trainer.config.table import Csv
 from trainer.data.table import parquet, source
-from trainer.data.table.held import Held, InMemory
-from trainer.data.table.sieve import Rejection, Rules
+from trainer.data.table.column_store import ColumnStore, InMemory
+from trainer.data.table.csv_file import CsvFile
+from trainer.data.table.csv_reader import CsvReader
+from trainer.data.table.row_validator import Rejection, Schema
 from trainer.data.table.sniffing import sniff
-from trainer.data.table.text import TextFile
-from trainer.data.table.texts import Reader
 from trainer.errors import ConfigError, DataError, did_you_mean
 
 PIECE = 1 << 16  # rows that are cast at a time
@@ -42,7 +42,7 @@ class Table:
     rows_read: int
     notes: tuple[str, ...]
     _parts: tuple["Part", ...] = field(repr=False)
-    _rules: Rules = field(repr=False)
+    _rules: Schema = field(repr=False)
 
     @property
     def file_rows(self) -> tuple[int, ...]:
@@ -66,19 +66,19 @@ class Table:
 class Part:
     """One file, and how many rows of the table it gave."""
 
-    file: TextFile | Path  # a path: Parquet
+    file: CsvFile | Path  # a path: Parquet
     rows: int
 
-    def where(self, row: int, rules: Rules) -> str:
+    def where(self, row: int, rules: Schema) -> str:
         if isinstance(self.file, Path):
             return f"{self.file}, row {row + 1}"
         return f"{self.file.path}, line {self.file.line(row, rules)}"
 
-    def lines(self, rules: Rules) -> Iterable[int]:
+    def lines(self, rules: Schema) -> Iterable[int]:
         return range(1, self.rows + 1) if isinstance(self.file, Path) else self.file.lines(rules)
 
 
-def read(config: Csv, held: Held | None = None, *, labelled: bool = True) -> Table:
+def read(config: Csv, held: ColumnStore | None = None, *, labelled: bool = True) -> Table:
     """Read all files of `data.path`.
 
     Columns of `data.categorical`, `data.datetime` and `data.text` (and the target with `data.target_type=class`) are
@@ -94,7 +94,7 @@ def read(config: Csv, held: Held | None = None, *, labelled: bool = True) -> Tab
     """
     held = held or InMemory()
     paths = source.files(config.path)
-    parts = [path if source.is_parquet(path) else TextFile(path, sniff(config, path)) for path in paths]
+    parts = [path if source.is_parquet(path) else CsvFile(path, sniff(config, path)) for path in paths]
     names = [parquet.names(part) if isinstance(part, Path) else part.dialect.names for part in parts]
     _check_columns(config, paths, names, labelled)
     columns = [name for name in names[0] if name not in config.ignore]
@@ -109,8 +109,8 @@ def read(config: Csv, held: Held | None = None, *, labelled: bool = True) -> Tab
     if config.target_type == "class":
         text |= {str(config.target)}
     skipped_target = config.target if labelled and config.on_error == "skip" else None
-    text_files = [part for part in parts if isinstance(part, TextFile)]
-    reader = Reader(config, text_files, columns, text, skipped_target, reject, held)
+    text_files = [part for part in parts if isinstance(part, CsvFile)]
+    reader = CsvReader(config, text_files, columns, text, skipped_target, reject, held)
     tables, rules = reader.read()
     texts = iter(zip(reader.files, tables, strict=True))
     loaded = [
@@ -157,7 +157,7 @@ def _check_columns(config: Csv, paths: tuple[Path, ...], names: list[tuple[str, 
             require(name, f"data.{key}", names[0], paths[0])
 
 
-def _joined(paths: tuple[Path, ...], tables: list[pa.Table], held: Held) -> pa.Table:
+def _joined(paths: tuple[Path, ...], tables: list[pa.Table], held: ColumnStore) -> pa.Table:
     """One table of all; numbers of different types in the one that holds them all."""
     try:
         schema = pa.unify_schemas([table.schema for table in tables], promote_options="permissive")

@@ -12,7 +12,7 @@ from pathlib import Path
 from trainer.config.table import Csv
 from trainer.data.table import encodings
 from trainer.data.table.dialect import Dialect
-from trainer.data.table.lines import MAX_LINE, Lines, Record, records
+from trainer.data.table.row_parser import MAX_LINE, RowParser, TextRow, records
 from trainer.data.table.source import BLOCK, FOREIGN, Unpacked, first_bytes
 from trainer.errors import ConfigError, DataError
 
@@ -110,8 +110,8 @@ def _quote(text: str) -> str:
     return "'" if opened and opened == closed else '"'
 
 
-def _rows(text: str, dialect: Dialect, skip: int) -> tuple[Lines, Iterator[Record]]:
-    lines = Lines("", io.StringIO(text, newline=""), dialect.comment, dialect.delimiter, dialect.blanks)
+def _rows(text: str, dialect: Dialect, skip: int) -> tuple[RowParser, Iterator[TextRow]]:
+    lines = RowParser("", io.StringIO(text, newline=""), dialect.comment, dialect.delimiter, dialect.blanks)
     try:
         for _ in range(skip):
             lines.take()
@@ -165,7 +165,7 @@ def _has_header(config: Csv, first: Cells, rest: list[Cells]) -> bool:
     return len(rest) < 3 or not all(cell in column for cell, column in zip(first, columns, strict=True))
 
 
-def _names(path: Path, header: Record, sample: list[Cells], notes: list[str]) -> tuple[str, ...]:
+def _names(path: Path, header: TextRow, sample: list[Cells], notes: list[str]) -> tuple[str, ...]:
     """The names of the columns, as they stand in the header.
 
     A first column without a name is an index, which R leaves out of the header altogether; a last one comes of lines

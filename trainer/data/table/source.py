@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from trainer.data.cache import FOLDER
+from trainer.data.files.cache import FOLDER
 from trainer.errors import ConfigError, DataError, did_you_mean
 
 # A file that unpacks to more than this and to more than RATIO times its size is refused: measured data packs 3 to 50

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from trainer.config.table import Csv
-from trainer.data import split as drawn
+from trainer.data import splits as drawn
 from trainer.data.table import columns, dates
+from trainer.data.table.column_types import is_text
 from trainer.data.table.reading import Table, require
-from trainer.data.table.roles import is_text
 from trainer.errors import ConfigError, DataError
 
 TRAINING = ("train", "training", "fit", "learn")

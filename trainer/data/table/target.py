@@ -6,8 +6,8 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from trainer.data.table.column_types import HEAD, is_text
 from trainer.data.table.reading import Table
-from trainer.data.table.roles import HEAD, is_text
 from trainer.errors import DataError
 
 MAX_CLASSES = 20  # distinct whole numbers up to which a numeric target is read as classes

@@ -6,10 +6,28 @@ A column is a float array (rows,) with NaN where a value is missing. A category 
 
 import math
 from statistics import NormalDist
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainer.config.transform import (
+    Calendar,
+    Clip,
+    Embed,
+    Impute,
+    Log1p,
+    MinMax,
+    MissingIndicator,
+    Nothing,
+    OneHot,
+    Ordinal,
+    Quantile,
+    Robust,
+    Standardize,
+    TransformConfig,
+)
+from trainer.errors import ConfigError
 
 Values = NDArray[Any]
 State = dict[str, Any]
@@ -20,7 +38,8 @@ DAY = 86_400.0  # seconds
 MAX_LEVELS = 100_000
 
 
-class Step(Protocol):
+@runtime_checkable
+class ColumnTransform(Protocol):
     """A transform, ready to be fitted and applied."""
 
     def fit(self, values: Values, levels: int) -> State:
@@ -59,7 +78,7 @@ def moments(values: Values) -> tuple[float, float]:
     return mean + shift, math.sqrt(max(0.0, squares / len(values) - mean * mean))
 
 
-class Impute:
+class Imputer:
     """See `trainer.config.transform.Impute`."""
 
     def __init__(self, method: str, value: float) -> None:
@@ -87,7 +106,7 @@ class Impute:
         return np.where(missing, values.dtype.type(state["value"]), values) if missing.any() else values
 
 
-class MissingIndicator:
+class MissingFlag:
     """See `trainer.config.transform.MissingIndicator`."""
 
     def fit(self, values: Values, levels: int) -> State:
@@ -105,7 +124,7 @@ class _Scale:
         return scaled
 
 
-class Standardize(_Scale):
+class StandardScaler(_Scale):
     """See `trainer.config.transform.Standardize`."""
 
     def fit(self, values: Values, levels: int) -> State:
@@ -114,7 +133,7 @@ class Standardize(_Scale):
         return {"center": mean, "scale": deviation if deviation > 1e-9 * abs(mean) else 0.0}
 
 
-class Robust(_Scale):
+class RobustScaler(_Scale):
     """See `trainer.config.transform.Robust`."""
 
     def fit(self, values: Values, levels: int) -> State:
@@ -122,7 +141,7 @@ class Robust(_Scale):
         return {"center": median, "scale": high - low}
 
 
-class MinMax(_Scale):
+class MinMaxScaler(_Scale):
     """See `trainer.config.transform.MinMax`."""
 
     def fit(self, values: Values, levels: int) -> State:
@@ -131,7 +150,7 @@ class MinMax(_Scale):
         return {"center": low, "scale": high - low}
 
 
-class Quantile:
+class QuantileTransformer:
     """See `trainer.config.transform.Quantile`."""
 
     def __init__(self, output: str, quantiles: int) -> None:
@@ -152,7 +171,7 @@ class Quantile:
         return middle
 
 
-class Log1p:
+class LogTransformer:
     """See `trainer.config.transform.Log1p`."""
 
     def fit(self, values: Values, levels: int) -> State:
@@ -162,7 +181,7 @@ class Log1p:
         return np.copysign(np.log1p(np.abs(values)), values)
 
 
-class Clip:
+class Clipper:
     """See `trainer.config.transform.Clip`."""
 
     def __init__(self, low: float, high: float) -> None:
@@ -176,7 +195,7 @@ class Clip:
         return np.clip(values, float(state["low"]), float(state["high"]))
 
 
-class Nothing:
+class Identity:
     """See `trainer.config.transform.Nothing`."""
 
     def fit(self, values: Values, levels: int) -> State:
@@ -186,7 +205,7 @@ class Nothing:
         return values
 
 
-class OneHot:
+class OneHotEncoder:
     """See `trainer.config.transform.OneHot`."""
 
     def fit(self, values: Values, levels: int) -> State:
@@ -198,7 +217,7 @@ class OneHot:
         return [(values == code).astype(np.float32) for code in range(1, state["levels"] + 2)]
 
 
-class Calendar:
+class CalendarEncoder:
     """See `trainer.config.transform.Calendar`. The values are seconds since 1970."""
 
     def fit(self, values: Values, levels: int) -> State:
@@ -242,3 +261,37 @@ def _parts(seconds: Values, origin: float) -> dict[str, Values]:
 def _quantiles(values: Values, shares: list[float]) -> list[float]:
     there = sample(known(values))
     return [float(q) for q in np.quantile(there, shares)] if len(there) else [0.0] * len(shares)
+
+
+def build_transform(config: TransformConfig) -> ColumnTransform:
+    """Make what a transform config selects; one that has `fit` and `apply` of its own is itself what is made."""
+    if isinstance(config, ColumnTransform):
+        return config
+    match config:
+        case Impute():
+            return Imputer(config.method, config.value)
+        case MissingIndicator():
+            return MissingFlag()
+        case Standardize():
+            return StandardScaler()
+        case Robust():
+            return RobustScaler()
+        case MinMax():
+            return MinMaxScaler()
+        case Quantile():
+            return QuantileTransformer(config.output, config.quantiles)
+        case Log1p():
+            return LogTransformer()
+        case Clip():
+            return Clipper(config.low, config.high)
+        case Calendar():
+            return CalendarEncoder()
+        case OneHot():
+            return OneHotEncoder()
+        case Nothing() | Ordinal() | Embed():
+            return Identity()
+    kind = type(config)
+    raise ConfigError(
+        f"transform {config.option}: {kind.__module__}.{kind.__qualname__} lacks fit(values, levels) and "
+        "apply(values, state); write both."
+    )

@@ -1,0 +1,319 @@
+"""Every schedule against its counterpart in torch, stepped once per optimizer step."""
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.optim import SGD, Optimizer, lr_scheduler
+
+from trainer.config import scheduler as config
+from trainer.errors import ConfigError
+from trainer.optim.schedules import Clock, Schedule
+from trainer.runs.build import build_schedule
+
+BASE = 0.3
+Counterpart = Callable[[Optimizer], Any]
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The epoch parameter:UserWarning", "ignore:.*lr_scheduler.step:UserWarning"
+)
+
+
+def _optimizer(base: float = BASE) -> SGD:
+    return SGD([torch.zeros(1, requires_grad=True)], lr=base)
+
+
+def _theirs(make: Counterpart, steps: int, base: float = BASE) -> list[float]:
+    """The rate of each of the first `steps` optimizer steps under a scheduler of torch."""
+    optimizer = _optimizer(base)
+    scheduler = make(optimizer)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def _ours(schedule: Schedule, steps: int, base: float = BASE) -> list[float]:
+    return [schedule(step, base) for step in range(steps)]
+
+
+def _close(rates: list[float]) -> Any:
+    return pytest.approx(rates, rel=1e-9, abs=1e-12)
+
+
+PAIRS: list[tuple[str, config.SchedulerConfig, Callable[[int], Counterpart]]] = [
+    ("constant", config.ConstantLR(), lambda n: lambda o: lr_scheduler.LambdaLR(o, lambda _: 1.0)),
+    ("cosine", config.CosineLR(), lambda n: lambda o: lr_scheduler.CosineAnnealingLR(o, n)),
+    ("cosine to 0.01", config.CosineLR(eta_min=0.01), lambda n: lambda o: lr_scheduler.CosineAnnealingLR(o, n, 0.01)),
+    ("step 7", config.StepLR(step_size="7"), lambda n: lambda o: lr_scheduler.StepLR(o, 7)),
+    ("step 1", config.StepLR(step_size="1", gamma=0.9), lambda n: lambda o: lr_scheduler.StepLR(o, 1, 0.9)),
+    ("multistep", config.MultiStepLR(milestones=["3", "11", "11"], gamma=0.5),
+     lambda n: lambda o: lr_scheduler.MultiStepLR(o, [3, 11, 11], 0.5)),
+    ("multistep unsorted", config.MultiStepLR(milestones=["11", "3"]),
+     lambda n: lambda o: lr_scheduler.MultiStepLR(o, [11, 3])),
+    ("no milestones", config.MultiStepLR(milestones=[]), lambda n: lambda o: lr_scheduler.MultiStepLR(o, [])),
+    ("exponential", config.ExponentialLR(gamma=0.9, period="1"),
+     lambda n: lambda o: lr_scheduler.ExponentialLR(o, 0.9)),
+    ("exponential up", config.ExponentialLR(gamma=1.1, period="1"),
+     lambda n: lambda o: lr_scheduler.ExponentialLR(o, 1.1)),
+    ("linear", config.LinearLR(), lambda n: lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, n)),
+    ("linear up over 9", config.LinearLR(start_factor=0.1, end_factor=0.8, total="9"),
+     lambda n: lambda o: lr_scheduler.LinearLR(o, 0.1, 0.8, 9)),
+    ("polynomial", config.PolynomialLR(power=2.0), lambda n: lambda o: lr_scheduler.PolynomialLR(o, n, 2.0)),
+    ("polynomial over 9", config.PolynomialLR(power=0.5, total="9"),
+     lambda n: lambda o: lr_scheduler.PolynomialLR(o, 9, 0.5)),
+    ("onecycle", config.OneCycleLR(),
+     lambda n: lambda o: lr_scheduler.OneCycleLR(o, BASE, total_steps=n, cycle_momentum=False)),
+    ("onecycle linear", config.OneCycleLR(anneal="linear", pct_start=0.5, div_factor=10, final_div_factor=100),
+     lambda n: lambda o: lr_scheduler.OneCycleLR(
+         o, BASE, total_steps=n, cycle_momentum=False, anneal_strategy="linear",
+         pct_start=0.5, div_factor=10, final_div_factor=100)),
+    ("onecycle early peak", config.OneCycleLR(pct_start=0.17, div_factor=3),
+     lambda n: lambda o: lr_scheduler.OneCycleLR(
+         o, BASE, total_steps=n, cycle_momentum=False, pct_start=0.17, div_factor=3)),
+]  # fmt: skip
+NAMED = [pytest.param(ours, theirs, id=name) for name, ours, theirs in PAIRS]
+# OneCycleLR writes over the rate that the rise before it starts from, so that it cannot stand in torch's sequence.
+SEQUENCED = [pytest.param(ours, theirs, id=name) for name, ours, theirs in PAIRS if "onecycle" not in name]
+
+
+@pytest.mark.parametrize("total", [10, 37, 200])
+@pytest.mark.parametrize(("scheduler", "counterpart"), NAMED)
+def test_a_schedule_equals_its_counterpart_in_torch(
+    scheduler: config.SchedulerConfig, counterpart: Callable[[int], Counterpart], total: int
+) -> None:
+    schedule = build_schedule(scheduler, Clock(steps_per_epoch=10, total=total))
+    assert _ours(schedule, total) == _close(_theirs(counterpart(total), total))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("warmup", [1, 2, 13])
+@pytest.mark.parametrize(("scheduler", "counterpart"), SEQUENCED)
+def test_warmup_equals_a_sequence_with_a_linear_rise(
+    scheduler: config.SchedulerConfig, counterpart: Callable[[int], Counterpart], warmup: int
+) -> None:
+    total = 60
+
+    def sequence(optimizer: Optimizer) -> lr_scheduler.SequentialLR:
+        rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / warmup, total_iters=warmup - 1)
+        rest = counterpart(total - warmup)(optimizer)
+        return lr_scheduler.SequentialLR(optimizer, [rise, rest], milestones=[warmup])
+
+    warm = type(scheduler)(**{**vars(scheduler), "warmup": str(warmup)})
+    schedule = build_schedule(warm, Clock(steps_per_epoch=10, total=total))
+    assert _ours(schedule, total) == _close(_theirs(sequence, total))
+
+
+@pytest.mark.parametrize("warmup", [1, 2, 13])
+@pytest.mark.parametrize(("scheduler", "counterpart"), NAMED)
+def test_after_the_warmup_a_schedule_is_that_of_a_run_without_one(
+    scheduler: config.SchedulerConfig, counterpart: Callable[[int], Counterpart], warmup: int
+) -> None:
+    warm = type(scheduler)(**{**vars(scheduler), "warmup": str(warmup)})
+    rates = _ours(build_schedule(warm, Clock(steps_per_epoch=10, total=60)), 60)
+    assert rates[:warmup] == _close([BASE * (step + 1) / warmup for step in range(warmup)])
+    assert rates[warmup:] == _close(_theirs(counterpart(60 - warmup), 60 - warmup))
+
+
+PER_EPOCH: list[tuple[config.SchedulerConfig, Callable[[int], Counterpart]]] = [
+    (config.CosineLR(interval="epoch", eta_min=0.01), lambda n: lambda o: lr_scheduler.CosineAnnealingLR(o, n, 0.01)),
+    (config.StepLR(interval="epoch", step_size="2ep"), lambda n: lambda o: lr_scheduler.StepLR(o, 2)),
+    (config.MultiStepLR(interval="epoch", milestones=["1ep", "4ep"]),
+     lambda n: lambda o: lr_scheduler.MultiStepLR(o, [1, 4])),
+    (config.ExponentialLR(interval="epoch", gamma=0.5), lambda n: lambda o: lr_scheduler.ExponentialLR(o, 0.5)),
+    (config.LinearLR(interval="epoch"), lambda n: lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, n)),
+    (config.PolynomialLR(interval="epoch", power=3), lambda n: lambda o: lr_scheduler.PolynomialLR(o, n, 3.0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("scheduler", "counterpart"), PER_EPOCH, ids=lambda value: getattr(value, "option", ""))
+def test_a_schedule_by_epochs_equals_its_counterpart_stepped_once_an_epoch(
+    scheduler: config.SchedulerConfig, counterpart: Callable[[int], Counterpart]
+) -> None:
+    epochs, per_epoch = 6, 7
+    schedule = build_schedule(scheduler, Clock(per_epoch, epochs * per_epoch))
+    expected = [rate for rate in _theirs(counterpart(epochs), epochs) for _ in range(per_epoch)]
+    assert _ours(schedule, epochs * per_epoch) == _close(expected)
+
+
+def test_an_interval_of_epochs_counts_from_the_end_of_the_warmup() -> None:
+    schedule = build_schedule(config.ExponentialLR(interval="epoch", gamma=0.5, warmup="3"), Clock(10, 50))
+    assert _ours(schedule, 25) == _close(
+        [BASE / 3, BASE * 2 / 3, BASE] + [BASE] * 10 + [BASE / 2] * 10 + [BASE / 4] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "in_steps"),
+    [
+        (config.StepLR(step_size="2ep"), config.StepLR(step_size="20")),
+        (config.StepLR(step_size="30%"), config.StepLR(step_size="24")),
+        (config.MultiStepLR(milestones=["50%", "6ep"]), config.MultiStepLR(milestones=["40", "60"])),
+        (config.CosineLR(t_max="50%"), config.CosineLR(t_max="40")),
+        (config.LinearLR(total="4ep"), config.LinearLR(total="40")),
+        (config.PolynomialLR(total="25%"), config.PolynomialLR(total="20")),
+        (config.ExponentialLR(gamma=0.5, period="3ep"), config.ExponentialLR(gamma=0.5 ** (1 / 30), period="1")),
+        (config.CosineLR(warmup="1ep"), config.CosineLR(warmup="10")),
+        (config.ConstantLR(warmup="5%"), config.ConstantLR(warmup="4")),
+        (config.ConstantLR(warmup="0.5ep"), config.ConstantLR(warmup="5")),
+    ],
+)
+def test_durations_in_epochs_and_per_cent(typed: config.SchedulerConfig, in_steps: config.SchedulerConfig) -> None:
+    clock = Clock(steps_per_epoch=10, total=80)
+    assert _ours(build_schedule(typed, clock), 80) == _close(_ours(build_schedule(in_steps, clock), 80))
+    assert len(set(_ours(build_schedule(typed, clock), 80))) > 1
+
+
+@pytest.mark.parametrize(
+    "scheduler", [config.CosineLR(t_max="10", eta_min=0.02), config.LinearLR(total="10", end_factor=0.02 / BASE)]
+)
+def test_a_descent_that_ends_early_stays_at_the_bottom(scheduler: config.SchedulerConfig) -> None:
+    schedule = build_schedule(scheduler, Clock(steps_per_epoch=10, total=40))
+    assert _ours(schedule, 40)[10:] == _close([0.02] * 30)
+
+
+def test_a_bottom_above_the_rate_does_not_raise_it() -> None:
+    schedule = build_schedule(config.CosineLR(eta_min=1.0), Clock(10, 20))
+    assert _ours(schedule, 20) == _close([BASE] * 20)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 4])
+@pytest.mark.parametrize("option", [ours for _, ours, _ in PAIRS], ids=[name for name, _, _ in PAIRS])
+def test_the_shortest_runs_have_finite_rates_not_above_the_peak(option: config.SchedulerConfig, total: int) -> None:
+    rates = _ours(build_schedule(option, Clock(1, total)), total + 5)
+    growth = 1.1 ** (total + 5)  # of the exponential with gamma 1.1
+    assert all(math.isfinite(rate) and 0 <= rate <= BASE * growth for rate in rates)
+
+
+@pytest.mark.parametrize(("warmup", "total"), [("10", 10), ("11", 10), ("1ep", 10), ("100%", 50), ("3ep", 25)])
+def test_a_warmup_that_leaves_nothing_of_the_run_is_refused(warmup: str, total: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^scheduler\.warmup={warmup} is \d+ steps, but the run has only {total}"):
+        build_schedule(config.CosineLR(warmup=warmup), Clock(steps_per_epoch=10, total=total))
+
+
+def test_a_warmup_of_all_but_one_step_is_allowed() -> None:
+    assert _ours(build_schedule(config.CosineLR(warmup="9"), Clock(10, 10)), 10)[-2:] == _close([BASE, BASE])
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        (config.ConstantLR, "warmup"),
+        (config.CosineLR, "t_max"),
+        (config.StepLR, "step_size"),
+        (config.LinearLR, "total"),
+    ],
+)
+def test_a_duration_in_minutes_is_refused(option: type[config.SchedulerConfig], name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^scheduler\.{name}=5min: not a duration"):
+        option(**{name: "5min"})
+
+
+def test_rates_are_set_on_every_group_from_its_own_rate() -> None:
+    parameters = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    optimizer = SGD([{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.02}], lr=0.2)
+    schedule = build_schedule(config.LinearLR(), Clock(10, 10))
+    for step in (0, 5, 9, 5):
+        assert schedule.apply(optimizer, step) == pytest.approx(0.2 * (1 - step / 10))
+        assert [group["lr"] for group in optimizer.param_groups] == _close(
+            [0.2 * (1 - step / 10), 0.02 * (1 - step / 10)]
+        )
+
+
+# The schedule with a memory
+
+PLATEAUS = [
+    {"factor": 0.5, "patience": 2},
+    {"factor": 0.1, "patience": 0, "min_lr": 1e-3},
+    {"factor": 0.5, "patience": 1, "cooldown": 3},
+    {"factor": 0.9, "patience": 3, "threshold": 0.05, "cooldown": 1},
+    {"factor": 0.5, "patience": 1, "threshold": 0.0, "min_lr": 0.05},
+    {"factor": 0.5, "patience": 1, "min_lr": 0.9},
+]
+
+
+def _scores(seed: int, mode: str, length: int = 120) -> list[float]:
+    """A noisy series of positive scores that first improves and then does not."""
+    draw = random.Random(seed)
+    falling = [max(0.2, 1 - i / 60) * draw.uniform(0.9, 1.1) for i in range(length)]
+    return falling if mode == "min" else [1.2 - score for score in falling]
+
+
+def _plateau_rates(values: dict[str, Any], scores: list[float], mode: str) -> tuple[list[float], list[float]]:
+    """Ours and torch's, after each of the scores."""
+    optimizer = _optimizer()
+    theirs = lr_scheduler.ReduceLROnPlateau(optimizer, mode, **values)  # type: ignore[arg-type]
+    schedule = build_schedule(config.PlateauLR(**values), Clock(10, 10_000))
+    rates: tuple[list[float], list[float]] = ([], [])
+    for step, score in enumerate(scores):
+        schedule.observe(score, mode)
+        theirs.step(score)
+        rates[0].append(schedule(step, BASE))
+        rates[1].append(optimizer.param_groups[0]["lr"])
+    return rates
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("values", PLATEAUS, ids=str)
+def test_plateau_equals_torch_on_a_random_series(values: dict[str, Any], mode: str, seed: int) -> None:
+    ours, theirs = _plateau_rates(values, _scores(seed, mode), mode)
+    # torch ignores a drop of less than 1e-8; before that they are the same.
+    comparable = [i for i, rate in enumerate(theirs) if rate > 1e-6]
+    assert [ours[i] for i in comparable] == pytest.approx([theirs[i] for i in comparable], rel=1e-9)
+    assert (len(set(theirs)) > 1) == (values.get("min_lr", 0) < BASE)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("start", [0, 3])
+def test_a_score_that_is_no_number_is_no_improvement(start: int, mode: str) -> None:
+    scores = _scores(5, mode)
+    scores[start : start + 2] = [math.nan, math.nan]
+    ours, theirs = _plateau_rates({"factor": 0.5, "patience": 4}, scores, mode)
+    assert ours == pytest.approx(theirs, rel=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_constant_negative_score_is_no_improvement(mode: str) -> None:
+    schedule = build_schedule(config.PlateauLR(factor=0.5, patience=1), Clock(10, 100))
+    for _ in range(5):
+        schedule.observe(-1.0, mode)
+    assert schedule(5, BASE) == pytest.approx(BASE / 4)
+
+
+def test_a_drop_lasts_through_the_steps_that_follow_and_the_warmup_is_not_touched() -> None:
+    schedule = build_schedule(config.PlateauLR(factor=0.5, patience=0, warmup="4"), Clock(10, 100))
+    schedule.observe(1.0, "min")
+    schedule.observe(2.0, "min")
+    assert _ours(schedule, 6) == _close([BASE / 4, BASE / 2, BASE * 3 / 4, BASE, BASE / 2, BASE / 2])
+
+
+@pytest.mark.parametrize("values", PLATEAUS, ids=str)
+def test_the_state_of_a_plateau_survives_saving_and_loading(values: dict[str, Any]) -> None:
+    scores = _scores(7, "min")
+    whole, first, second = (build_schedule(config.PlateauLR(**values), Clock(10, 10_000)) for _ in range(3))
+    for score in scores[:50]:
+        whole.observe(score, "min")
+        first.observe(score, "min")
+    state = first.state_dict()
+    assert all(value is None or isinstance(value, (int, float)) for value in state.values())
+    second.load_state_dict(state)
+    for score in scores[50:]:
+        whole.observe(score, "min")
+        second.observe(score, "min")
+        assert second(10, BASE) == whole(10, BASE)
+    assert second.state_dict() == whole.state_dict()
+
+
+def test_the_pure_schedules_have_no_state() -> None:
+    schedule = build_schedule(config.CosineLR(), Clock(10, 100))
+    before = _ours(schedule, 100)
+    schedule.observe(1.0, "min")
+    assert schedule.state_dict() == {}
+    schedule.load_state_dict({})
+    assert _ours(schedule, 100) == before

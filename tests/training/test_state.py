@@ -1,0 +1,195 @@
+"""What is saved: the monitor's memory, and a state dict that plain torch reads and that fits only its own network."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trainer.config.scheduler import PlateauLR
+from trainer.errors import CheckpointError
+from trainer.optim.schedules import Clock
+from trainer.runs.build import build_schedule
+from trainer.training.state import Monitor, TrainState
+
+
+def observed(monitor: Monitor, *scores: float) -> list[bool]:
+    return [monitor.observe(score, step) for step, score in enumerate(scores, 1)]
+
+
+def test_max_takes_larger_scores_only() -> None:
+    monitor = Monitor("val/accuracy", "max")
+    assert observed(monitor, 0.5, 0.5, 0.4, 0.6, 0.55) == [True, False, False, True, False]
+    assert (monitor.best, monitor.best_step, monitor.bad) == (0.6, 4, 1)
+
+
+def test_min_takes_smaller_scores_only() -> None:
+    monitor = Monitor("val/loss", "min")
+    assert observed(monitor, 2.0, 3.0, 1.0, 1.0, -1.0) == [True, False, True, False, True]
+    assert (monitor.best, monitor.best_step, monitor.bad) == (-1.0, 5, 0)
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("max", 1), ("min", -1)])
+def test_an_improvement_must_exceed_min_delta(mode: str, sign: int) -> None:
+    monitor = Monitor("val/score", mode, min_delta=0.25)
+    scores = [sign * score for score in (1.0, 1.25, 1.2, 1.5)]  # exactly min_delta is not more than it
+    assert observed(monitor, *scores) == [True, False, False, True]
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_nan_is_never_best(mode: str) -> None:
+    monitor = Monitor("val/loss", mode)
+    assert observed(monitor, math.nan, 1.0, math.nan) == [False, True, False]
+    assert (monitor.best, monitor.best_step, monitor.bad) == (1.0, 2, 1)
+
+
+def test_patience_is_used_up_by_validations_in_a_row() -> None:
+    monitor = Monitor("val/loss", "min", patience=2)
+    exhausted = []
+    for step, score in enumerate([3.0, 4.0, 2.0, 2.0, 2.0]):
+        monitor.observe(score, step)
+        exhausted.append(monitor.exhausted)
+    assert exhausted == [False, False, False, False, True]
+
+
+def test_without_patience_it_is_never_exhausted() -> None:
+    monitor = Monitor("val/loss", "min")
+    observed(monitor, *[1.0] * 1000)
+    assert not monitor.exhausted
+
+
+def test_nothing_but_nan_uses_up_the_patience() -> None:
+    monitor = Monitor("val/loss", "min", patience=3)
+    observed(monitor, math.nan, math.nan, math.nan)
+    assert monitor.exhausted
+    assert monitor.best is None
+
+
+def test_a_monitor_is_restored() -> None:
+    before, after = (Monitor("val/loss", "min", patience=2) for _ in range(2))
+    observed(before, 3.0, 1.0, 2.0)
+    after.load_state_dict(before.state_dict())
+    assert after == before
+    assert not after.observe(1.5, 4)
+    assert after.exhausted
+
+
+def test_a_monitor_of_another_score_starts_without_a_past() -> None:
+    before, after = Monitor("val/loss", "min"), Monitor("val/accuracy", "max")
+    observed(before, 3.0, 1.0)
+    after.load_state_dict(before.state_dict())
+    assert (after.best, after.best_step, after.bad) == (None, 0, 0)
+
+
+def network(hidden: int = 5) -> nn.Module:
+    return nn.Sequential(nn.Linear(4, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, 3))
+
+
+def state(hidden: int = 5, optimizer: str = "AdamW", steps: int = 0, ema: bool = True) -> TrainState:
+    torch.manual_seed(hidden)
+    model = network(hidden)
+    made = TrainState(
+        model=model,
+        optimizer=getattr(torch.optim, optimizer)(model.parameters(), lr=0.1),
+        schedule=build_schedule(PlateauLR(patience=0), Clock(10, 100)),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        monitor=Monitor("val/loss", "min", patience=9),
+        ema=AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5)) if ema else None,
+    )
+    for _ in range(steps):
+        train_a_step(made)
+    return made
+
+
+def train_a_step(made: TrainState) -> None:
+    made.optimizer.zero_grad()
+    inputs = torch.randn(8, 4, generator=torch.Generator().manual_seed(made.step))
+    made.schedule.apply(made.optimizer, made.step)
+    made.model(inputs).square().sum().backward()
+    made.optimizer.step()
+    if made.ema is not None:
+        made.ema.update_parameters(made.model)
+    made.step += 1
+    made.schedule.observe(float(made.step), "min")
+    made.monitor.observe(float(made.step), made.step)
+    made.tally = torch.full((3,), float(made.step), dtype=torch.float64)
+    made.scores = {"val/loss": float(made.step)}
+
+
+def equal(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_the_state_dict_has_the_usual_keys() -> None:
+    saved = state(steps=23).state_dict(steps_per_epoch=10)
+    assert {"epoch", "step", "model_state_dict", "optimizer_state_dict", "scores"} <= saved.keys()
+    assert (saved["epoch"], saved["step"], saved["scores"]) == (2, 23, {"val/loss": 23.0})
+    assert equal(saved["model_state_dict"], state(steps=23).model.state_dict())
+
+
+def test_plain_torch_loads_it_without_running_code(tmp_path: Path) -> None:
+    saved = state(steps=3).state_dict(10)
+    torch.save(saved, tmp_path / "state.pt")
+    loaded = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert equal(loaded, saved)
+    plain = network()
+    plain.load_state_dict(loaded["model_state_dict"])
+    torch.optim.AdamW(plain.parameters()).load_state_dict(loaded["optimizer_state_dict"])
+
+
+def test_a_restored_state_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    torch.save(state(steps=4).state_dict(10), tmp_path / "state.pt")
+    resumed, straight = state(), state(steps=7)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for _ in range(3):
+        train_a_step(resumed)
+    assert equal(resumed.state_dict(10), straight.state_dict(10))
+
+
+def test_averaging_that_starts_on_resuming_starts_from_the_weights_there_are() -> None:
+    saved, resumed = state(steps=4, ema=False).state_dict(10), state(ema=True)
+    resumed.load_state_dict(saved)
+    assert equal(resumed.evaluated.state_dict(), saved["model_state_dict"])
+
+
+def test_another_architecture_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="does not fit this model"):
+        state(hidden=6).load_state_dict(state(hidden=5, steps=1).state_dict(10))
+
+
+def test_another_number_of_parameters_is_refused() -> None:
+    other = state()
+    other.optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(2))], lr=0.1)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        other.load_state_dict(state(steps=1).state_dict(10))
+
+
+@pytest.mark.parametrize("key", ["model_state_dict", "optimizer_state_dict", "step", "tally", "monitor", "scores"])
+def test_a_checkpoint_that_lacks_something_is_refused(key: str) -> None:
+    saved = state(steps=1).state_dict(10)
+    del saved[key]
+    with pytest.raises(CheckpointError, match=key):
+        state().load_state_dict(saved)
+
+
+@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq", "step"])
+def test_an_optimizer_memory_that_lacks_what_it_will_look_up_is_refused(name: str) -> None:
+    saved = state(steps=1).state_dict(10)
+    memory = saved["optimizer_state_dict"]["state"][1]
+    memory["renamed"] = memory.pop(name)
+    with pytest.raises(CheckpointError, match=f"does not fit.*{name}"):
+        state().load_state_dict(saved)
+
+
+def test_the_averaged_network_is_the_one_to_use_where_there_is_one() -> None:
+    with_ema, without = state(ema=True), state(ema=False)
+    assert with_ema.ema is not None
+    assert with_ema.evaluated is with_ema.ema.module
+    assert without.evaluated is without.model

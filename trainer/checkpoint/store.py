@@ -1,0 +1,206 @@
+"""The checkpoints of a run: `step-00001200/` directories, and the names `last` and `best` that point to them."""
+
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainer.checkpoint import durable
+from trainer.checkpoint.snapshot import Snapshot
+from trainer.errors import CheckpointError
+from trainer.system import atomic_files
+from trainer.system.signals import SAVING
+
+LAST, BEST = "last", "best"
+
+
+class Store:
+    """Saves in the background, finds, verifies and prunes.
+
+    Args:
+        directory: `checkpoints/` of the run; made when needed.
+        keep: how many of the newest to keep, beside the best.
+        warn: told about every damaged checkpoint that is passed over.
+        before: called in the background with what is about to be saved: what it makes durable is never older than the
+            checkpoint, and what it raises is raised by the next look, and nothing is saved.
+
+    Attributes:
+        seconds: the longest that a save has taken, from the copy to the last fsync.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        keep: int = 2,
+        warn: Callable[[str], None] = print,
+        before: Callable[[dict[str, Any]], None] = lambda payload: None,
+    ) -> None:
+        self.directory, self.keep, self.warn, self.before = directory, keep, warn, before
+        self.seconds = 0.0
+        self._written: set[int] = set()
+        self._proven = False
+        self._snapshot = Snapshot()
+        self._writer: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def save(self, payload: dict[str, Any], notes: dict[str, Any], best: bool) -> None:
+        """Save a state under its step, point `last` (and `best`) to it, then remove what is no longer needed.
+
+        The state is copied; the rest happens in the background. A save that is still going on is waited for: there is
+        memory for one copy.
+
+        Raises:
+            TrainerError: of the save before.
+        """
+        self.wait()
+        began = time.monotonic()
+        still = self._snapshot.take(payload)
+
+        def write() -> None:
+            try:
+                self._write(still, notes, best)
+            except BaseException as error:  # noqa: BLE001  # whatever it is, the training thread raises it
+                self._error = error
+            self.seconds = max(self.seconds, time.monotonic() - began)
+
+        # A daemon, so that a second Ctrl-C need not wait: what it leaves behind has no checkpoint's name.
+        self._writer = threading.Thread(target=write, name=SAVING, daemon=True)
+        self._writer.start()
+
+    def check(self) -> None:
+        """Raise what the save in the background has met, if anything; does not wait."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def wait(self) -> None:
+        """Wait for the save that is going on; raises what it has met."""
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+        self.check()
+
+    def settle(self) -> None:
+        """Let the save that is going on come to its end, whatever that is."""
+        if self._writer is not None:
+            self._writer.join()
+
+    def outdated(self, step: int) -> None:
+        """The checkpoint of a step is not what will be saved for it: write it anew."""
+        self._written.discard(step)
+
+    def load(self, name: str = LAST) -> tuple[dict[str, Any], Path]:
+        """The payload of `last`, `best` or a `step-...`, verified, and the directory it came from.
+
+        A damaged `last` is reported, and the newest good one before it is taken.
+
+        Raises:
+            CheckpointError: where there is none, or none that is undamaged.
+        """
+        self.wait()
+        wanted = self.resolve(name)
+        older = [path for path in reversed(self.steps()) if _step(path) < _step(wanted)]
+        for path in [wanted, *(older if name == LAST else [])]:
+            try:
+                payload = durable.load(atomic_files.resolve_moved(path))
+                step = payload.get("step")
+                if not isinstance(step, int) or step != _step(path):
+                    raise CheckpointError(f"{path}: holds the state of another step ({step!r:.20}).")
+                self._written.add(_step(path))  # what is loaded need not be saved again
+                return payload, path
+            except CheckpointError as error:
+                self.warn(str(error))
+        raise CheckpointError(
+            f"{self.directory}: no undamaged checkpoint for '{name}'; see the messages above. Checkpoints there: "
+            f"{self._found()}."
+        )
+
+    def rewind(self, step: int, best_step: int) -> None:
+        """Let no name stand for a checkpoint after `step`: the run goes on from there."""
+        best = self.directory / BEST
+        if best.exists() and _step(best.resolve()) > step:
+            before = self.directory / f"step-{best_step:08d}"
+            if best_step <= step and before.is_dir():
+                self._point(BEST, before)
+            else:
+                best.unlink()
+        self._written = {written for written in self._written if written <= step}
+
+    def resolve(self, name: str) -> Path:
+        """The directory that a name stands for; raises `CheckpointError` where there is none."""
+        path = self.directory / name
+        step = self.directory / (path.readlink().name if path.is_symlink() else name)
+        if _is_step(step) and atomic_files.resolve_moved(step).is_dir():
+            return step
+        steps = self.steps()
+        if name == LAST and steps:
+            return steps[-1]
+        raise CheckpointError(f"{self.directory}: there is no checkpoint '{name}' (found: {self._found()}).")
+
+    def steps(self) -> list[Path]:
+        """The complete checkpoints, oldest first."""
+        if not self.directory.is_dir():
+            return []
+        found = (self.directory / entry.name for entry in os.scandir(self.directory))
+        return sorted(filter(_is_step, found), key=_step)
+
+    def _found(self) -> str:
+        return ", ".join(path.name for path in self.steps()) or "none"
+
+    def _write(self, payload: dict[str, Any], notes: dict[str, Any], best: bool) -> None:
+        """In the background: every line leaves `last` and `best` naming complete checkpoints."""
+        step: int = payload["step"]
+        target = self.directory / f"step-{step:08d}"
+        self.before(payload)
+        if step not in self._written:
+            durable.save(target, payload, notes)
+            if not self._proven:  # once a process: a plug-in's state may be of a kind that is not loaded again
+                durable.load(target, mmap=True)
+                self._proven = True
+            self._written.add(step)
+        try:
+            self._point(LAST, target)
+            if best:
+                self._point(BEST, target)
+        except OSError as error:
+            raise atomic_files.unwritable(self.directory, error) from error
+        try:
+            self._prune(step)
+        except OSError as error:  # the new one is safe: what could not be removed only takes room
+            self.warn(f"{self.directory}: an old checkpoint could not be removed ({error}).")
+
+    def _point(self, name: str, target: Path) -> None:
+        """Move a name in one step: it always stands for a complete checkpoint. Relative, so that a run can be moved."""
+        aside = atomic_files.temp_path(self.directory / name)
+        aside.symlink_to(target.name)
+        aside.replace(self.directory / name)
+        atomic_files.sync_directory(self.directory)
+
+    def _prune(self, newest: int) -> None:
+        """Remove all but the newest few and the best; and what a run that was set back has left in the future."""
+        best = self.directory / BEST
+        kept = {best.resolve().name} if best.exists() else set()
+        past = [path for path in self.steps() if _step(path) <= newest]
+        kept |= {path.name for path in past[-self.keep :]}
+        for path in self.steps():
+            if path.name not in kept:
+                self._remove(path)
+        atomic_files.remove_leftovers(self.directory)
+
+    def _remove(self, path: Path) -> None:
+        """Take its name away first: a checkpoint that is half removed must not look like one."""
+        aside = atomic_files.temp_path(path)
+        path.rename(aside)
+        shutil.rmtree(aside)
+
+
+def _is_step(path: Path) -> bool:
+    return re.fullmatch(r"step-\d{8,}", path.name) is not None
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))

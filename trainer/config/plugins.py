@@ -1,0 +1,75 @@
+"""Components from outside the package: installed ones by entry point, others named on the command line."""
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from trainer.errors import ConfigError
+
+ENTRY_POINT = "trainer.plugins"
+# (module, name; None: any) that the README once had plug-ins import -> the public name.
+MOVED = {
+    ("trainer.config.data", "Data"): "DataConfig",
+    ("trainer.config.model", "Model"): "ModelConfig",
+    ("trainer.data.split", None): "from_tensors",
+}
+
+
+def load(imports: Sequence[str]) -> None:
+    """Import the installed plug-ins, then each file (`my_models.py`) or module (`mylab.models`) that was named.
+
+    Only the command line names code: a config selects among what is registered and imports nothing.
+
+    Raises:
+        ConfigError: for a file or module that does not exist. What goes wrong inside one keeps its traceback.
+    """
+    for point in entry_points(group=ENTRY_POINT):
+        with _said_where_it_went(f"plug-in {point.value}"):
+            point.load()
+    for name in imports:
+        with _said_where_it_went(f"--import {name}"):
+            if name.endswith(".py"):
+                _load_file(Path(name))
+            else:
+                _load_module(name)
+
+
+@contextlib.contextmanager
+def _said_where_it_went(what: str) -> Iterator[None]:
+    """Turn the import of a documented name from where it was before into a message that says where it is now."""
+    try:
+        yield
+    except ImportError as error:
+        for (module, name), new in MOVED.items():
+            if error.name == module and (name is None or f"'{name}'" in error.msg):
+                raise ConfigError(
+                    f"{what}: {error.msg.partition(' (')[0]}: write `from trainer import {new}`."
+                ) from error
+        raise
+
+
+def _load_file(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"--import {path}: no such file.")
+    name = f"trainer_import_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # In sys.modules before it runs: dataclasses and worker processes look their module up by name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def _load_module(name: str) -> None:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise  # the module is there; something that it imports is not
+        raise ConfigError(f"--import {name}: no such module here; a file is named with its .py.") from error

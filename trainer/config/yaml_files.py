@@ -1,0 +1,28 @@
+"""The folders of YAML files, and which options they and the registry offer. Needs neither Hydra nor torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer.config import registry
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: inside the installed package, or at the top of the repository."""
+    package = Path(__file__).parent.parent
+    return next(path for path in (package / "conf", package.parent / "conf") if (path / "train.yaml").is_file())
+
+
+def yaml_files(group: str, config_dirs: Sequence[Path] = ()) -> dict[str, Path]:
+    """The YAML files of a group by option name, ours first."""
+    found: dict[str, Path] = {}
+    for folder in (conf_dir(), *config_dirs):
+        base = folder / group
+        for path in sorted(base.rglob("*.yaml")):
+            found.setdefault(path.relative_to(base).with_suffix("").as_posix(), path)
+    return found
+
+
+def options(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:
+    """The options of a group: YAML files, and registered components that have none."""
+    registered = registry.names(group) if group in registry.GROUPS else []
+    return sorted({*registered, *yaml_files(group, config_dirs)})

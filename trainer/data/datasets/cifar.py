@@ -1,0 +1,155 @@
+"""CIFAR-10 and CIFAR-100 (A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009)."""
+
+import hashlib
+import io
+import pickle
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainer.config.datasets import Published
+from trainer.data.files.cache import cached
+from trainer.data.files.download import Remote, datasets_folder, fetch
+from trainer.data.images.image_data import image_data
+from trainer.data.types import Data, Split
+from trainer.errors import DataError
+
+ADDRESS = "https://www.cs.toronto.edu/~kriz/"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of the two sets, as published.
+
+    Attributes:
+        name: of the dataset here.
+        archive: all its files.
+        folder: their folder in the archive.
+        train, test, meta: the MD5 of each file; `meta` holds the names of the classes.
+        labels, names: what the classes of images, and their names, are called in the files.
+    """
+
+    name: str
+    archive: Remote
+    folder: str
+    train: dict[str, str]
+    test: dict[str, str]
+    meta: dict[str, str]
+    labels: str
+    names: str
+
+
+CIFAR10 = Source(
+    name="cifar10",
+    archive=Remote(
+        "cifar-10-python.tar.gz", "md5:c58f30108f718f92721af3b95e74349a", (ADDRESS + "cifar-10-python.tar.gz",)
+    ),
+    folder="cifar-10-batches-py",
+    train={
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    },
+    test={"test_batch": "40351d587109b95175f43aff81a1287e"},
+    meta={"batches.meta": "5ff9c542aee3614f3951f8cda6e48888"},
+    labels="labels",
+    names="label_names",
+)
+CIFAR100 = Source(
+    name="cifar100",
+    archive=Remote(
+        "cifar-100-python.tar.gz", "md5:eb9058c3a382ffc7106e4002c42a8d85", (ADDRESS + "cifar-100-python.tar.gz",)
+    ),
+    folder="cifar-100-python",
+    train={"train": "16019d7e3df5f24257cddd939b257f8d"},
+    test={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+    meta={"meta": "7973b15100ade9c7d40fb424638fde48"},
+    labels="fine_labels",
+    names="fine_label_names",
+)
+
+
+def load_cifar(config: Published, source: Source, seed: int) -> Data:
+    """uint8 images (N, 3, 32, 32), from the cache after the first time."""
+    folder = datasets_folder(config.root)
+    tensors, hit = cached(folder, f"{source.name}-named", lambda: read(folder, source))
+    train, test = (Split(tensors[f"{part}_images"], tensors[f"{part}_targets"]) for part in ("train", "test"))
+    official, description = None if config.holds_out else test, "decoded cache" if hit else ""
+    return image_data(config, train, official, tuple(tensors["labels"]), seed, description)
+
+
+def read(root: Path, source: Source) -> dict[str, Any]:
+    """Read the original files, from their folder or their archive, which is downloaded where neither is there.
+
+    They are pickles. Each is opened only once its MD5 (or that of the archive) was found to be the published one, and
+    even then nothing but arrays and plain data can come out of it.
+
+    Raises:
+        DataError: where they are neither there nor to be had, with what to do.
+    """
+    open_file = _in_folder(root / source.folder, source) or _in_archive(fetch(source.archive, root), source)
+    tensors: dict[str, Any] = {}
+    for part, files in (("train", source.train), ("test", source.test)):
+        batches = [open_file(name) for name in files]
+        pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
+        tensors[f"{part}_images"] = torch.from_numpy(pixels)
+        tensors[f"{part}_targets"] = torch.tensor([label for batch in batches for label in batch[source.labels]])
+    (meta,) = source.meta
+    tensors["labels"] = [str(name) for name in open_file(meta)[source.names]]
+    return tensors
+
+
+def _in_folder(folder: Path, source: Source) -> Callable[[str], dict[str, Any]] | None:
+    """What opens a file of the unpacked archive; None unless all of them are there as published."""
+    contents: dict[str, bytes] = {}
+    for name, digest in (source.train | source.test | source.meta).items():
+        path = folder / name
+        if not path.is_file():
+            return None
+        contents[name] = path.read_bytes()
+        if hashlib.md5(contents[name], usedforsecurity=False).hexdigest() != digest:
+            return None
+    return lambda name: unpickled(contents[name])
+
+
+def _in_archive(path: Path, source: Source) -> Callable[[str], dict[str, Any]]:
+    contents: dict[str, bytes] = {}
+    with tarfile.open(path) as archive:
+        for name in source.train | source.test | source.meta:
+            file = archive.extractfile(f"{source.folder}/{name}")
+            assert file is not None
+            contents[name] = file.read()
+    return lambda name: unpickled(contents[name])
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Makes NumPy arrays, and no other object that a pickle may ask for."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        match module, name:
+            case ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct"):
+                return np.empty(0).__reduce__()[0]
+            case ("numpy", "ndarray"):
+                return np.ndarray
+            case ("numpy", "dtype"):
+                return np.dtype
+            case ("_codecs", "encode"):
+                return lambda text, encoding: str(text).encode(str(encoding))
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def unpickled(content: bytes) -> dict[str, Any]:
+    """The dictionary in a pickle of Python 2 with NumPy arrays; raises `DataError` where it asks for anything else."""
+    try:
+        value = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+    except pickle.UnpicklingError as error:
+        raise DataError(f"A file of the archive is no array ({error}).") from error
+    assert isinstance(value, dict)
+    return value

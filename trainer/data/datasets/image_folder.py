@@ -1,0 +1,153 @@
+"""Your own images, one folder for each class."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.config.data import ImageFolder
+from trainer.data.files.cache import cached
+from trainer.data.images.augment import augment_from
+from trainer.data.images.image_data import image_data
+from trainer.data.images.image_files import Decoder, ImageFiles, UnreadableImageError, check_all, decode_all, open_image
+from trainer.data.images.listing import Listing, fingerprint, scan
+from trainer.data.images.mixing import mixing_from
+from trainer.data.images.normalize import normalize_from
+from trainer.data.splits import from_splits, split
+from trainer.data.types import Data, Split
+from trainer.errors import ConfigError, DataError
+
+HELD_OUT = 0.2  # share of the images held out where nothing else is given
+MEASURED = 2000  # streamed images from which the normalisation is measured
+NAMED = 3  # files left out that the warning names
+
+
+def load_image_folder(config: ImageFolder, seed: int) -> Data:
+    """Decoded into one uint8 tensor (and a cache file) when it fits `cache_bytes`; streamed otherwise.
+
+    Raises:
+        ConfigError: where data.root is missing, or the images differ in size and data.image_size is not given.
+        DataError: where a folder or file is not as it should be; names it.
+    """
+    if config.root is None:
+        raise ConfigError("data.root is needed: the folder with train/ and val/ (or with one folder for each class).")
+    root, skip = Path(config.root).expanduser(), config.on_error == "skip"
+    labels, listings = scan(root)
+    decoder = _decoder(config, listings, skip)
+    if len(listings) == 1 and not config.holds_out:
+        config = replace(config, val_fraction=HELD_OUT)
+    key = fingerprint(root, listings, decoder)
+    if sum(map(len, listings)) * decoder.bytes > config.cache_bytes:
+        rejected = _checked(root, key, listings, decoder) if skip else [{} for _ in listings]
+        kept = _kept(listings, rejected)
+        used = [part.subset(index) for part, index in zip(listings, kept, strict=True)]
+        return _told(_streamed(config, seed, labels, used, decoder), root, listings, rejected)
+    tensors, hit = cached(root, key, lambda: _decoded(listings, decoder, skip))
+    rejected = [tensors[f"rejected{i}"] for i in range(len(listings))]
+    for part, reasons in zip(listings, rejected, strict=True):
+        if reasons and not skip:
+            raise UnreadableImageError(part.paths[min(reasons)], reasons[min(reasons)])
+    splits = []
+    for i, (part, index) in enumerate(zip(listings, _kept(listings, rejected), strict=True)):
+        whole = Split(tensors[f"images{i}"], part.targets)
+        splits.append(whole if len(index) == len(part) else Split(tensors[f"images{i}"][index], part.targets[index]))
+    official = splits[1] if len(splits) == 2 and not config.holds_out else None
+    data = image_data(config, splits[0], official, labels, seed, "decoded cache" if hit else "decoded")
+    return _told(data, root, listings, rejected)
+
+
+def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool) -> Decoder:
+    """For the configured square, or for the size that the first readable image has and all must have."""
+    if config.image_size is not None:
+        return Decoder((config.image_size, config.image_size), config.channels, resize=True)
+    paths = [path for listing in listings for path in listing.paths]
+    for path in paths:
+        try:
+            image = open_image(path, config.channels)
+        except UnreadableImageError:
+            if not skip:
+                raise
+            continue
+        return Decoder((image.height, image.width), config.channels, resize=False)
+    raise DataError(f"{config.root}: none of its {len(paths)} files can be used as an image; the first is {paths[0]}.")
+
+
+def _decoded(listings: Sequence[Listing], decoder: Decoder, skip: bool) -> dict[str, Any]:
+    tensors: dict[str, Any] = {}
+    for i, listing in enumerate(listings):
+        tensors[f"images{i}"], tensors[f"rejected{i}"] = decode_all(listing.paths, decoder, skip)
+    return tensors
+
+
+def _checked(root: Path, key: str, listings: Sequence[Listing], decoder: Decoder) -> list[dict[int, str]]:
+    """The files that cannot be read, by decoding each once before any training; known from then on."""
+    made, _ = cached(
+        root, f"{key}-checked", lambda: {"rejected": [check_all(listing.paths, decoder) for listing in listings]}
+    )
+    rejected: list[dict[int, str]] = made["rejected"]
+    return rejected
+
+
+def _kept(listings: Sequence[Listing], rejected: Sequence[dict[int, str]]) -> list[Tensor]:
+    """The positions of each listing that are used; raises `DataError` where there are none."""
+    kept = []
+    for part, reasons in zip(listings, rejected, strict=True):
+        if len(reasons) == len(part):
+            raise DataError(f"{part.paths[0].parent.parent}: none of its {len(part)} files can be used as an image.")
+        kept.append(torch.tensor([i for i in range(len(part)) if i not in reasons], dtype=torch.int64))
+    return kept
+
+
+def _told(data: Data, root: Path, listings: Sequence[Listing], rejected: Sequence[dict[int, str]]) -> Data:
+    """The data with a warning about the files that were left out, and the list of them for the run directory."""
+    rows = [
+        (str(part.paths[i].relative_to(root)), reasons[i])
+        for part, reasons in zip(listings, rejected, strict=True)
+        for i in sorted(reasons)
+    ]
+    if not rows:
+        return data
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *rows])
+    first = ", ".join(f"{file} ({reason})" for file, reason in rows[:NAMED])
+    warning = (
+        f"{len(rows):,} of {sum(map(len, listings)):,} files were left out; first: {first}. All are in rejected.csv of "
+        "the run."
+    )
+    named = text.getvalue().encode(errors="backslashreplace").decode()
+    return replace(data, warnings=(*data.warnings, warning), files=data.files | {"rejected.csv": named})
+
+
+def _streamed(
+    config: ImageFolder,
+    seed: int,
+    labels: tuple[str, ...],
+    listings: Sequence[Listing],
+    decoder: Decoder,
+) -> Data:
+    splits = [Split(ImageFiles(listing.paths, decoder), listing.targets) for listing in listings]
+    if len(splits) == 2 and not config.holds_out:
+        train, val = splits
+    else:
+        train, val = (splits[0].subset(i) for i in split(config, splits[0].targets, seed))
+    every = max(1, len(train) // MEASURED)
+    files: Any = train.inputs
+    sample = torch.stack([files[i] for i in range(0, len(train), every)][:MEASURED])
+    shape, normalize = (decoder.channels, *decoder.size), normalize_from(config, sample)
+    return from_splits(
+        train,
+        val,
+        labels,
+        input_shape=shape,
+        prepare=normalize,
+        augment=augment_from(config, shape, normalize),
+        mix=mixing_from(config, len(labels)),
+        workers=config.workers,
+        description=f"streamed by {config.workers} workers",
+        preprocessing=normalize.to_json(),
+    )

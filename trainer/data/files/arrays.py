@@ -1,0 +1,102 @@
+"""Named arrays out of .npz, .safetensors and idx files. Nothing in them is executed."""
+
+import math
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from torch import Tensor
+
+from trainer.data.files.idx import read_idx
+from trainer.errors import DataError
+
+KINDS = ".npz, .safetensors, or idx (…-ubyte, …-ubyte.gz)"
+
+
+def names(path: Path) -> list[str]:
+    """The arrays of a file; of an idx file, which has one without a name, [""].
+
+    Raises:
+        DataError: where it is no file of these kinds.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    match path.suffix.lower():
+        case ".npz":
+            with _open_npz(path) as archive:
+                return [name.removesuffix(".npy") for name in archive.namelist()]
+        case ".safetensors":
+            return _safetensors(path, None)[0]
+        case _ if "ubyte" in path.name or path.suffix.lower() in (".idx", ".gz"):
+            return [""]
+    raise DataError(f"{path}: not a kind of file that is read here: {KINDS}.")
+
+
+def load(path: Path, name: str) -> Tensor:
+    """One array of a file, of whatever type and shape it has there.
+
+    Raises:
+        DataError: where it is damaged, holds anything but numbers, or is larger than memory.
+    """
+    match path.suffix.lower():
+        case ".npz":
+            return _load_npz(path, name)
+        case ".safetensors":
+            tensor = _safetensors(path, name)[1]
+            assert tensor is not None
+            return tensor
+    return read_idx(path)
+
+
+def _load_npz(path: Path, name: str) -> Tensor:
+    with _open_npz(path) as archive:
+        try:
+            with archive.open(f"{name}.npy") as file:
+                _examine(file)
+            with archive.open(f"{name}.npy") as file:
+                array = npy.read_array(file, allow_pickle=False)
+        except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, KeyError) as error:
+            raise _damaged(path, f"array '{name}': {error}") from error
+    try:
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        return torch.from_numpy(np.ascontiguousarray(native))
+    except TypeError as error:
+        raise DataError(f"{path}: array '{name}' has values of type {array.dtype}, which are no numbers.") from error
+
+
+def _open_npz(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _examine(file: IO[bytes]) -> None:
+    """Raise where an array could be opened only by running code, or by more memory than there is."""
+    version = npy.read_magic(file)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not loaded: opening them can run code")
+    needed, there = math.prod(shape) * dtype.itemsize, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if min(shape, default=0) < 0 or needed > there:
+        raise ValueError(f"it claims {needed:,} bytes, more than this machine has memory")
+
+
+def _safetensors(path: Path, name: str | None) -> tuple[list[str], Tensor | None]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys()), None if name is None else file.get_tensor(name)
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(f"{path}: cannot be read ({' '.join(reason.split())[:200]}).")

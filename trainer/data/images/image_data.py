@@ -1,0 +1,45 @@
+"""What every image dataset that fits into memory does once its pixels are tensors."""
+
+import torch
+from torch import Tensor
+
+from trainer.config.data import ImageDataConfig
+from trainer.data.images.augment import augment_from
+from trainer.data.images.mixing import mixing_from
+from trainer.data.images.normalize import normalize_from
+from trainer.data.splits import from_splits, split
+from trainer.data.types import Data, Split
+
+
+def image_data(
+    config: ImageDataConfig,
+    train: Split,
+    official: Split | None,
+    labels: tuple[str, ...] | None,
+    seed: int,
+    description: str = "",
+) -> Data:
+    """Data from uint8 images.
+
+    Args:
+        config: says how to augment and normalise, and `val_fraction`.
+        train: uint8 (N, C, H, W) and int64 (N,).
+        official: the dataset's own validation images; None: the validation split is drawn from `train`.
+        labels: names of the classes; None: the targets are numbers.
+    """
+    if official is not None:
+        val = official
+    else:
+        train, val = (train.subset(index) for index in split(config, train.targets, seed))
+    assert isinstance(train.inputs, Tensor) and train.inputs.dtype == torch.uint8
+    normalize = normalize_from(config, train.inputs)
+    return from_splits(
+        train,
+        val,
+        labels,
+        prepare=normalize,
+        augment=augment_from(config, train.inputs.shape[1:], normalize),
+        mix=mixing_from(config, None if labels is None else len(labels)),
+        description=description,
+        preprocessing=normalize.to_json(),
+    )

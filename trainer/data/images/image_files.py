@@ -1,0 +1,216 @@
+"""Image files to pixels: what each kind of file becomes, and which files are refused."""
+
+import contextlib
+import math
+import stat
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from trainer.errors import ConfigError, DataError
+from trainer.system.process import cores
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+# The content decides, and among these alone: Pillow would run Ghostscript for what says it is PostScript.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+CHUNK = 256  # images decoded at a time
+# What Pillow and its decoders raise for files that are damaged, cut short or made to mislead.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+REMEDY = "Repair or remove it, or leave such files out with data.on_error=skip."
+Result = TypeVar("Result")
+
+
+class UnreadableImageError(DataError):
+    """A file that is no image that can be used.
+
+    Attributes:
+        path: the file.
+        reason: in words.
+    """
+
+    def __init__(self, path: Path, reason: str, remedy: str = REMEDY) -> None:
+        super().__init__(f"{path}: cannot be used as an image: {reason}. {remedy}")
+        self.path, self.reason = path, reason
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Reads an image file as uint8 (channels, height, width): upright, in RGB or grey.
+
+    | the file | what it becomes |
+    |---|---|
+    | turned or mirrored by its EXIF orientation | upright |
+    | animated, or of several pages | its first frame |
+    | with an alpha channel or a transparent colour | as seen on white |
+    | CMYK, YCbCr, Lab, a palette, 1 bit | the colours as Pillow converts them |
+    | 16 bits a channel | the upper 8 bits |
+    | 32-bit or floating-point numbers | refused: nobody knows which of them is white |
+
+    Attributes:
+        size: (height, width) to give.
+        channels: 3 or 1.
+        resize: bring other sizes to this one (shorter side, then the centre); without it they are an error.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    resize: bool
+
+    @property
+    def bytes(self) -> int:
+        """Of one image."""
+        return self.channels * self.size[0] * self.size[1]
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """The pixels.
+
+        Raises:
+            UnreadableImageError: where the file is none of the above.
+            ConfigError: where its size is another and `resize` is false.
+        """
+        image = open_image(path, self.channels)
+        height, width = self.size
+        if (image.height, image.width) != self.size:
+            if not self.resize:
+                raise ConfigError(
+                    f"data.image_size is needed, since the images differ in size: {path} is {image.height}×"
+                    f"{image.width}, others are {height}×{width} (height × width). Try data.image_size=64 or 224."
+                )
+            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image)
+        return pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
+
+    def many(self, paths: Sequence[Path]) -> tuple[np.ndarray, dict[int, str]]:
+        """uint8 (N, channels, height, width), and the reason for each that is unreadable (black there)."""
+        pixels = np.zeros((len(paths), self.channels, *self.size), dtype=np.uint8)
+        reasons = {}
+        for i, path in enumerate(paths):
+            try:
+                pixels[i] = self(path)
+            except UnreadableImageError as error:
+                reasons[i] = error.reason
+        return pixels, reasons
+
+    def check(self, paths: Sequence[Path]) -> dict[int, str]:
+        """Only the reasons."""
+        return self.many(paths)[1]
+
+
+class ImageFiles(Dataset[Tensor]):
+    """Images that are decoded when they are asked for, uint8 (channels, height, width).
+
+    Args:
+        paths: the files.
+        decoder: reads one.
+        remedy: the way out, told with the `DataError` of a file that is unreadable.
+    """
+
+    def __init__(self, paths: Sequence[Path], decoder: Decoder, remedy: str = REMEDY) -> None:
+        self.paths, self.decoder, self.remedy = paths, decoder, remedy
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        try:
+            return torch.from_numpy(self.decoder(self.paths[index]).copy())
+        except UnreadableImageError as error:
+            # torch makes a worker's error anew, from its message alone
+            raise DataError(str(UnreadableImageError(error.path, error.reason, self.remedy))) from None
+
+
+def open_image(path: Path, channels: int) -> Image.Image:
+    """The image, upright, in mode RGB or L; raises `UnreadableImageError`."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is no regular file")
+        if status.st_size == 0:
+            raise OSError("it is empty (0 bytes)")
+        with Image.open(path, formats=FORMATS) as file:
+            _check(file)
+            return _as_bytes(ImageOps.exif_transpose(file), "L" if channels == 1 else "RGB")
+    except UnidentifiedImageError:
+        reason = f"its content is none of {', '.join(FORMATS)}"
+    except UNREADABLE as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    raise UnreadableImageError(path, reason[:200].rstrip("."))
+
+
+def _check(image: Image.Image) -> None:
+    """Raise `ValueError` for what must not be decoded, going by the header."""
+    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):  # Pillow itself refuses twice as many
+        raise ValueError(
+            f"it claims {image.width}×{image.height} pixels, over {Image.MAX_IMAGE_PIXELS:,}: a decompression bomb?"
+        )
+    if image.mode in ("I", "F") and image.format != "PNG":  # older versions of Pillow open 16 bits of PNG as 32
+        raise ValueError("its pixels are 32-bit numbers without a defined range; save it with 8 or 16 bits")
+
+
+def _as_bytes(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits; convert would cut off above 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        seen = image.convert("RGBA")
+        white = Image.new("RGBA", seen.size, "white")
+        image = Image.alpha_composite(white, seen)
+    return image.convert(mode)
+
+
+def decode_all(paths: Sequence[Path], decoder: Decoder, skip: bool) -> tuple[Tensor, dict[int, str]]:
+    """All pixels, uint8 (N, channels, height, width), and the reasons for those that are unreadable.
+
+    Raises:
+        UnreadableImageError: for the first that is unreadable, unless `skip`.
+    """
+    images = torch.empty(len(paths), decoder.channels, *decoder.size, dtype=torch.uint8)
+    reasons: dict[int, str] = {}
+    with contextlib.ExitStack() as stack:
+        results = _in_parts(decoder.many, paths, stack)
+        for start, part, (pixels, found) in zip(range(0, len(paths), CHUNK), images.split(CHUNK), results, strict=True):
+            if found and not skip:
+                raise UnreadableImageError(paths[start + min(found)], found[min(found)])
+            part.copy_(torch.from_numpy(pixels))
+            reasons |= {start + i: reason for i, reason in found.items()}
+    return images, reasons
+
+
+def check_all(paths: Sequence[Path], decoder: Decoder) -> dict[int, str]:
+    """The reasons for those that are unreadable."""
+    with contextlib.ExitStack() as stack:
+        results = _in_parts(decoder.check, paths, stack)
+        return {
+            start + i: reason
+            for start, found in zip(range(0, len(paths), CHUNK), results, strict=True)
+            for i, reason in found.items()
+        }
+
+
+def _in_parts(
+    work: Callable[[Sequence[Path]], Result], paths: Sequence[Path], stack: contextlib.ExitStack
+) -> Iterable[Result]:
+    """`work` on part after part, by as many processes as there are cores: threads would wait for one another."""
+    parts = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    if len(parts) <= 4:
+        return map(work, parts)
+    return stack.enter_context(ProcessPoolExecutor(cores())).map(work, parts)

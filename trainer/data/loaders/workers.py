@@ -1,0 +1,172 @@
+"""The loaders of samples that worker processes read, one by one: images larger than memory."""
+
+import contextlib
+import multiprocessing
+from collections.abc import Generator, Iterator
+from multiprocessing.process import BaseProcess
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from trainer.data.loaders.collate import Collate, padded
+from trainer.data.types import Batch, Prepare, Split
+from trainer.errors import ConfigError, DataError, TrainerError
+from trainer.system.signals import become_worker
+
+TIMEOUT = 300.0  # seconds to wait for a batch of the workers
+
+
+class WorkerLoader:
+    """Training batches from a map-style dataset, loaded ahead by worker processes.
+
+    The sampler is told where to start; nothing of the workers' state belongs to the position of the run.
+    """
+
+    def __init__(
+        self, split: Split, finish: Collate, device: torch.device, workers: int, timeout: float = TIMEOUT
+    ) -> None:
+        self.split, self.order, self.steps_per_epoch = split, finish.order, finish.order.steps_per_epoch
+        self.device, self.workers, self.timeout = device, workers, timeout
+        self._finish = finish
+
+    def stream(self, start_step: int) -> Generator[Batch, None, None]:
+        """See `trainer.data.types.TrainLoader`; raises `DataError` for a sample that cannot be read."""
+        batches = (index.tolist() for index in self.order.blocks(start_step))
+        with _Pass(self.split, batches, self.workers, self.device, self.timeout) as loaded:
+            for step, (inputs, index) in enumerate(loaded, start_step):
+                inputs = inputs.to(self.device, non_blocking=True)
+                targets = self.split.targets[index].to(self.device, non_blocking=True)
+                weights = self.split.weights
+                if weights is not None:
+                    weights = weights[index].to(self.device, non_blocking=True)
+                yield self._finish(inputs, targets, weights, index.to(self.device, non_blocking=True), step)
+
+
+class WorkerEvalLoader:
+    """One pass over a map-style dataset, loaded by worker processes that live from pass to pass."""
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        prepare: Prepare,
+        device: torch.device,
+        workers: int,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self.samples, self.batch_size = len(split), min(batch_size, len(split))
+        self.split, self.prepare, self.device = split, prepare, device
+        self.workers, self.timeout = workers, timeout
+        self._pass: _Pass | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._pass is None:
+            starts = range(0, self.samples, self.batch_size)
+            batches = [list(range(start, min(start + self.batch_size, self.samples))) for start in starts]
+            self._pass = _Pass(self.split, batches, self.workers, self.device, self.timeout, persistent=True)
+        for inputs, index in self._pass:
+            targets = self.split.targets[index].to(self.device, non_blocking=True)
+            yield padded(inputs.to(self.device, non_blocking=True), targets, self.batch_size, self.prepare)
+
+    def close(self) -> None:
+        """End the workers; another pass forks new ones."""
+        if self._pass is not None:
+            self._pass.close()
+            self._pass = None
+
+
+class _Indexed(Dataset[tuple[Tensor, int]]):
+    """Samples with their index, so that targets need not pass through the workers."""
+
+    def __init__(self, dataset: Dataset[Tensor]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.dataset[index], index
+
+
+class _Pass:
+    """A `DataLoader` over a split, and the processes that it forks.
+
+    Args:
+        split: whose inputs are a dataset.
+        batches: the indices of each batch.
+        workers: how many processes; 0: this one reads.
+        device: where the batches go.
+        timeout: seconds to wait for a batch of the workers.
+        persistent: whether the workers stay for another pass.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batches: Iterator[list[int]] | list[list[int]],
+        workers: int,
+        device: torch.device,
+        timeout: float,
+        persistent: bool = False,
+    ) -> None:
+        assert not isinstance(split.inputs, Tensor)
+        self.loader = DataLoader(
+            _Indexed(split.inputs),
+            batch_sampler=batches,  # any iterable of index lists serves
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            timeout=timeout if workers else 0,
+            worker_init_fn=_start_worker,
+            persistent_workers=persistent and workers > 0,
+            # Its own generator: starting workers must not draw from the one that dropout uses.
+            generator=torch.Generator(),
+        )
+        self._processes: set[BaseProcess] = set()
+        self._loaded: object = None
+
+    def __enter__(self) -> "_Pass":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        before = set(multiprocessing.active_children())
+        # Held on to until the workers are ended: torch would wait 5 s for each one that is stuck when this is dropped.
+        self._loaded = loaded = iter(self.loader)
+        self._processes |= set(multiprocessing.active_children()) - before
+        try:
+            yield from loaded
+        except (ConfigError, DataError) as error:
+            # torch puts the worker's traceback into the message; a user's mistake needs only its own.
+            kind = type(error)
+            error.__traceback__ = None  # which holds on to the dead workers' pipes: the next ones would inherit them
+            raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from None
+
+    def close(self) -> None:
+        """End the workers, also one that is stuck."""
+        for _ in range(2):  # torch's handler of SIGCHLD reports a death, once, in the middle of whatever is done then
+            for process in self._processes:
+                with contextlib.suppress(RuntimeError):
+                    process.kill()
+                    process.join()
+        self._processes.clear()
+        self._loaded = None
+
+
+def _start_worker(number: int) -> None:
+    become_worker()
+
+
+def worker_failure(error: BaseException) -> TrainerError | None:
+    """The error for a loader worker that has died or is stuck, where `error` is torch's; None where it is not."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, RuntimeError) or not text.startswith("DataLoader "):
+        return None
+    if "timed out" in text:
+        return TrainerError(
+            f"{text}: the loader workers gave no batch within data.timeout. Where reading is just slow, raise it; with "
+            "data.workers=0 the training process reads itself, and Ctrl-C shows where it is stuck."
+        )
+    return TrainerError(
+        f"A loader worker has died ({text}). Often it ran out of memory, or a library it uses crashed; data.workers=0 "
+        "reads in the training process and shows the cause."
+    )

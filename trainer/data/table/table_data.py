@@ -1,0 +1,127 @@
+"""Tables as data: from files to the two splits of a model's inputs."""
+
+import dataclasses
+import sys
+
+import torch
+
+from trainer.config.table import Csv
+from trainer.data.splits import from_splits
+from trainer.data.table import column_types, leakage, preprocess, source, splits, table_cache, target
+from trainer.data.table.encode import encode
+from trainer.data.table.overview import overview
+from trainer.data.table.preprocess import Preprocessor
+from trainer.data.table.reading import read
+from trainer.data.types import Data, DataSpec, Samples, Split, as_float
+from trainer.errors import CheckpointError, DataError
+
+SIDES = ("train", "val")
+SLOW = 1 << 28  # bytes that take more than a second to read: a person is told what is going on
+ONE_CLASS = (
+    "there is nothing to learn",
+    "a score on them would say nothing of the other classes; hold out rows of several (data.split, data.time, ...)",
+)
+
+
+def load_table(config: Csv, seed: int) -> Data:
+    """Inputs float32 (N, features) and the target; everything fitted on the training rows only.
+
+    Raises:
+        ConfigError: for a missing or unknown column name.
+        DataError: for a file that cannot be read or learned from.
+        TrainerError: with data.memory=disk where the disk does not take the files.
+    """
+    held_out = source.files(config.val_path) if config.val_path is not None else ()
+    files = (*source.files(config.path), *held_out)
+    with table_cache.place(config, seed, files, len(held_out)) as place:
+        known = place.load()
+        if known is not None:
+            return known
+        size = sum(path.stat().st_size for path in files)
+        if size >= SLOW:
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            print(f"reading   {files[0]}{more}, {size / 1e9:.2g} GB", file=sys.stderr, flush=True)
+        whole = dataclasses.replace(config, path=[*map(str, files)])
+        try:
+            return place.keep(_made(whole, seed, len(held_out), place))
+        except OSError as error:
+            place.give_up(error)
+        return _made(whole, seed, len(held_out), place)
+
+
+def _made(config: Csv, seed: int, held_out: int, place: table_cache.TableCache) -> Data:
+    """The data of the files of `config.path`, the last `held_out` of which are for validation."""
+    table = read(config, place.held())
+    columns = column_types.infer(config, table)
+    assert config.target is not None  # read has checked it
+    targets, labels = target.infer(table, config.target, config.target_type)
+    targets = place.park("targets", targets)
+    rows_of = splits.split(config, table, targets, held_out, seed)
+    sides = [place.park(f"{side}.rows", rows) for side, rows in zip(SIDES, rows_of, strict=True)]
+    del rows_of
+    for rows, side, why in zip(sides, ("training", "validation"), ONE_CLASS, strict=True):
+        if labels is not None and len(alone := targets[rows].unique()) == 1:
+            raise DataError(f"The target {config.target} is {labels[int(alone)]} in every {side} row: {why}.")
+    weights = None if config.weight is None else splits.weights(table, config.weight)
+    train, val = (rows.numpy() for rows in sides)
+    fitted = preprocess.fit(config, table, columns, train)
+    leaks = leakage.find(fitted, table, targets.numpy(), train, labels is not None)
+    known = overview(table, columns, fitted, leaks)
+    outputs = [
+        place.rows(f"{side}.inputs", (len(rows), fitted.width()))
+        for side, rows in zip(SIDES, (train, val), strict=True)
+    ]
+    parts = [
+        Split(part, targets[rows], rows, None if weights is None else weights[rows])
+        for part, rows in zip(encode(fitted, table, [train, val], outputs), sides, strict=True)
+    ]
+    data = from_splits(parts[0], parts[1], labels, description=fitted.words())
+    return dataclasses.replace(
+        data,
+        spec=dataclasses.replace(data.spec, cardinalities=fitted.cardinalities),
+        notes=known.notes,
+        warnings=known.warnings,
+        files=known.files,
+        preprocessing=fitted.to_json(),
+    )
+
+
+def read_table_samples(config: Csv, path: str, spec: DataSpec, preprocessing: str | None, labelled: bool) -> Samples:
+    """The rows of another table, as the model was given those that it was trained with.
+
+    Raises:
+        CheckpointError: where the preprocessing is damaged, or not the model's.
+        DataError: for a file that cannot be read, that lacks a column, or whose column is not as it was.
+    """
+    if preprocessing is None:
+        raise CheckpointError("The checkpoint has no preprocessing: it was not trained on a table.")
+    fitted = Preprocessor.from_json(preprocessing)
+    if fitted.width() != spec.features or fitted.cardinalities != spec.cardinalities:
+        raise CheckpointError("The saved preprocessing is not that of the model.")
+    table = read(_as_trained(config, path, fitted), labelled=labelled)
+    (inputs,) = encode(fitted, table)
+    if not labelled:
+        targets = torch.zeros(len(inputs), dtype=torch.int64)
+    elif spec.labels is not None:
+        targets = target.codes(table, str(config.target), spec.labels)
+    else:
+        targets, _ = target.infer(table, str(config.target), "number")
+    return Samples(Split(inputs, targets), as_float, "line", table.lines(), tuple(map(str, table.rejected)))
+
+
+def _as_trained(config: Csv, path: str, fitted: Preprocessor) -> Csv:
+    """The config for another file, in which each column is what it was found to be in training."""
+    kinds = {column.name: column.kind for column in fitted.columns}
+    numeric, categorical = ([name for name, kind in kinds.items() if kind == one] for one in ("numeric", "categorical"))
+    return dataclasses.replace(
+        config,
+        path=path,
+        val_path=None,
+        numeric=numeric,
+        categorical=categorical,
+        boolean=[],
+        datetime=[],
+        text=[],
+        ignore=[],
+        transforms={},
+    )

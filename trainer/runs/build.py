@@ -1,0 +1,234 @@
+"""From the sections of a config to the parts of a run: the one place that knows which builder makes which option.
+
+Each function is a `match` over the config classes of a group. A component of a plug-in brings its own `build` in its
+class, which goes before the arms: nothing here has to know it. Builders are imported where they are called, so that a
+run imports only what it uses.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.config.data import DataConfig, Digits, ImageDataConfig, ImageFolder, Synthetic, SyntheticImages
+from trainer.config.datasets import Cifar10, Cifar100, FashionMnist, Mnist, Svhn, Tensors
+from trainer.config.model import Attention, Cnn, Linear, Mlp, ModelConfig, Tabular, Torchvision
+from trainer.config.optimizer import OptimizerConfig
+from trainer.config.root import Config
+from trainer.config.scheduler import SchedulerConfig
+from trainer.config.section import Section
+from trainer.config.table import Csv
+from trainer.config.task import Auto, Classification, Regression, TaskConfig
+from trainer.data.types import Data, DataSpec, Samples
+from trainer.errors import ConfigError
+from trainer.models.rescale import Rescale
+from trainer.optim.optimizers import make_optimizer
+from trainer.optim.schedules import Clock, Schedule, make_schedule
+from trainer.system import seeds
+from trainer.tasks.base import Task
+
+
+def own_builder(config: Section, name: str = "build") -> Callable[..., Any] | None:
+    """The method `name` of a component that makes its part itself, as those of plug-ins do; None: it has none."""
+    return getattr(config, name, None)
+
+
+def _no_builder(config: Section, signature: str) -> ConfigError:
+    kind = type(config)
+    return ConfigError(
+        f"{config.section}={config.option}: {kind.__module__}.{kind.__qualname__} has no method {signature}; write it."
+    )
+
+
+def build_data(config: DataConfig, seed: int) -> Data:
+    """Read or make the data, split for training and validation.
+
+    Raises:
+        DataError: where it cannot be had.
+    """
+    if own := own_builder(config):
+        data: Data = own(seed)
+        return data
+    match config:
+        case Csv():
+            from trainer.data.table.table_data import load_table
+
+            return load_table(config, seed)
+        case Digits():
+            from trainer.data.datasets.digits import load_digits
+
+            return load_digits(config, seed)
+        case Cifar10():
+            from trainer.data.datasets.cifar import CIFAR10, load_cifar
+
+            return load_cifar(config, CIFAR10, seed)
+        case Cifar100():
+            from trainer.data.datasets.cifar import CIFAR100, load_cifar
+
+            return load_cifar(config, CIFAR100, seed)
+        case Mnist():
+            from trainer.data.datasets.mnist import MNIST, load_mnist
+
+            return load_mnist(config, MNIST, seed)
+        case FashionMnist():
+            from trainer.data.datasets.mnist import FASHION_MNIST, load_mnist
+
+            return load_mnist(config, FASHION_MNIST, seed)
+        case Svhn():
+            from trainer.data.datasets.svhn import load_svhn
+
+            return load_svhn(config, seed)
+        case ImageFolder():
+            from trainer.data.datasets.image_folder import load_image_folder
+
+            return load_image_folder(config, seed)
+        case Tensors():
+            from trainer.data.datasets.tensor_file import load_tensor_file
+
+            return load_tensor_file(config, seed)
+        case Synthetic():
+            from trainer.data.datasets.synthetic import make_synthetic
+
+            return make_synthetic(config, seed)
+        case SyntheticImages():
+            from trainer.data.datasets.synthetic import make_synthetic_images
+
+            return make_synthetic_images(config, seed)
+    raise _no_builder(config, "build(self, seed) -> Data")
+
+
+def read_samples(config: DataConfig, source: str, spec: DataSpec, preprocessing: str | None, labelled: bool) -> Samples:
+    """Read new samples for a model that was trained on the data of `config`.
+
+    Args:
+        config: of the training data.
+        source: a file or folder.
+        spec, preprocessing: as the training data gave them.
+        labelled: whether they must have targets.
+
+    Raises:
+        ConfigError: where this dataset reads no new samples.
+        DataError: for a source that cannot be read.
+    """
+    if own := own_builder(config, "read"):
+        samples: Samples = own(source, spec, preprocessing, labelled)
+        return samples
+    match config:
+        case Csv():
+            from trainer.data.table.table_data import read_table_samples
+
+            return read_table_samples(config, source, spec, preprocessing, labelled)
+        case ImageFolder():
+            from trainer.data.images.image_samples import read_image_samples
+
+            return read_image_samples(config, source, spec, preprocessing, labelled, config.workers, config.on_error)
+        case ImageDataConfig():
+            from trainer.data.images.image_samples import read_image_samples
+
+            return read_image_samples(config, source, spec, preprocessing, labelled)
+    raise ConfigError(
+        f"{source}: a run of data={config.option} takes no new samples from a file; those of tables and images "
+        "do. Its network is there in Python: trainer.load_model(RUN)."
+    )
+
+
+def build_model(config: Config, spec: DataSpec) -> nn.Module:
+    """Make the network on the CPU, its weights a function of the seed: the same on every device.
+
+    Category codes become learned vectors in front of a model that takes numbers only. A regressor's outputs are scaled
+    to the target's units, so that the model learns equally well in any unit.
+    """
+    seeds.reseed(torch.device("cpu"), seeds.fold(config.seed, seeds.INIT))
+    if spec.cardinalities and not config.model.takes_categories:
+        from trainer.models.embeddings import Embeddings
+
+        front = Embeddings(spec.features, spec.cardinalities)
+        widened = dataclasses.replace(spec, input_shape=(front.features,), cardinalities=())
+        model: nn.Module = nn.Sequential(front, build_network(config.model, widened))
+    else:
+        model = build_network(config.model, spec)
+    if spec.target_mean is None or spec.target_std is None:
+        return model
+    return nn.Sequential(model, Rescale(spec.target_mean, spec.target_std))
+
+
+def build_network(config: ModelConfig, spec: DataSpec) -> nn.Module:
+    """Make the network of a model config: from float (B, *spec.input_shape) to (B, spec.outputs).
+
+    Raises:
+        ConfigError: where the model does not take data of that shape.
+    """
+    if own := own_builder(config):
+        network: nn.Module = own(spec)
+        return network
+    match config:
+        case Attention():
+            from trainer.models.attention import attention_model
+
+            return attention_model(config, spec)
+        case Cnn():
+            from trainer.models.cnn import cnn_model
+
+            return cnn_model(config, spec)
+        case Linear():
+            from trainer.models.linear import linear_model
+
+            return linear_model(spec.features, spec.outputs, config.bias)
+        case Mlp():
+            from trainer.models.mlp import MLP
+
+            return MLP(spec.features, spec.outputs, config.hidden, config.activation, config.dropout, config.batch_norm)
+        case Tabular():
+            from trainer.models.tabular import tabular_model
+
+            return tabular_model(config, spec)
+        case Torchvision():
+            from trainer.models.torchvision import build_classifier
+
+            return build_classifier(config.arch, config.weights, spec)
+    raise _no_builder(config, "build(self, spec) -> torch.nn.Module")
+
+
+def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Make the optimizer over the model's trainable parameters, fused where torch offers it on their device."""
+    if own := own_builder(config):
+        optimizer: torch.optim.Optimizer = own(model)
+        return optimizer
+    return make_optimizer(config, model)
+
+
+def build_schedule(config: SchedulerConfig, clock: Clock) -> Schedule:
+    """Make the schedule for a run of that length; raises `ConfigError` where a duration does not fit it."""
+    if own := own_builder(config):
+        schedule: Schedule = own(clock)
+        return schedule
+    return make_schedule(config, clock)
+
+
+def build_task(config: TaskConfig, spec: DataSpec) -> Task:
+    """Make the task for data of that kind; raises `ConfigError` where the data does not suit it."""
+    if own := own_builder(config):
+        task: Task = own(spec)
+        return task
+    match config:
+        case Auto():
+            return build_task(Classification() if spec.labels is not None else Regression(), spec)
+        case Classification():
+            from trainer.tasks.classification import ClassificationTask
+
+            return ClassificationTask(spec, config.label_smoothing, config.class_weights)
+        case Regression():
+            from trainer.tasks.regression import RegressionTask
+
+            return RegressionTask(spec, config.loss, config.delta)
+    raise _no_builder(config, "build(self, spec) -> Task")
+
+
+def build_data_and_task(config: Config) -> tuple[Data, Task]:
+    """Make the data of a config, and what is learned of it."""
+    data = build_data(config.data, config.seed)
+    if config.task.option == "regression":
+        data = data.as_regression()
+    return data, build_task(config.task, data.spec)

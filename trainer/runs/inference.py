@@ -1,0 +1,62 @@
+"""What a trained network says of samples, and how well."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from trainer.data.loaders.resident import evaluation_loader
+from trainer.data.types import Batch, Data, EvalLoader, Samples
+from trainer.errors import CheckpointError, DataError
+from trainer.runs.loading import Trained
+from trainer.tasks.base import Task
+
+
+@torch.inference_mode()
+def evaluate(
+    trained: Trained, data: Data | Samples, task: Task, device: torch.device
+) -> tuple[dict[str, float], Tensor | None]:
+    """The scores of the validation samples of some data, or of new samples; and the confusion matrix, see `Evaluation`.
+
+    Args:
+        task: of the run, on the device.
+
+    Raises:
+        CheckpointError: where the data is not of the kind that the network was trained with.
+    """
+    if isinstance(data, Data):
+        theirs, ours = data.spec, trained.spec
+        if (theirs.input_shape, theirs.outputs, theirs.labels) != (ours.input_shape, ours.outputs, ours.labels):
+            raise CheckpointError(
+                f"{trained.checkpoint} was trained on samples of {ours.shape_words()} with {ours.outputs} outputs, and "
+                f"the data is now {theirs.shape_words()} with {theirs.outputs}, or of other classes; name the data as "
+                "it was, or new samples: trainer evaluate RUN SOURCE."
+            )
+    sums = task.evaluation(device)
+    for outputs, batch in _forward(trained, data, device):
+        sums.update(outputs, batch.targets, batch.weights)
+    return sums.scores(), sums.confusion()
+
+
+@torch.inference_mode()
+def predict(trained: Trained, samples: Samples, device: torch.device) -> Tensor:
+    """The outputs for new samples, float32 (N, outputs) on the CPU: logits of classes, or numbers."""
+    parts = []
+    for outputs, batch in _forward(trained, samples, device):
+        assert batch.weights is not None
+        parts.append(outputs[batch.weights > 0].float().cpu())
+    return torch.cat(parts)
+
+
+def _forward(trained: Trained, data: Data | Samples, device: torch.device) -> Iterator[tuple[Tensor, Batch]]:
+    """Outputs and batch, for each batch."""
+    split = data.val if isinstance(data, Data) else data.split
+    if not len(split):
+        raise DataError("There are no samples.")
+    size, timeout = trained.config.data.eval_batch_size, trained.config.data.timeout
+    model = trained.model.to(device)
+    loader: EvalLoader = evaluation_loader(split, size, data.prepare, device, data.workers, timeout)
+    with contextlib.closing(loader):
+        for batch in loader:
+            yield model(batch.inputs), batch

@@ -1,0 +1,105 @@
+"""Networks with the weights of a run."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.checkpoint.store import LAST, Store
+from trainer.config import compose
+from trainer.config.root import Config
+from trainer.data.types import DataSpec
+from trainer.errors import CheckpointError
+from trainer.runs.build import build_model
+from trainer.runs.find import locate
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, and what new samples need on their way to it.
+
+    Attributes:
+        model: in eval mode on the CPU, with the averaged weights where the run kept them.
+        config: of the run.
+        spec, preprocessing: of its data, see `trainer.data.types.Data`.
+        checkpoint: where it was loaded from.
+        step: optimizer steps that it was trained for.
+    """
+
+    model: nn.Module
+    config: Config
+    spec: DataSpec
+    preprocessing: str | None
+    checkpoint: Path
+    step: int
+
+
+def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
+    """The trained network of a run; see `load_trained`."""
+    return load_trained(path, checkpoint).model
+
+
+def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
+    """What a run has trained.
+
+    Args:
+        path: a run directory, or a checkpoint in one.
+        checkpoint: which one of a run directory: best, last, or a `step-...`.
+
+    Raises:
+        CheckpointError: where it is missing or damaged, or its files do not belong together.
+    """
+    run, named = locate(str(path), Path(), "path")
+    assert run is not None
+    store = Store(run.checkpoints)
+    name = checkpoint if (Path(path) / "config.yaml").is_file() else named
+    if name == "best" and not (run.checkpoints / "best").exists():
+        name = LAST  # no validation yet
+    payload, found = store.load(name)
+    config = compose.to_config(compose.from_yaml(run.read_config(), str(run.config)))
+    try:
+        spec, weights = DataSpec.from_dict(payload["data_spec"]), _weights(payload)
+        with contextlib.suppress(NotImplementedError), torch.device("meta"):  # not every network is made there
+            # Before there is memory for it: what the config and the spec ask for must be what the file has.
+            build_model(config, spec).load_state_dict(weights, assign=True)
+        model = build_model(config, spec)
+        model.load_state_dict(weights)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"{path}: its weights are not those of its config and data: {' '.join(str(error).split())[:300]}"
+        ) from error
+    preprocessing = payload.get("preprocessing")
+    if not isinstance(preprocessing, str | None):
+        raise CheckpointError(f"{path}: the preprocessing in its checkpoint is no text.")
+    return Trained(model.eval(), config, spec, preprocessing, found, int(payload["step"]))
+
+
+def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
+    """Start from the weights of another run or checkpoint (`init_from`); nothing else of it is taken.
+
+    Raises:
+        CheckpointError: where it is missing, damaged, or of another network.
+    """
+    run, name = locate(source, output_dir, "init_from")
+    if run is None:
+        raise CheckpointError(f"init_from={source}: there is no unfinished run in {output_dir}.")
+    payload, path = Store(run.checkpoints).load(name)
+    try:
+        model.load_state_dict(_weights(payload))
+    except (RuntimeError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"init_from={path}: weights of another network: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def _weights(payload: dict[str, Any]) -> dict[str, Any]:
+    """The averaged weights where a run kept them, otherwise those it trained."""
+    averaged = payload["ema_state_dict"]
+    if averaged is None:
+        weights: dict[str, Any] = payload["model_state_dict"]
+        return weights
+    prefix = "module."
+    return {k.removeprefix(prefix): v for k, v in averaged.items() if k.startswith(prefix)}

@@ -1,0 +1,100 @@
+"""What a run says of itself before the first step and after the last."""
+
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from trainer.config.root import Config
+from trainer.loggers.console import format_duration, format_value
+from trainer.optim.schedules import Clock
+from trainer.runs.assemble import RunContext, make_plan
+from trainer.runs.build import build_schedule
+from trainer.runs.changes import Change
+from trainer.runs.directory import Run
+
+Lines = list[tuple[str, str]]  # (what, the words)
+
+
+def opening_lines(parts: RunContext, run: Run, environment: dict[str, Any]) -> Lines:
+    """What is about to be trained, on what, for how long, and how to watch and resume it."""
+    config, plan, state, spec = parts.config, parts.plan, parts.state, parts.data.spec
+    commit = f"  commit {environment['commit']}" if environment["commit"] else ""
+    parameters = sum(p.numel() for p in state.model.parameters())
+    kind = f"{len(spec.labels)} classes" if spec.labels is not None else "a number to predict"
+    sizes = f"{len(parts.data.train):,} train / {len(parts.data.val):,} val, {spec.shape_words()}, {kind}"
+    description = f", {parts.data.description}" if parts.data.description else ""
+    batch = config.data.batch_size
+    micro = min(plan.micro_batch or batch, batch)
+    length = f"{plan.total:,} = {plan.total / plan.steps_per_epoch:.4g} epochs × {plan.steps_per_epoch:,}"
+    resumed = f", resumed at step {state.step:,}" if state.step else ""
+    warmup = f" after a warm-up of {config.scheduler.warmup}" if config.scheduler.warmup != "0" else ""
+    threads = environment["threads"]
+    cpu = f"{threads} CPU thread{'s' * (threads != 1)}"
+    rate = getattr(config.optimizer, "lr", None)
+    chosen = " (chosen from the data)" if config.task.option == "auto" else ""
+    return [
+        ("run", f"{run.directory}{commit}"),
+        ("device", f"{parts.device}, {environment['precision']}, {cpu}, torch {torch.__version__}"),
+        ("model", f"{config.model.option}, {parameters:,} parameters"),
+        ("data", f"{config.data.option}, {sizes}{description}"),
+        ("task", f"{parts.task.kind}{chosen}, best by {state.monitor.name} ({state.monitor.mode})"),
+        ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
+        ("steps", f"{length}{resumed}"),
+        ("schedule", f"{config.optimizer.option} lr {rate}, {config.scheduler.option}{warmup}"),
+        ("watch", f"tensorboard --logdir {run.tensorboard}"),
+        ("resume", resume_command(run, environment["imports"])),
+    ]
+
+
+def change_lines(changes: Sequence[Change], before: Config | None, parts: RunContext) -> Lines:
+    """What is not as it was in a run that goes on, and what that does to its learning rates."""
+    step = parts.state.step
+    lines = [("changed", change.words(step)) for change in changes]
+    if before is None or not changes:
+        return lines
+    rate, old_rate = getattr(parts.config.optimizer, "lr", None), getattr(before.optimizer, "lr", None)
+    if rate is None or old_rate is None:
+        return lines
+    spe, total = parts.plan.steps_per_epoch, parts.plan.total
+    old_total = make_plan(before.trainer, spe).total
+    old = build_schedule(before.scheduler, Clock(spe, old_total))
+    if old.plateau is not None and parts.state.schedule.plateau is not None:
+        old.plateau.load_state_dict(parts.state.schedule.plateau.state_dict())
+    at = sorted({step, (step + total) // 2, total - 1})
+    if any(parts.state.schedule(i, rate) != old(i, old_rate) for i in at if i >= step):
+        now, then = (f"{value:.3g}" for value in (parts.state.schedule(step, rate), old(step, old_rate)))
+        length = f"over {total:,} steps" + (f" instead of {old_total:,}" if total != old_total else "")
+        text = f"computed anew {length}: lr {now} for step {step + 1:,}, where it would have been {then}"
+        lines.append(("schedule", text))
+    return lines
+
+
+def resume_command(run: Run, imports: Sequence[str]) -> str:
+    """What to type to go on with a run."""
+    return f"train {''.join(f'--import {name} ' for name in imports)}resume={run.directory}"
+
+
+def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Sequence[str]) -> Lines:
+    """How it ended, what was best and where, and what to type next."""
+    reason = summary["reason"]
+    if reason.startswith("signal "):
+        reason = signal.Signals(int(reason.removeprefix("signal "))).name
+    words = summary["status"] + ("" if reason == "completed" else f" ({reason})")
+    lines = [("end", f"{words} after {summary['steps']:,} steps in {format_duration(summary['seconds'])}")]
+    best = summary["best"]
+    if best is not None:
+        value = format_value(best["metric"], best["value"])
+        where = f", in {run.directory / best['checkpoint']}" if best["checkpoint"] else ""
+        lines.append(("best", f"{best['metric']} {value} at step {best['step']:,}{where}"))
+    command = resume_command(run, imports)
+    settings = config.trainer
+    if settings.fast_dev_run:
+        return lines  # a trial: there is nothing to go on with
+    if summary["reason"] == "early stopping":
+        command = f"{command} trainer.patience={2 * (settings.patience or 1)}   (be more patient)"
+    elif summary["status"] == "completed":
+        length = f"steps={2 * settings.steps}" if settings.steps else f"epochs={2 * settings.epochs}"
+        command = f"{command} trainer.{length}   (train further)"
+    return [*lines, ("next", command)]

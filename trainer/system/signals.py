@@ -1,0 +1,123 @@
+"""Signals: what is asked for is noted, and done as soon as nothing is lost by it."""
+
+import contextlib
+import ctypes
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+STOP = (signal.SIGTERM, signal.SIGINT)
+SAVING = "trainer-saving"  # the name of the thread that writes checkpoints
+SAVE, DEADLINE = signal.SIGUSR1, signal.SIGALRM
+
+
+class Interrupted(BaseException):
+    """Stop: what was being done can be dropped. No `Exception`, so that no library takes it for a failure of its own.
+
+    Attributes:
+        signal: its number; SIGALRM stands for `trainer.max_time`.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.signal = number
+
+
+class SignalHandler:
+    """While entered, signals are noted: SIGTERM and the first Ctrl-C in `signal`, SIGUSR1 in `save_wanted`.
+
+    Whoever does something that can be dropped without loss (importing, reading data, waiting for a batch, validating)
+    does it `with interruption.droppable:`; there a request to stop, also one that came before, raises `Interrupted`.
+    A Ctrl-C after a request to stop raises `KeyboardInterrupt` everywhere.
+
+    Attributes:
+        signal: the first request to stop; None: none yet.
+        save_wanted: whether a checkpoint was asked for; whoever saves one resets it.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.save_wanted = False
+        self.droppable = _Droppable(self)
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "SignalHandler":
+        if threading.current_thread() is threading.main_thread():
+            for number in (*STOP, SAVE, DEADLINE):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def alarm(self, seconds: float) -> None:
+        """Let `Interrupted` be raised after so many seconds, if what is then done can be dropped; 0: not any more.
+
+        Nothing happens where the handlers are not installed (outside the main thread): the loop looks at the clock.
+        """
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, max(0.0, seconds))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside `droppable`: what is done here cannot be dropped after all; a request to stop waits for its end."""
+        self.droppable.__exit__(None, None, None)
+        yield
+        self.droppable.__enter__()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == SAVE:
+            self.save_wanted = True
+            return
+        if number == signal.SIGINT and self.signal is not None:
+            raise KeyboardInterrupt
+        if number != DEADLINE and self.signal is None:
+            self.signal = number
+        self.droppable.interrupt(number)
+
+
+class _Droppable:
+    """What is done inside can be dropped. Not nested; a class and no generator, for it is entered at every step."""
+
+    def __init__(self, interruption: SignalHandler) -> None:
+        self._interruption, self._inside = interruption, False
+        self._raised: int | None = None
+
+    def __enter__(self) -> None:
+        self._inside, self._raised = True, None
+        if self._interruption.signal is not None:
+            self.interrupt(self._interruption.signal)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._inside = False
+        if self._raised is not None and not isinstance(error, (Interrupted, KeyboardInterrupt)):
+            # A library has swallowed it: torch's C code clears whatever stops its import of NumPy, and fails later.
+            raise Interrupted(self._raised) from error
+
+    def interrupt(self, number: int) -> None:
+        """Raise `Interrupted` where what is being done can be dropped."""
+        if self._inside:
+            self._inside, self._raised = False, number  # once is enough: what follows is the saving
+            raise Interrupted(number)
+
+
+def become_worker() -> None:
+    """In a loader worker: leave the signals to the training process, and end with it, however that ends.
+
+    A signal to the whole process group (Ctrl-C, `timeout`, a batch system) must not take the data away from a run that
+    is about to save.
+    """
+    for number in (*STOP, SAVE):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG: linux/prctl.h
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""What is learned: tasks, losses and metrics. Their keys belong in `config`."""

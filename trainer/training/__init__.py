@@ -1,0 +1,1 @@
+"""The loop and what it is made of. How a config becomes its parts belongs in `runs`."""

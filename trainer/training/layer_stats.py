@@ -1,0 +1,80 @@
+"""How gradients and updates are spread over the layers of a network: whether they vanish or explode on the way."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+# Of a layer: `gradient_mean` and `gradient_max` (of its magnitudes), `gradient_norm` (its length) and `update_ratio`.
+LayerFlow = dict[str, float | None]
+
+
+class LayerStats(NamedTuple):
+    """What one step did to each parameter, still on the device.
+
+    Attributes:
+        layers, sizes: the layer and the count of numbers of each parameter that had a gradient.
+        gradients: float32 (3, parameters): sum of magnitudes, largest magnitude and length of each gradient.
+        updates: float32 (2, parameters): length of each parameter before the step, and of the step.
+    """
+
+    layers: list[str]
+    sizes: list[int]
+    gradients: Tensor
+    updates: Tensor
+
+    def read(self) -> dict[str, LayerFlow]:
+        """By layer, in the order of the network; {} where a gradient was not finite. Waits for the device.
+
+        `update_ratio` is |Δw| / |w|, by a rule of thumb about 1e-3 (Karpathy, CS231n); None for weights that are all 0.
+        """
+        sums, largest, lengths = self.gradients.tolist()
+        if not all(map(math.isfinite, (*sums, *lengths))):
+            return {}
+        before, steps = self.updates.tolist()
+        found: dict[str, LayerFlow] = {}
+        for layer in dict.fromkeys(self.layers):
+            own = [i for i, name in enumerate(self.layers) if name == layer]
+            weight, update = (math.hypot(*(numbers[i] for i in own)) for numbers in (before, steps))
+            found[layer] = {
+                "gradient_mean": sum(sums[i] for i in own) / sum(self.sizes[i] for i in own),
+                "gradient_max": max(largest[i] for i in own),
+                "gradient_norm": math.hypot(*(lengths[i] for i in own)),
+                "update_ratio": update / weight if weight else None,
+            }
+        return found
+
+
+class LayerMeter:
+    """Measures a step of a network's parameters, without waiting for the device.
+
+    A layer is a module that owns parameters, under its name in the network; a parameter of the network itself is one
+    of its own.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._named = [(name.rpartition(".")[0] or name, p) for name, p in network.named_parameters()]
+
+    @torch.no_grad()
+    def before(self) -> None:
+        """Measure the gradients, and keep the parameters: a copy of them, until `after`."""
+        self._moved = [(layer, p) for layer, p in self._named if p.grad is not None]
+        gradients = [p.grad for _, p in self._moved if p.grad is not None]
+        self._gradients = torch.stack([_norms(gradients, order) for order in (1, math.inf, 2)])
+        self._kept = [p.detach().clone() for _, p in self._moved]
+
+    @torch.no_grad()
+    def after(self) -> LayerStats:
+        """Measure what the step has changed."""
+        before = _norms(self._kept, 2)
+        torch._foreach_sub_(self._kept, [p.detach() for _, p in self._moved])
+        updates = torch.stack([before, _norms(self._kept, 2)])
+        self._kept = []
+        layers, sizes = [layer for layer, _ in self._moved], [p.numel() for _, p in self._moved]
+        return LayerStats(layers, sizes, self._gradients, updates)
+
+
+def _norms(tensors: list[Tensor], order: float) -> Tensor:
+    """The norm of each, as one float32 vector."""
+    return torch.stack([norm.float() for norm in torch._foreach_norm(tensors, order)])

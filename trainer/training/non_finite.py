@@ -1,0 +1,140 @@
+"""Numbers that have left the finite: caught before they reach the weights, and traced to the samples they came from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.checkpoint import untrusted
+from trainer.data.types import Batch
+from trainer.errors import TrainerError
+from trainer.tasks.base import Task
+
+NAMED = 8  # samples that a message names
+_PARTS = {
+    "model_state_dict": "the weights are",
+    "ema_state_dict": "the averaged weights are",
+    "optimizer_state_dict": "the optimizer's memory is",
+}
+
+
+class DivergenceError(TrainerError):
+    """A step, or the weights, are no longer finite numbers.
+
+    Attributes:
+        what: in words.
+        step: the step that was about to be made (the first is 1).
+    """
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(
+            f"The run has diverged at step {step}: {what}. The last good checkpoint is kept. Try a smaller "
+            "optimizer.lr, scheduler.warmup=5%, or trainer.clip_norm=1; trainer.on_nan=skip or rollback goes on by "
+            "itself."
+        )
+        self.what, self.step = what, step
+
+
+class NonFiniteCheck:
+    """Checks each step on the device, and undoes what a forward pass does to a model's buffers.
+
+    BatchNorm takes a batch into its running statistics in the forward pass, before anyone knows that the step will not
+    be made.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self._buffers = list(model.buffers())
+        self._kept = [buffer.clone() for buffer in self._buffers]
+        self._found = torch.zeros((), device=device)
+        self._one = torch.ones((), device=device)
+
+    def keep(self) -> None:
+        """Remember the buffers as they are before the step."""
+        if self._buffers:
+            torch._foreach_copy_(self._kept, self._buffers)
+
+    def check(self, loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+        """Whether any number is not finite: 1.0 or 0.0, a scalar on the device, without a wait for it.
+
+        The kernel is the one of `torch.amp.GradScaler`, here with a scale of 1: 2 µs for a small model, where the norm
+        of the gradient takes 50 µs.
+        """
+        self._found.zero_()
+        alike: dict[torch.dtype, list[Tensor]] = {loss.dtype: [loss]}
+        for gradient in gradients:
+            alike.setdefault(gradient.dtype, []).append(gradient._values() if gradient.is_sparse else gradient)
+        for same in alike.values():
+            torch._amp_foreach_non_finite_check_and_unscale_(same, self._found, self._one)
+        return self._found
+
+    def undo(self, found: Tensor | None = None) -> None:
+        """Put the buffers back: at once, or where `found` (on the device) is 1."""
+        for buffer, kept in zip(self._buffers, self._kept, strict=True):
+            buffer.copy_(kept if found is None else torch.where(found > 0, kept, buffer))
+
+
+def locate_non_finite(model: nn.Module, task: Task, batch: Batch) -> tuple[str, list[int]]:
+    """What is wrong with a batch whose step was not finite, and the positions in the batch of the samples it is due to.
+
+    Looked for in this order: inputs, targets, outputs, losses; each sample on its own, so with the model in eval mode.
+    """
+    for what, numbers in (("inputs", batch.inputs), ("targets", batch.targets)):
+        if bad := _rows(numbers):
+            return f"the {what} are not finite", bad
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        outputs = model(batch.inputs)
+        losses = [task.loss_sum(outputs[i : i + 1], batch.targets[i : i + 1]) for i in range(len(outputs))]
+    model.train(training)
+    for what, numbers in (("outputs", outputs), ("losses", torch.stack(losses))):
+        if bad := _rows(numbers):
+            return f"the {what} are not finite", bad
+    return "the gradient of the whole batch is not finite", list(range(len(batch.targets)))
+
+
+def _rows(numbers: Tensor) -> list[int]:
+    finite: list[bool] = (
+        numbers.isfinite().flatten(1).all(1).tolist() if numbers.ndim > 1 else numbers.isfinite().tolist()
+    )
+    return [i for i, good in enumerate(finite) if not good]
+
+
+def constants(model: nn.Module) -> frozenset[str]:
+    """The names of the buffers that are not finite from the beginning, as the masks of attention are."""
+    return frozenset(name for name, buffer in model.named_buffers() if not is_finite(buffer))
+
+
+def check_finite(saved: dict[str, Any], apart: frozenset[str]) -> str | None:
+    """What is not finite in a state as `TrainState.state_dict` gives it, in words; None: nothing.
+
+    Args:
+        apart: the names of buffers that are not looked at; see `constants`.
+    """
+    for part, what in _PARTS.items():
+        numbers = {
+            name: value for name, value in (saved[part] or {}).items() if name.removeprefix("module.") not in apart
+        }
+        if not all(map(is_finite, untrusted.tensors(numbers))):
+            return f"{what} not finite"
+    return None
+
+
+def is_finite(numbers: Tensor) -> bool:
+    """Whether all are; waits for the device.
+
+    The least and the largest say it in one pass: 0.13 s for 500 MB on a CPU, where `isfinite().all()` takes 1.1 s.
+    """
+    if numbers.is_complex():
+        numbers = torch.view_as_real(numbers)
+    if not numbers.is_floating_point() or not numbers.numel():
+        return True
+    return bool(torch.stack(numbers.aminmax()).isfinite().all())
+
+
+def format_indices(rows: Sequence[int]) -> str:
+    """`sample 17`, `samples 3, 17`, `samples 3, 17, 20, … (64 in all)`: rows of the dataset as it was read."""
+    shown = ", ".join(map(str, rows[:NAMED]))
+    more = f", … ({len(rows)} in all)" if len(rows) > NAMED else ""
+    return f"sample{'s' * (len(rows) != 1)} {shown}{more}"
