@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from trainer import cli
+from trainer.config import plugins
+from trainer.errors import ConfigError
 
 TINY = ("data=synthetic", "data.num_samples=200", "trainer.epochs=1")
 
