@@ -57,7 +57,7 @@ def ways(trainer: Trainer, folder: Path) -> dict[str, Callable[[], float]]:
             copy.copy_(tensor)
 
     def held() -> float:
-        store.outdated(trainer.state.step)
+        store.invalidate(trainer.state.step)
         began = time.perf_counter()
         trainer.save(best=False)
         seconds = time.perf_counter() - began

@@ -70,7 +70,7 @@ def payload(step: int, weight: torch.Tensor) -> dict[str, object]:
 
 
 def test_a_save_does_not_hold_training_up_and_keeps_what_was_there_when_it_began(tmp_path: Path) -> None:
-    store = Store(tmp_path, before=lambda payload: time.sleep(0.5))
+    store = Store(tmp_path, pre_save=lambda payload: time.sleep(0.5))
     weight, began = torch.zeros(10), time.monotonic()
     store.save(payload(1, weight), {"step": 1}, best=False)
     assert time.monotonic() - began < 0.4
@@ -87,7 +87,7 @@ def test_what_a_save_meets_is_raised_once_by_the_next_look(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file" / "checkpoints")
     store.save(payload(1, torch.zeros(1)), {}, best=False)
-    store.settle()
+    store.join()
     with pytest.raises(TrainerError, match=r"cannot be written .*free"):
         store.check()
     store.check()

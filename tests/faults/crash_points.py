@@ -122,7 +122,7 @@ def save(
     directory: Path, step: int, content: int, best: bool, before: Callable[[Any], None] = lambda payload: None
 ) -> None:
     """One save with its prune, from a store that has just been opened."""
-    store = Store(directory, keep=2, warn=lambda text: None, before=before)
+    store = Store(directory, keep=2, warn=lambda text: None, pre_save=before)
     store.save(payload(step, content), {"step": step}, best)
     store.wait()
 

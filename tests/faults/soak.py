@@ -100,8 +100,8 @@ def soak(folder: Path, cycles: int) -> list[Reading]:
     """Train so many cycles; returns the reading of each."""
     cfg = compose.compose([*WORDS, f"trainer.steps={cycles * CYCLE}", f"output_dir={folder}"])
     config, probe, run = compose.to_config(cfg), Probe(), Run.create(folder)
-    with SignalHandler() as interruption:
-        Probed(cfg, config, run, None, interruption, probe=probe)()
+    with SignalHandler() as signals:
+        Probed(cfg, config, run, None, signals, probe=probe)()
     run.release()
     return probe.readings
 

@@ -332,10 +332,10 @@ def test_max_time_stops_saves_and_says_so(tmp_path: Path) -> None:
 
 def test_a_signal_stops_after_the_step_and_saves(tmp_path: Path) -> None:
     run, recorder = Run.at(tmp_path / "run"), Recorder()
-    with SignalHandler() as interruption:
+    with SignalHandler() as signals:
         recorder.then = lambda record: signal.raise_signal(signal.SIGTERM) if record.step == 5 else None
         settings = TrainerConfig(epochs=3, log_every="1", save_every="1ep")
-        trainer = build(config(trainer=settings), recorder, run=run, interruption=interruption)
+        trainer = build(config(trainer=settings), recorder, run=run, signals=signals)
         assert trainer.fit() == f"signal {int(signal.SIGTERM)}"
     assert trainer.store is not None
     assert (trainer.state.step, trainer.store.load()[0]["step"]) == (5, 5)

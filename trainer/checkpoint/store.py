@@ -25,7 +25,7 @@ class Store:
         directory: `checkpoints/` of the run; made when needed.
         keep: how many of the newest to keep, beside the best.
         warn: told about every damaged checkpoint that is passed over.
-        before: called in the background with what is about to be saved: what it makes durable is never older than the
+        pre_save: called in the background with what is about to be saved: what it makes durable is never older than the
             checkpoint, and what it raises is raised by the next look, and nothing is saved.
 
     Attributes:
@@ -37,9 +37,9 @@ class Store:
         directory: Path,
         keep: int = 2,
         warn: Callable[[str], None] = print,
-        before: Callable[[dict[str, Any]], None] = lambda payload: None,
+        pre_save: Callable[[dict[str, Any]], None] = lambda payload: None,
     ) -> None:
-        self.directory, self.keep, self.warn, self.before = directory, keep, warn, before
+        self.directory, self.keep, self.warn, self.pre_save = directory, keep, warn, pre_save
         self.seconds = 0.0
         self._written: set[int] = set()
         self._proven = False
@@ -84,12 +84,12 @@ class Store:
             self._writer = None
         self.check()
 
-    def settle(self) -> None:
+    def join(self) -> None:
         """Let the save that is going on come to its end, whatever that is."""
         if self._writer is not None:
             self._writer.join()
 
-    def outdated(self, step: int) -> None:
+    def invalidate(self, step: int) -> None:
         """The checkpoint of a step is not what will be saved for it: write it anew."""
         self._written.discard(step)
 
@@ -155,7 +155,7 @@ class Store:
         """In the background: every line leaves `last` and `best` naming complete checkpoints."""
         step: int = payload["step"]
         target = self.directory / f"step-{step:08d}"
-        self.before(payload)
+        self.pre_save(payload)
         if step not in self._written:
             durable.save(target, payload, notes)
             if not self._proven:  # once a process: a plug-in's state may be of a kind that is not loaded again

@@ -15,11 +15,11 @@ OUT_OF_TIME = 124
 
 def main(arguments: Sequence[str]) -> int:
     """Run `train`; returns the exit code."""
-    with SignalHandler() as interruption:
-        return _main(arguments, interruption)
+    with SignalHandler() as signals:
+        return _main(arguments, signals)
 
 
-def _main(arguments: Sequence[str], interruption: SignalHandler) -> int:
+def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
     args = parse(arguments)
     if args.help:
         from trainer.commands import help as help_
@@ -33,11 +33,11 @@ def _main(arguments: Sequence[str], interruption: SignalHandler) -> int:
         print(f"trainer {__version__}")
         return 0
     if args.multirun:
-        with interruption.droppable:
+        with signals.interruptible:
             plugins.load(args.imports)
             from trainer.commands.sweep import sweep
-        return sweep(args.overrides, args.imports, args.config_dir, interruption)
-    return train(args, interruption)
+        return sweep(args.overrides, args.imports, args.config_dir, signals)
+    return train(args, signals)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -79,9 +79,9 @@ class Start:
     before: Any = None
 
 
-def train(args: argparse.Namespace, interruption: SignalHandler) -> int:
+def train(args: argparse.Namespace, signals: SignalHandler) -> int:
     """Train one run, new or resumed."""
-    with interruption.droppable:
+    with signals.interruptible:
         plugins.load(args.imports)
         start = _start(args)
         if args.cfg:
@@ -99,7 +99,7 @@ def train(args: argparse.Namespace, interruption: SignalHandler) -> int:
         start.config,
         run,
         Screen(),
-        interruption,
+        signals,
         start.overrides,
         args.imports,
         start.checkpoint,

@@ -60,7 +60,7 @@ def assemble(
     *,
     resume: str | None = None,
     sinks: SinkFactory = lambda parts: (),
-    interruption: SignalHandler | None = None,
+    signals: SignalHandler | None = None,
     tell: Callable[[str], None] = print,
 ) -> Trainer:
     """Build everything that a config names, and load what it starts from.
@@ -70,7 +70,7 @@ def assemble(
         run: where checkpoints go; None: nothing is saved.
         resume: the name of a checkpoint of `run` to go on from: last, best, step-...
         sinks: makes the sinks, once everything else is there.
-        interruption: see `Trainer`.
+        signals: see `Trainer`.
         tell: is told what a person should know, such as a damaged checkpoint.
 
     Raises:
@@ -133,7 +133,7 @@ def assemble(
         seed=config.seed,
         store=store,
         sinks=made,
-        interruption=interruption,
+        signals=signals,
         channels_last=channels_last,
         picture=_picture(data),
         labels=data.spec.labels,

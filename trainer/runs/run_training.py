@@ -45,7 +45,7 @@ class Execution:
         cfg, config: the same config, as composed and as checked dataclasses.
         run: where it goes; locked by this process.
         console: where a person reads; None: only `train.log` is written.
-        interruption: entered by the caller.
+        signals: entered by the caller.
         overrides: what was typed.
         imports: what `--import` was given.
         resume: the checkpoint to go on from.
@@ -57,7 +57,7 @@ class Execution:
     config: Config
     run: Run
     console: Console | None
-    interruption: SignalHandler
+    signals: SignalHandler
     overrides: Sequence[str] = ()
     imports: Sequence[str] = ()
     resume: str | None = None
@@ -79,7 +79,7 @@ class Execution:
             trainer: Trainer | None = None
             summary: dict[str, Any] = {"status": "failed"}
             try:
-                with self.interruption.droppable:  # nothing is lost by not beginning
+                with self.signals.interruptible:  # nothing is lost by not beginning
                     trainer = self._assemble()
                 self.started = True
                 reason = trainer.fit()
@@ -113,7 +113,7 @@ class Execution:
                 self.run,
                 resume=self.resume,
                 sinks=self._make_sinks,
-                interruption=self.interruption,
+                signals=self.signals,
                 tell=self._say,
             )
         except (RuntimeError, MemoryError) as error:

@@ -30,7 +30,7 @@ class SignalHandler:
     """While entered, signals are noted: SIGTERM and the first Ctrl-C in `signal`, SIGUSR1 in `save_wanted`.
 
     Whoever does something that can be dropped without loss (importing, reading data, waiting for a batch, validating)
-    does it `with interruption.droppable:`; there a request to stop, also one that came before, raises `Interrupted`.
+    does it `with signals.interruptible:`; there a request to stop, also one that came before, raises `Interrupted`.
     A Ctrl-C after a request to stop raises `KeyboardInterrupt` everywhere.
 
     Attributes:
@@ -41,7 +41,7 @@ class SignalHandler:
     def __init__(self) -> None:
         self.signal: int | None = None
         self.save_wanted = False
-        self.droppable = _Droppable(self)
+        self.interruptible = _Interruptible(self)
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "SignalHandler":
@@ -66,11 +66,11 @@ class SignalHandler:
             signal.setitimer(signal.ITIMER_REAL, max(0.0, seconds))
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Inside `droppable`: what is done here cannot be dropped after all; a request to stop waits for its end."""
-        self.droppable.__exit__(None, None, None)
+    def uninterruptible(self) -> Iterator[None]:
+        """Let a request to stop wait while inside, also where the code around it is `interruptible`."""
+        self.interruptible.__exit__(None, None, None)
         yield
-        self.droppable.__enter__()
+        self.interruptible.__enter__()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == SAVE:
@@ -80,20 +80,20 @@ class SignalHandler:
             raise KeyboardInterrupt
         if number != DEADLINE and self.signal is None:
             self.signal = number
-        self.droppable.interrupt(number)
+        self.interruptible.interrupt(number)
 
 
-class _Droppable:
+class _Interruptible:
     """What is done inside can be dropped. Not nested; a class and no generator, for it is entered at every step."""
 
-    def __init__(self, interruption: SignalHandler) -> None:
-        self._interruption, self._inside = interruption, False
+    def __init__(self, signals: SignalHandler) -> None:
+        self._signals, self._inside = signals, False
         self._raised: int | None = None
 
     def __enter__(self) -> None:
         self._inside, self._raised = True, None
-        if self._interruption.signal is not None:
-            self.interrupt(self._interruption.signal)
+        if self._signals.signal is not None:
+            self.interrupt(self._signals.signal)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

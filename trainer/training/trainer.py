@@ -40,7 +40,7 @@ class Trainer:
         seed: of the run; dropout is a function of it and the step.
         store: where checkpoints go; None: nowhere.
         sinks: where records go.
-        interruption: says when a signal has asked to stop or to save.
+        signals: says when a signal has asked to stop or to save.
         channels_last: the memory format of image batches.
         picture: turns a few model inputs into pixels for people; None: the inputs are no images.
         labels: names of the classes, for those pictures.
@@ -61,7 +61,7 @@ class Trainer:
         seed: int = 0,
         store: Store | None = None,
         sinks: Sequence[Logger] = (),
-        interruption: SignalHandler | None = None,
+        signals: SignalHandler | None = None,
         channels_last: bool = False,
         picture: Callable[[Tensor], Tensor] | None = None,
         labels: tuple[str, ...] | None = None,
@@ -70,7 +70,7 @@ class Trainer:
     ) -> None:
         self.state, self.task, self.train, self.val, self.plan = state, task, train, val, plan
         self.device, self.seed, self.store, self.tell, self.notes = device, seed, store, tell, notes or {}
-        self.interruption = interruption or SignalHandler()
+        self.signals = signals or SignalHandler()
         self._autocast = autocast(device, precision)
         self._started = time.monotonic()
         self._first: Batch | None = None
@@ -88,7 +88,7 @@ class Trainer:
         self._recorder = Recorder(state, task, plan, self._tally, sinks, self._first_batch, picture, labels)
         self._constants = constants(state.model)
         if store is not None:
-            store.before = self._before_saving
+            store.pre_save = self._pre_save
 
     @property
     def seconds(self) -> float:
@@ -111,7 +111,7 @@ class Trainer:
             self.store.wait()  # workers are forked: no other thread may hold a lock then
         with contextlib.closing(self.train.stream(state.step)) as stream:
             while state.step < total:
-                with self.interruption.droppable:
+                with self.signals.interruptible:
                     batch = next(stream)
                 yield self.train_step(batch)
 
@@ -129,7 +129,7 @@ class Trainer:
             return self._fit()
         except Exception as error:
             if self.store is not None:
-                self.store.settle()
+                self.store.join()
             if failure := worker_failure(error):
                 raise failure from error
             if memory.is_out_of_memory(error):
@@ -137,7 +137,7 @@ class Trainer:
                 raise memory.exhausted(self.device, f"at step {self.state.step}", remedy) from error
             raise
         finally:
-            self.interruption.alarm(0)
+            self.signals.alarm(0)
             self.val.close()
 
     def _fit(self) -> str:
@@ -167,7 +167,7 @@ class Trainer:
         if record is None:
             return self._reason_to_stop()
         if self.store is not None:
-            self.store.outdated(self.state.step)  # the checkpoint in which the record was waiting
+            self.store.invalidate(self.state.step)  # the checkpoint in which the record was waiting
         return self._conclude(record)
 
     def _conclude(self, record: LogRecord | None) -> str:
@@ -185,7 +185,7 @@ class Trainer:
         if self.store is not None:
             self.store.check()
         reason = self._reason_to_stop()
-        wanted, self.interruption.save_wanted = self.interruption.save_wanted, False
+        wanted, self.signals.save_wanted = self.signals.save_wanted, False
         if improved or wanted or plan.save.due(step) or reason != COMPLETED:
             self.save(best=improved)
         if wanted:
@@ -241,7 +241,7 @@ class Trainer:
     def evaluate(self, record: LogRecord) -> bool:
         """Validate into the record, and tell the schedule and the monitor; returns whether it is the best so far."""
         state = self.state
-        with self.interruption.droppable:
+        with self.signals.interruptible:
             scores, confusion = self.validate(between=lambda: self._save_meanwhile(record))
         state.scores, record.confusion = scores, confusion
         record.scalars |= scores
@@ -276,14 +276,14 @@ class Trainer:
 
     def _save_meanwhile(self, record: LogRecord) -> None:
         """Answer to SIGUSR1 in the middle of a validation: its record waits in the checkpoint."""
-        if self.store is None or not self.interruption.save_wanted:
+        if self.store is None or not self.signals.save_wanted:
             return
-        self.interruption.save_wanted = False
-        with self.interruption.held(), torch.inference_mode(False):
+        self.signals.save_wanted = False
+        with self.signals.uninterruptible(), torch.inference_mode(False):
             self._recorder.suspend(record)
             self.save(best=False)
             self.store.wait()
-            self.store.outdated(self.state.step)
+            self.store.invalidate(self.state.step)
             self.state.pending = None
             self._tell_saved()
         if self._seconds_left() <= 0:
@@ -292,7 +292,7 @@ class Trainer:
     def _tell_saved(self) -> None:
         self.tell(f"Saved step {self.state.step}, as {signal.SIGUSR1.name} asked.")
 
-    def _before_saving(self, payload: dict[str, Any]) -> None:
+    def _pre_save(self, payload: dict[str, Any]) -> None:
         """In the background: a state that is not finite is not saved; the records that lead to it are on the disk."""
         if what := check_finite(payload, self._constants):
             raise DivergenceError(what, payload["step"])
@@ -303,8 +303,8 @@ class Trainer:
             self.store.wait()
 
     def _reason_to_stop(self) -> str:
-        if self.interruption.signal is not None:
-            return f"signal {self.interruption.signal}"
+        if self.signals.signal is not None:
+            return f"signal {self.signals.signal}"
         if self._seconds_left() <= 0:
             return MAX_TIME
         if self.state.monitor.exhausted:
@@ -321,7 +321,7 @@ class Trainer:
     def _set_alarm(self) -> None:
         left = self._seconds_left()
         if 0 < left < float("inf"):
-            self.interruption.alarm(left)
+            self.signals.alarm(left)
 
     def _refuse(self, step: int, batch: Batch) -> None:
         """Answer to a step that is not finite and was not made: raise, or say that it is skipped."""
@@ -368,7 +368,7 @@ class Trainer:
         state.load_state_dict(payload | {"seconds": self.seconds})
         self._started = time.monotonic()
         self.store.rewind(state.step, state.monitor.best_step)
-        self.store.outdated(state.step)
+        self.store.invalidate(state.step)
         state.rollbacks, state.rate = rollbacks, plan.on_nan_factor**rollbacks
         self._recorder.rewind(state.recorded)
         self.tell(
