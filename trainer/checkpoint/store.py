@@ -1,5 +1,6 @@
 """The checkpoints of a run: `step-00001200/` directories, and the names `last` and `best` that point to them."""
 
+import logging
 import os
 import re
 import shutil
@@ -17,29 +18,30 @@ from trainer.system.signals import SAVING
 
 LAST, BEST = "last", "best"
 
+PreSave = Callable[[dict[str, Any]], None]
+
+_LOG = logging.getLogger("trainer")
+
+
+def _nothing(payload: dict[str, Any]) -> None:
+    """Do nothing before a save."""
+
 
 class Store:
-    """Saves in the background, finds, verifies and prunes.
+    """Save checkpoints in the background; find, verify and prune them.
+
+    Every damaged checkpoint that is passed over is a warning of the logger "trainer".
 
     Args:
         directory: `checkpoints/` of the run; made when needed.
         keep: how many of the newest to keep, beside the best.
-        warn: told about every damaged checkpoint that is passed over.
-        pre_save: called in the background with what is about to be saved: what it makes durable is never older than the
-            checkpoint, and what it raises is raised by the next look, and nothing is saved.
 
     Attributes:
         seconds: the longest that a save has taken, from the copy to the last fsync.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        keep: int = 2,
-        warn: Callable[[str], None] = print,
-        pre_save: Callable[[dict[str, Any]], None] = lambda payload: None,
-    ) -> None:
-        self.directory, self.keep, self.warn, self.pre_save = directory, keep, warn, pre_save
+    def __init__(self, directory: Path, keep: int = 2) -> None:
+        self.directory, self.keep = directory, keep
         self.seconds = 0.0
         self._written: set[int] = set()
         self._proven = False
@@ -47,11 +49,18 @@ class Store:
         self._writer: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def save(self, payload: dict[str, Any], notes: dict[str, Any], best: bool) -> None:
+    def save(self, payload: dict[str, Any], notes: dict[str, Any], best: bool, pre_save: PreSave = _nothing) -> None:
         """Save a state under its step, point `last` (and `best`) to it, then remove what is no longer needed.
 
-        The state is copied; the rest happens in the background. A save that is still going on is waited for: there is
+        The state is copied; the rest happens in the background. A save that is still running is waited for: there is
         memory for one copy.
+
+        Args:
+            payload: the state, with its "step"; see `durable.save`.
+            notes: plain data for the manifest.
+            best: whether `best` is to point to it too.
+            pre_save: called in the background with the copy before anything is written. What it makes durable is never
+                older than the checkpoint. If it raises, nothing is saved, and the error is that of this save.
 
         Raises:
             TrainerError: of the save before.
@@ -62,7 +71,7 @@ class Store:
 
         def write() -> None:
             try:
-                self._write(still, notes, best)
+                self._write(still, notes, best, pre_save)
             except BaseException as error:  # noqa: BLE001  # whatever it is, the training thread raises it
                 self._error = error
             self.seconds = max(self.seconds, time.monotonic() - began)
@@ -113,7 +122,7 @@ class Store:
                 self._written.add(_step(path))  # what is loaded need not be saved again
                 return payload, path
             except CheckpointError as error:
-                self.warn(str(error))
+                _LOG.warning("%s", error)
         raise CheckpointError(
             f"{self.directory}: no undamaged checkpoint for '{name}'; see the messages above. Checkpoints there: "
             f"{self._found()}."
@@ -151,11 +160,11 @@ class Store:
     def _found(self) -> str:
         return ", ".join(path.name for path in self.steps()) or "none"
 
-    def _write(self, payload: dict[str, Any], notes: dict[str, Any], best: bool) -> None:
+    def _write(self, payload: dict[str, Any], notes: dict[str, Any], best: bool, pre_save: PreSave) -> None:
         """In the background: every line leaves `last` and `best` naming complete checkpoints."""
         step: int = payload["step"]
         target = self.directory / f"step-{step:08d}"
-        self.pre_save(payload)
+        pre_save(payload)
         if step not in self._written:
             durable.save(target, payload, notes)
             if not self._proven:  # once a process: a plug-in's state may be of a kind that is not loaded again
@@ -171,7 +180,7 @@ class Store:
         try:
             self._prune(step)
         except OSError as error:  # the new one is safe: what could not be removed only takes room
-            self.warn(f"{self.directory}: an old checkpoint could not be removed ({error}).")
+            _LOG.warning("%s: an old checkpoint could not be removed (%s).", self.directory, error)
 
     def _point(self, name: str, target: Path) -> None:
         """Move a name in one step: it always stands for a complete checkpoint. Relative, so that a run can be moved."""
@@ -196,6 +205,38 @@ class Store:
         aside = atomic_files.temp_path(path)
         path.rename(aside)
         shutil.rmtree(aside)
+
+
+class NullStore:
+    """Keep no checkpoints: what a run without a directory has in the place of a `Store`."""
+
+    seconds = 0.0
+
+    def save(self, payload: dict[str, Any], notes: dict[str, Any], best: bool, pre_save: PreSave = _nothing) -> None:
+        """Save nothing; `pre_save` is not called."""
+
+    def check(self) -> None:
+        """Return at once: no save can have failed."""
+
+    def wait(self) -> None:
+        """Return at once: there is no save to wait for."""
+
+    def join(self) -> None:
+        """Return at once: there is no save to wait for."""
+
+    def invalidate(self, step: int) -> None:
+        """Do nothing: nothing was written for any step."""
+
+    def load(self, name: str = LAST) -> tuple[dict[str, Any], Path]:
+        """Raise `CheckpointError`: there is nothing to load."""
+        raise CheckpointError(f"There is no checkpoint '{name}': this run has no directory and saves none.")
+
+    def rewind(self, step: int, best_step: int) -> None:
+        """Do nothing: no name stands for a checkpoint."""
+
+    def steps(self) -> list[Path]:
+        """Return []: there are no checkpoints."""
+        return []
 
 
 def _is_step(path: Path) -> bool:

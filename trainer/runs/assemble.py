@@ -161,7 +161,7 @@ def _open_store(
         return None
     if not run.config.exists():
         run.write_config(compose.to_yaml(compose.from_config(config)), [])
-    store = Store(run.checkpoints, config.trainer.keep, warn)
+    store = Store(run.checkpoints, config.trainer.keep)
     if resume is not None:
         payload, _ = store.load(resume)
         state.load_state_dict(payload)

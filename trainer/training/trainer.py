@@ -87,8 +87,6 @@ class Trainer:
         )
         self._recorder = Recorder(state, task, plan, self._tally, sinks, self._first_batch, picture, labels)
         self._constants = constants(state.model)
-        if store is not None:
-            store.pre_save = self._pre_save
 
     @property
     def seconds(self) -> float:
@@ -271,7 +269,9 @@ class Trainer:
         if self._tally.bad:
             self._refuse_late()
         payload = state.state_dict(self.plan.steps_per_epoch) | {"seconds": self.seconds} | self.notes
-        self.store.save(payload, {"step": state.step, "epoch": payload["epoch"], "scores": state.scores}, best)
+        self.store.save(
+            payload, {"step": state.step, "epoch": payload["epoch"], "scores": state.scores}, best, self._pre_save
+        )
         self._recorder.restart_watch()
 
     def _save_meanwhile(self, record: LogRecord) -> None:
