@@ -35,7 +35,7 @@ class SignalHandler:
 
     Attributes:
         signal: the first request to stop; None: none yet.
-        save_wanted: whether a checkpoint was asked for; whoever saves one resets it.
+        save_wanted: whether a checkpoint was asked for; see `take_save_request`.
     """
 
     def __init__(self) -> None:
@@ -64,6 +64,11 @@ class SignalHandler:
         """
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, max(0.0, seconds))
+
+    def take_save_request(self) -> bool:
+        """Return whether a checkpoint was asked for, and take the request as answered."""
+        asked, self.save_wanted = self.save_wanted, False
+        return asked
 
     @contextlib.contextmanager
     def uninterruptible(self) -> Iterator[None]:
