@@ -312,7 +312,7 @@ def test_one_number_that_is_not_finite_is_found_wherever_it_is(
     next(trainer.steps())
     saved = trainer.state.state_dict(1)
     assert check_finite(saved, frozenset()) is None
-    numbers = [tensor for tensor in untrusted.tensors(saved[f"{part}_state_dict"]) if tensor.is_floating_point()]
+    numbers = [tensor for tensor in untrusted.tensors_in(saved[f"{part}_state_dict"]) if tensor.is_floating_point()]
     numbers[-1].view(-1)[-1] = value
     what = check_finite(saved, frozenset())
     assert what is not None and said in what

@@ -116,7 +116,7 @@ def check_finite(saved: dict[str, Any], apart: frozenset[str]) -> str | None:
         numbers = {
             name: value for name, value in (saved[part] or {}).items() if name.removeprefix("module.") not in apart
         }
-        if not all(map(is_finite, untrusted.tensors(numbers))):
+        if not all(map(is_finite, untrusted.tensors_in(numbers))):
             return f"{what} not finite"
     return None
 
