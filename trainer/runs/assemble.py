@@ -20,7 +20,6 @@ from trainer.data.splits import limit
 from trainer.data.types import Data
 from trainer.errors import CheckpointError, ConfigError
 from trainer.loggers.base import Logger
-from trainer.optim.schedules import Clock
 from trainer.runs.build import build_data_and_task, build_model, build_optimizer, build_schedule
 from trainer.runs.directory import Run
 from trainer.runs.loading import load_weights
@@ -264,7 +263,7 @@ def _state(config: Config, task: Task, plan: Timeline, model: nn.Module) -> Trai
     return TrainState(
         model=model,
         optimizer=build_optimizer(config.optimizer, model),
-        schedule=build_schedule(config.scheduler, Clock(plan.steps_per_epoch, plan.total)),
+        schedule=build_schedule(config.scheduler, durations.RunLength(plan.steps_per_epoch, plan.total)),
         scaler=torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16"),
         monitor=Monitor(name, mode, settings.min_delta, settings.patience),
         ema=None if settings.ema is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)),

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from trainer.config.durations import RunLength
 from trainer.config.root import Config
 from trainer.loggers.console import format_duration, format_value
-from trainer.optim.schedules import Clock
 from trainer.runs.assemble import RunContext, make_plan
 from trainer.runs.build import build_schedule
 from trainer.runs.changes import Change
@@ -59,9 +59,8 @@ def change_lines(changes: Sequence[Change], before: Config | None, parts: RunCon
         return lines
     spe, total = parts.plan.steps_per_epoch, parts.plan.total
     old_total = make_plan(before.trainer, spe).total
-    old = build_schedule(before.scheduler, Clock(spe, old_total))
-    if old.plateau is not None and parts.state.schedule.plateau is not None:
-        old.plateau.load_state_dict(parts.state.schedule.plateau.state_dict())
+    old = build_schedule(before.scheduler, RunLength(spe, old_total))
+    old.load_state_dict(parts.state.schedule.state_dict())
     at = sorted({step, (step + total) // 2, total - 1})
     if any(parts.state.schedule(i, rate) != old(i, old_rate) for i in at if i >= step):
         now, then = (f"{value:.3g}" for value in (parts.state.schedule(step, rate), old(step, old_rate)))
