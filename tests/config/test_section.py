@@ -165,6 +165,8 @@ def test_a_key_lets_pass_what_is_allowed_and_refuses_the_rest(about: Key, good: 
         (lambda: MultiStepLR(milestones=["50%", "late"]), "scheduler.milestones[1]=late: not a duration"),
         (lambda: TrainerConfig(device="gpu"), "trainer.device=gpu: not one of auto, cpu, cuda, cuda:N, mps."),
         (lambda: TrainerConfig(max_time="500"), "trainer.max_time=500: must be a wall-clock time"),
+        (lambda: TrainerConfig(max_time="5epochs"), "trainer.max_time=5epochs: must be a wall-clock time"),
+        (lambda: TrainerConfig(max_time="soon"), "trainer.max_time=soon: not a duration"),
         (lambda: TrainerConfig(limit_train="0"), "trainer.limit_train=0: must be a number of batches"),
         (lambda: TrainerConfig(limit_val="101%"), "trainer.limit_val=101%: must be a number of batches"),
         (lambda: TrainerConfig(patience=3, eval_every=None), "trainer.patience needs validation"),
