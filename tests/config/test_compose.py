@@ -16,12 +16,6 @@ from trainer.config.safe_yaml import read as read_yaml
 from trainer.errors import ConfigError
 
 GLOBAL = "# @package _global_\n"
-OPTIONS = [
-    (group, name)
-    for group in registry.GROUPS
-    for name in registry.names(group)
-    if registry.lookup(group, name).__module__.startswith("trainer.")
-]
 DEFAULT = compose.compose([])
 
 
@@ -349,15 +343,16 @@ def test_a_config_cannot_name_code(tmp_path: Path) -> None:
 # The config that is saved beside a run
 
 
-@pytest.mark.parametrize(("group", "name"), OPTIONS)
-def test_every_option_survives_saving_and_reading(group: str, name: str) -> None:
-    component = registry.lookup(group, name)
-    config = Config(**{group: component(), "seed": 3})
-    text = compose.to_yaml(compose.from_config(config))
-    read = compose.from_yaml(text, "config.yaml")
-    assert compose.to_config(read) == config
-    assert type(getattr(compose.to_config(read), group)) is component
-    assert compose.to_yaml(read) == text
+@pytest.mark.parametrize("group", registry.GROUPS)
+def test_every_option_survives_saving_and_reading(group: str) -> None:
+    for component in (registry.lookup(group, name) for name in registry.names(group)):
+        if component.__module__.startswith("trainer."):
+            config = Config(**{group: component(), "seed": 3})
+            text = compose.to_yaml(compose.from_config(config))
+            read = compose.from_yaml(text, "config.yaml")
+            assert compose.to_config(read) == config
+            assert type(getattr(compose.to_config(read), group)) is component
+            assert compose.to_yaml(read) == text
 
 
 def test_a_composed_config_survives_saving_and_reading() -> None:
