@@ -452,6 +452,14 @@ def test_a_chosen_option_replaces_the_section_of_a_saved_config_and_a_key_change
     assert (config.trainer.epochs, config.optimizer.lr, config.model.option) == (9, 0.5, "mlp")
 
 
+def test_yaml_files_are_composed_for_a_saved_config_only_where_an_option_was_chosen(tmp_path: Path) -> None:
+    config_dirs = _write(tmp_path, "model/broken", "hidden: [\n")
+    assert compose.choose(copy.deepcopy(DEFAULT), [], config_dirs) == DEFAULT
+    assert compose.choose(copy.deepcopy(DEFAULT), ["trainer.epochs=9"], config_dirs).trainer.epochs == 9
+    with pytest.raises(ConfigError, match="broken"):
+        compose.choose(copy.deepcopy(DEFAULT), ["model=mlp"], config_dirs)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

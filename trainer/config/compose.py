@@ -96,9 +96,10 @@ def choose(cfg: DictConfig, overrides: Sequence[str], config_dirs: Sequence[Path
     chosen = [o for o in parsed if _is_choice(o)]
     if any(o.key_or_group == "experiment" for o in chosen):
         raise ConfigError("experiment=… cannot be given to a resumed run; give the keys that should change.")
-    fresh = compose([f"{o.key_or_group}={o.value()}" for o in chosen], config_dirs)
-    for o in chosen:
-        cfg[o.key_or_group] = fresh[o.key_or_group]
+    if chosen:
+        fresh = compose([f"{o.key_or_group}={o.value()}" for o in chosen], config_dirs)
+        for o in chosen:
+            cfg[o.key_or_group] = fresh[o.key_or_group]
     return assign(cfg, [o for o in parsed if not _is_choice(o)])
 
 
