@@ -13,6 +13,7 @@ from trainer.config import compose, registry
 from trainer.config.model import Mlp
 from trainer.config.root import Config
 from trainer.config.safe_yaml import read as read_yaml
+from trainer.config.yaml_files import CHOICES
 from trainer.errors import ConfigError
 
 GLOBAL = "# @package _global_\n"
@@ -219,7 +220,7 @@ def test_the_settings_of_hydra_are_no_keys(override: str) -> None:
 
 
 words = st.text(string.ascii_lowercase + "_", min_size=1, max_size=12)
-KNOWN = {*compose.GROUPS, *Config.keys()}
+KNOWN = {*CHOICES, *Config.keys()}
 
 
 @settings(max_examples=50, deadline=None)
