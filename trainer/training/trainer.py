@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from trainer.checkpoint.store import Store
+from trainer.data.loaders.base import EvalLoader, TrainLoader
 from trainer.data.loaders.workers import worker_failure
-from trainer.data.types import Batch, EvalLoader, TrainLoader
+from trainer.data.types import Batch
 from trainer.errors import TrainerError
 from trainer.loggers.base import Logger, LogRecord
 from trainer.system import memory

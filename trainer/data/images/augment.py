@@ -15,7 +15,7 @@ from trainer.config.data import ImageDataConfig
 from trainer.data.images import color
 from trainer.data.images.geometry import bilinear, box_mask, flip, nearest, positions, resized_crop, turned
 from trainer.data.images.normalize import Normalize
-from trainer.data.images.randaugment import OPERATIONS, randaugment
+from trainer.data.images.randaugment import OPERATIONS, apply_randaugment
 from trainer.data.types import BatchContext
 from trainer.errors import ConfigError
 from trainer.system import seeds
@@ -123,7 +123,7 @@ class RandAugment:
         shape = (self.operations, len(images))
         choices = torch.randint(len(OPERATIONS), shape, generator=generator)
         signs = torch.randint(2, shape, generator=generator) * 2.0 - 1
-        return randaugment(images, choices, signs, self.magnitude)
+        return apply_randaugment(images, choices, signs, self.magnitude)
 
 
 @dataclass(frozen=True)

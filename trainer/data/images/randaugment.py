@@ -57,7 +57,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def randaugment(images: Tensor, choices: Tensor, signs: Tensor, magnitude: int) -> Tensor:
+def apply_randaugment(images: Tensor, choices: Tensor, signs: Tensor, magnitude: int) -> Tensor:
     """Apply operation after operation to each image; those of a batch that get the same one get it together.
 
     Args:
