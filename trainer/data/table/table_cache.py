@@ -26,10 +26,12 @@ from trainer.data.files.mapped import FileRows, MemoryRows, Rows
 from trainer.data.table import cache_entries, column_store
 from trainer.data.table.cache_entries import PREFIX, UNREADABLE
 from trainer.data.table.column_store import ColumnStore
+from trainer.data.table.imported_code import imported_code
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 from trainer.system import atomic_files, locks
 
+LOADER = "trainer.data.table.table_data"  # the module whose code, with all that it imports, makes the data
 WORTHWHILE = 1 << 23  # bytes of the files from which on keeping them is worth the disk: below, reading takes ms
 TENSORS = ("inputs", "targets", "rows", "weights")
 # Keys that do not change what is made of a table, but only where it is held and how it is walked through. The files
@@ -188,7 +190,7 @@ def open_cache(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> 
     if not kept and config.memory == "ram":
         yield TableCache(config)
         return
-    name = PREFIX + _key(config, seed, paths, held_out) if kept else None
+    name = PREFIX + cache_key(config, seed, paths, held_out) if kept else None
 
     def wait() -> None:
         print(f"waiting   for another run that reads {paths[0]}", file=sys.stderr, flush=True)
@@ -216,18 +218,29 @@ def _all_ours(config: Csv) -> bool:
     return all(type(one).__module__.startswith("trainer.") for chain in config.chains().values() for one in chain)
 
 
-def _key(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> str:
-    told = {name: value for name, value in dataclasses.asdict(config).items() if name not in APART}
+def cache_key(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> str:
+    """Return the key of a table: a digest of everything that the data made of its files depends on.
+
+    Args:
+        config: how they are read and split.
+        seed: of the run.
+        paths: the files of the table.
+        held_out: how many of them, the last ones, are for validation.
+
+    Raises:
+        DataError: for a file that cannot be read.
+    """
+    keys = {name: value for name, value in dataclasses.asdict(config).items() if name not in APART}
     chains = {
         where: [(one.option, dataclasses.asdict(one)) for one in chain] for where, chain in config.chains().items()
     }
-    code = sorted([*Path(__file__).parent.glob("*.py"), *Path(__file__).parents[1].glob("*.py")])
+    code = imported_code(LOADER)
     try:
-        contents = mapped.digest_files([*paths, *code])
+        contents = mapped.digest_files([*paths, *code.values()])
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}).") from error
     # The paths belong to it since messages name them.
-    files = list(zip([*(str(path.resolve()) for path in paths), *(path.name for path in code)], contents, strict=True))
+    files = list(zip([*(str(path.resolve()) for path in paths), *code], contents, strict=True))
     versions = (torch.__version__, np.__version__, pa.__version__)
-    made_of = [told, chains, seed, files, held_out, versions]
+    made_of = [keys, chains, seed, files, held_out, versions]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
