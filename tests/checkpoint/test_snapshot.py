@@ -14,7 +14,9 @@ from trainer.config.scheduler import ConstantLR
 from trainer.errors import TrainerError
 from trainer.optim.schedules import Clock
 from trainer.runs.build import build_schedule
-from trainer.training.state import Monitor, TrainState
+from trainer.training.averaging import average_of
+from trainer.training.monitor import Monitor
+from trainer.training.state import TrainState
 
 
 def test_a_copy_holds_still_while_the_state_moves_on() -> None:
@@ -49,7 +51,7 @@ def test_moments_are_loaded_into_the_layout_of_their_parameter(saved_as: torch.m
         model = nn.Conv2d(3, 4, 3).to(memory_format=memory_format)
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
         schedule, scaler = build_schedule(ConstantLR(), Clock(1, 9)), torch.amp.GradScaler("cpu", enabled=False)
-        return TrainState(model, optimizer, schedule, scaler, Monitor("val/loss", "min"))
+        return TrainState(model, optimizer, schedule, scaler, Monitor("val/loss", "min"), average_of(model, None))
 
     def step(one: TrainState) -> None:
         one.model(torch.arange(150.0).reshape(2, 3, 5, 5) / 150).square().mean().backward()

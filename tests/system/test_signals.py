@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from messages import told_to
 from torch import Tensor, nn
 
 from trainer import Config, Run, Trainer, assemble
@@ -106,21 +107,14 @@ class SignallingMlp(Mlp):
         return Signalling(MLP(spec.features, spec.outputs, self.hidden, self.activation, self.dropout))
 
 
-def trainer(run: Run, signals: SignalHandler, tell: Callable[[str], None], resume: str | None = None) -> Trainer:
+def trainer(run: Run, signals: SignalHandler, resume: str | None = None) -> Trainer:
     config = Config(
         model=SignallingMlp(hidden=[8], dropout=0.2),
         data=Synthetic(num_samples=80, batch_size=16, eval_batch_size=4),
         trainer=TrainerConfig(epochs=3, device="cpu", log_every="3", ema=0.9),
     )
     run.config.touch()  # a config of a class that is registered nowhere
-    return assemble(
-        config,
-        run,
-        resume=resume,
-        sinks=lambda parts: [FilesLogger(run.directory, parts.state.recorded)],
-        signals=signals,
-        tell=tell,
-    )
+    return assemble(config, run, resume=resume, signals=signals)
 
 
 def ended(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
@@ -133,7 +127,9 @@ def fit(folder: Path, resume: str | None = None, tell: Callable[[str], None] | N
     said: list[str] = []
     run = Run.at(folder)
     with SignalHandler() as signals:
-        reason = trainer(run, signals, tell or said.append, resume).fit()
+        made = trainer(run, signals, resume)
+        with told_to(tell or said.append):
+            reason = made.fit([FilesLogger(run.directory, made.state.recorded)])
     run.release()
     return reason, said
 

@@ -40,6 +40,8 @@ class Store:
         seconds: the duration of the longest save so far, from the copy to the last fsync.
     """
 
+    saves = True
+
     def __init__(self, directory: Path, keep: int = 2) -> None:
         self.directory, self.keep = directory, keep
         self.seconds = 0.0
@@ -214,7 +216,7 @@ class Store:
 class NullStore:
     """Keep no checkpoints: what a run without a directory has in the place of a `Store`."""
 
-    seconds = 0.0
+    saves, seconds = False, 0.0
 
     def save(self, payload: dict[str, Any], notes: dict[str, Any], best: bool, pre_save: PreSave = _nothing) -> None:
         """Save nothing; `pre_save` is not called."""
@@ -241,6 +243,9 @@ class NullStore:
     def steps(self) -> list[Path]:
         """Return []: there are no checkpoints."""
         return []
+
+
+AnyStore = Store | NullStore
 
 
 def _is_step(path: Path) -> bool:

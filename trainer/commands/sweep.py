@@ -21,7 +21,8 @@ from trainer.config.yaml_files import conf_dir
 from trainer.errors import ConfigError
 from trainer.loggers.console import Screen, format_duration, format_value
 from trainer.runs.directory import Run, make_directory
-from trainer.runs.run_training import Execution
+from trainer.runs.run_training import run_training
+from trainer.runs.start import RunStart
 from trainer.system.signals import Interrupted, SignalHandler
 
 NOT_STARTED = "not started"
@@ -88,7 +89,7 @@ class _Job:
         live = self.console if self.console.is_terminal else None
         try:
             config = compose.to_config(cfg)
-            summary = Execution(cfg, config, run, live, self.signals, overrides, self.imports)()
+            summary = run_training(RunStart(cfg, config, run, overrides, self.imports), run, live, self.signals)
             best = summary["best"]
             outcome = f"{best['metric']} {format_value(best['metric'], best['value'])}" if best else summary["status"]
         except Exception as error:  # noqa: BLE001  # a bug of one job must not take the others down; its log has the traceback

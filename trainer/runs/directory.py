@@ -185,6 +185,10 @@ class Run:
         metrics = self.directory / "metrics.jsonl"
         return next(steps, None) is None and not (metrics.exists() and metrics.stat().st_size)
 
+    def has_started(self) -> bool:
+        """Return whether all parts of the run were once put together, so that training began."""
+        return (self.directory / "environment.json").exists()
+
     def reopen(self) -> None:
         """The run goes on: it has not ended after all. What a killed process left half-written is removed.
 

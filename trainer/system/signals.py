@@ -35,7 +35,7 @@ class SignalHandler:
 
     Attributes:
         signal: the number of the first signal that asked to stop; None: none yet.
-        save_wanted: whether a checkpoint was asked for; whoever saves one resets it.
+        save_wanted: whether a checkpoint was asked for; see `take_save_request`.
         interruptible: the context for work that may be dropped.
     """
 
@@ -65,6 +65,11 @@ class SignalHandler:
         """
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, max(0.0, seconds))
+
+    def take_save_request(self) -> bool:
+        """Return whether a checkpoint was asked for, and take the request as answered."""
+        asked, self.save_wanted = self.save_wanted, False
+        return asked
 
     @contextlib.contextmanager
     def uninterruptible(self) -> Iterator[None]:
