@@ -10,9 +10,9 @@ from torch import nn
 
 from trainer.checkpoint.snapshot import Snapshot
 from trainer.checkpoint.store import Store
+from trainer.config.durations import RunLength
 from trainer.config.scheduler import ConstantLR
 from trainer.errors import TrainerError
-from trainer.optim.schedules import Clock
 from trainer.runs.build import build_schedule
 from trainer.training.averaging import average_of
 from trainer.training.monitor import Monitor
@@ -50,7 +50,7 @@ def test_moments_are_loaded_into_the_layout_of_their_parameter(saved_as: torch.m
         torch.manual_seed(0)
         model = nn.Conv2d(3, 4, 3).to(memory_format=memory_format)
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
-        schedule, scaler = build_schedule(ConstantLR(), Clock(1, 9)), torch.amp.GradScaler("cpu", enabled=False)
+        schedule, scaler = build_schedule(ConstantLR(), RunLength(1, 9)), torch.amp.GradScaler("cpu", enabled=False)
         return TrainState(model, optimizer, schedule, scaler, Monitor("val/loss", "min"), average_of(model, None))
 
     def step(one: TrainState) -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from trainer.config.durations import RunLength
 from trainer.config.scheduler import PlateauLR
 from trainer.errors import CheckpointError
-from trainer.optim.schedules import Clock
 from trainer.runs.build import build_schedule
 from trainer.training.averaging import average_of
 from trainer.training.monitor import Monitor
@@ -95,7 +95,7 @@ def state(hidden: int = 5, optimizer: str = "AdamW", steps: int = 0, ema: bool =
     made = TrainState(
         model=model,
         optimizer=getattr(torch.optim, optimizer)(model.parameters(), lr=0.1),
-        schedule=build_schedule(PlateauLR(patience=0), Clock(10, 100)),
+        schedule=build_schedule(PlateauLR(patience=0), RunLength(10, 100)),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         monitor=Monitor("val/loss", "min", patience=9),
         average=average_of(model, 0.5 if ema else None),

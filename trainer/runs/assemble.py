@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from trainer.config.durations import RunLength
 from trainer.config.root import Config
 from trainer.data.loaders.resident import make_loaders
 from trainer.data.splits import limit
 from trainer.data.types import Data
 from trainer.errors import ConfigError
-from trainer.optim.schedules import Clock
 from trainer.runs.build import build_data_and_task, build_model, build_optimizer, build_schedule
 from trainer.runs.directory import Run
 from trainer.runs.loading import load_weights
@@ -114,7 +114,7 @@ def _state(config: Config, task: Task, timeline: Timeline, model: nn.Module) -> 
     return TrainState(
         model=model,
         optimizer=build_optimizer(config.optimizer, model),
-        schedule=build_schedule(config.scheduler, Clock(timeline.steps_per_epoch, timeline.total)),
+        schedule=build_schedule(config.scheduler, RunLength(timeline.steps_per_epoch, timeline.total)),
         scaler=torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16"),
         monitor=_monitor(config, task),
         average=average_of(model, settings.ema),

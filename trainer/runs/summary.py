@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from trainer.config.durations import RunLength
 from trainer.config.root import Config
 from trainer.loggers.console import format_duration, format_value
-from trainer.optim.schedules import Clock
 from trainer.runs.build import build_schedule
 from trainer.runs.changes import Change
 from trainer.runs.directory import Run
@@ -62,9 +62,8 @@ def change_lines(changes: Sequence[Change], before: Config | None, context: RunC
         return lines
     spe, total = context.timeline.steps_per_epoch, context.timeline.total
     old_total = Timeline.of(before.trainer, spe).total
-    old = build_schedule(before.scheduler, Clock(spe, old_total))
-    if old.plateau is not None and context.state.schedule.plateau is not None:
-        old.plateau.load_state_dict(context.state.schedule.plateau.state_dict())
+    old = build_schedule(before.scheduler, RunLength(spe, old_total))
+    old.load_state_dict(context.state.schedule.state_dict())
     at = sorted({step, (step + total) // 2, total - 1})
     if any(context.state.schedule(i, rate) != old(i, old_rate) for i in at if i >= step):
         now, then = (f"{value:.3g}" for value in (context.state.schedule(step, rate), old(step, old_rate)))
