@@ -228,7 +228,12 @@ def test_runs_created_at_once_by_many_processes_never_share_a_directory(tmp_path
     assert all((tmp_path / name).is_dir() for name in names)
 
 
-HOLD = "import time; from trainer.runs.directory import Run; print(Run.create('outputs').directory, flush=True); time.sleep(120)"
+HOLD = """
+import time
+from trainer.runs.directory import Run
+print(Run.create("outputs").directory, flush=True)
+time.sleep(120)
+"""
 
 
 def test_a_run_directory_has_one_writer_and_a_killed_one_frees_it(tmp_path: Path) -> None:
