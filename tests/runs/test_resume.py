@@ -62,17 +62,12 @@ class StopAt(SignalHandler):
 
 def session(directory: Path, made: Config, resume: str | None = None, stop: int | None = None) -> str:
     """One process's worth of a run: from its start or checkpoint to its end or to `stop`; returns why it ended."""
-    run, interruption = Run.at(directory), StopAt(stop)
-    sinks: list[FilesLogger] = []
-
-    def make_sinks(parts: Any) -> list[FilesLogger]:
-        sinks.append(FilesLogger(directory, parts.state.recorded))
-        return sinks
-
-    trainer = assemble(made, run, resume=resume, sinks=make_sinks, interruption=interruption)
-    interruption.trainer = trainer
-    reason = trainer.fit()
-    sinks[0].close({})
+    run, signals = Run.at(directory), StopAt(stop)
+    trainer = assemble(made, run, resume=resume, signals=signals)
+    signals.trainer = trainer
+    files = FilesLogger(directory, trainer.state.recorded)
+    reason = trainer.fit([files])
+    files.close({})
     run.release()
     return reason
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from trainer.config.durations import RunLength
 from trainer.config.scheduler import PlateauLR
 from trainer.errors import CheckpointError
-from trainer.optim.schedules import Clock
 from trainer.runs.build import build_schedule
-from trainer.training.state import Monitor, TrainState
+from trainer.training.averaging import average_of
+from trainer.training.monitor import Monitor
+from trainer.training.state import TrainState
 
 
 def observed(monitor: Monitor, *scores: float) -> list[bool]:
@@ -94,10 +95,10 @@ def state(hidden: int = 5, optimizer: str = "AdamW", steps: int = 0, ema: bool =
     made = TrainState(
         model=model,
         optimizer=getattr(torch.optim, optimizer)(model.parameters(), lr=0.1),
-        schedule=build_schedule(PlateauLR(patience=0), Clock(10, 100)),
+        schedule=build_schedule(PlateauLR(patience=0), RunLength(10, 100)),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         monitor=Monitor("val/loss", "min", patience=9),
-        ema=AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5)) if ema else None,
+        average=average_of(model, 0.5 if ema else None),
     )
     for _ in range(steps):
         train_a_step(made)
@@ -110,12 +111,11 @@ def train_a_step(made: TrainState) -> None:
     made.schedule.apply(made.optimizer, made.step)
     made.model(inputs).square().sum().backward()
     made.optimizer.step()
-    if made.ema is not None:
-        made.ema.update_parameters(made.model)
+    made.average.update(made.model)
     made.step += 1
     made.schedule.observe(float(made.step), "min")
     made.monitor.observe(float(made.step), made.step)
-    made.tally = torch.full((3,), float(made.step), dtype=torch.float64)
+    made.train_sums = torch.full((3,), float(made.step), dtype=torch.float64)
     made.scores = {"val/loss": float(made.step)}
 
 
@@ -190,6 +190,5 @@ def test_an_optimizer_memory_that_lacks_what_it_will_look_up_is_refused(name: st
 
 def test_the_averaged_network_is_the_one_to_use_where_there_is_one() -> None:
     with_ema, without = state(ema=True), state(ema=False)
-    assert with_ema.ema is not None
-    assert with_ema.evaluated is with_ema.ema.module
+    assert with_ema.evaluated is with_ema.average.module is not with_ema.model
     assert without.evaluated is without.model

@@ -19,7 +19,6 @@ class TrainerConfig(Section):
     max_time: str | None = key(
         None,
         "wall-clock time after which this process saves and stops (exit code 124), such as 90min",
-        duration=True,
         on_resume=FREE,
     )
 
@@ -96,7 +95,7 @@ class TrainerConfig(Section):
         super().__post_init__()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
             raise ConfigError(f"trainer.device={self.device}: not one of auto, cpu, cuda, cuda:N, mps.")
-        if self.max_time is not None and not re.search(r"(s|sec|min|h|d)\s*$", self.max_time):
+        if self.max_time is not None and durations.parse(self.max_time, "trainer.max_time").unit != "second":
             raise ConfigError(f"trainer.max_time={self.max_time}: must be a wall-clock time, such as 90min or 2h.")
         for name in ("limit_train", "limit_val"):
             value = getattr(self, name)

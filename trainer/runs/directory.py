@@ -69,7 +69,7 @@ class Run:
     @classmethod
     def at(cls, directory: Path) -> "Run":
         """A new run in a directory that its caller has named (a job of a sweep), locked."""
-        atomic_files.make_directory(directory)
+        atomic_files.make_synced_directory(directory)
         return cls(directory).lock()
 
     def lock(self) -> "Run":
@@ -185,6 +185,10 @@ class Run:
         metrics = self.directory / "metrics.jsonl"
         return next(steps, None) is None and not (metrics.exists() and metrics.stat().st_size)
 
+    def has_started(self) -> bool:
+        """Return whether all parts of the run were once put together, so that training began."""
+        return (self.directory / "environment.json").exists()
+
     def reopen(self) -> None:
         """The run goes on: it has not ended after all. What a killed process left half-written is removed.
 
@@ -230,7 +234,7 @@ def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
         now = datetime.now()
         directory = Path(output_dir).expanduser() / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{_letters(4)}{suffix}"
         try:
-            atomic_files.make_directory(directory.parent)
+            atomic_files.make_synced_directory(directory.parent)
             with contextlib.suppress(FileExistsError):  # another run has just taken this name
                 directory.mkdir(parents=True)
                 atomic_files.sync_directory(directory.parent)

@@ -10,8 +10,7 @@ from trainer.config.durations import parse
 class Interval:
     """Something that recurs every so many steps or seconds, and always at the last step.
 
-    Cadences in steps are pure functions of the step and replay exactly after a resume; cadences in
-    seconds cannot.
+    Intervals in steps are pure functions of the step and replay exactly after a resume; intervals in seconds cannot.
     """
 
     total: int
@@ -27,7 +26,7 @@ class Interval:
 
     @classmethod
     def of(cls, text: str | None, key: str, steps_per_epoch: int, total: int) -> "Interval":
-        """The cadence typed for `key`; null or 0 is never, except at the last step."""
+        """Make the interval typed for `key`; null or 0 is never, except at the last step."""
         if text is None:
             return cls(total)
         duration = parse(text, key)
@@ -36,11 +35,15 @@ class Interval:
         return cls(total, every_steps=duration.steps(steps_per_epoch, total))
 
     def due(self, step: int) -> bool:
-        """Whether it is due after `step` optimizer steps."""
+        """Return whether it is due after `step` optimizer steps."""
         if step == self.total:
             return True
         if self.every_steps:
             return step % self.every_steps == 0
         if self.every_seconds and time.monotonic() - self._last >= self.every_seconds:
-            self._last, self._last_step = time.monotonic(), step
+            self.restart(step)
         return step == self._last_step  # asked again about the same step, the answer is the same
+
+    def restart(self, step: int) -> None:
+        """Count the seconds from now: what is due was done after `step`, for this reason or another."""
+        self._last, self._last_step = time.monotonic(), step

@@ -54,8 +54,8 @@ class NonFiniteCheck:
         if self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
 
-    def check(self, loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:
-        """Whether any number is not finite: 1.0 or 0.0, a scalar on the device, without a wait for it.
+    def found_inf(self, loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+        """Return whether any number is not finite: 1.0 or 0.0, a scalar on the device, without a wait for it.
 
         The kernel is the one of `torch.amp.GradScaler`, here with a scale of 1: 2 µs for a small model, where the norm
         of the gradient takes 50 µs.
@@ -116,7 +116,7 @@ def check_finite(saved: dict[str, Any], apart: frozenset[str]) -> str | None:
         numbers = {
             name: value for name, value in (saved[part] or {}).items() if name.removeprefix("module.") not in apart
         }
-        if not all(map(is_finite, untrusted.tensors(numbers))):
+        if not all(map(is_finite, untrusted.tensors_in(numbers))):
             return f"{what} not finite"
     return None
 

@@ -1,8 +1,13 @@
 """How far to train, and when to do what."""
 
+import math
 from dataclasses import dataclass
 
+from trainer.config import durations
+from trainer.config.trainer import TrainerConfig
 from trainer.training.interval import Interval
+
+TRIAL_STEPS = 3  # of trainer.fast_dev_run
 
 
 @dataclass(frozen=True)
@@ -12,12 +17,8 @@ class Timeline:
     Attributes:
         total: steps of the whole run.
         steps_per_epoch: steps of one pass over the training data.
-        log, evaluate, save, histograms, gradients: when these are due.
-        micro_batch: samples at a time through the network; None: the whole batch.
-        auto_micro_batch: whether it is halved when the device runs out of memory.
-        on_nan, on_nan_limit, on_nan_factor: what a step that is not finite leads to; see `trainer.on_nan`.
-        clip_norm: longest gradient; None: as it comes.
-        max_seconds: wall-clock time of this process after which to save and stop; None: never.
+        log, evaluate, save, histograms, layer_stats: when these are due.
+        max_seconds: wall-clock time of this process after which to save and stop; infinity: never.
     """
 
     total: int
@@ -26,20 +27,40 @@ class Timeline:
     evaluate: Interval
     save: Interval
     histograms: Interval
-    gradients: Interval
-    micro_batch: int | None = None
-    auto_micro_batch: bool = False
-    on_nan: str = "stop"
-    on_nan_limit: int = 5
-    on_nan_factor: float = 0.5
-    clip_norm: float | None = None
-    max_seconds: float | None = None
+    layer_stats: Interval
+    max_seconds: float = math.inf
+
+    @classmethod
+    def of(cls, settings: TrainerConfig, steps_per_epoch: int) -> "Timeline":
+        """Turn the durations of `trainer.*` into steps."""
+        total = settings.steps or settings.epochs * steps_per_epoch
+        if settings.fast_dev_run:
+            total = TRIAL_STEPS
+
+        def every(key: str) -> Interval:
+            return Interval.of(getattr(settings, key), f"trainer.{key}", steps_per_epoch, total)
+
+        limit = settings.max_time
+        return cls(
+            total=total,
+            steps_per_epoch=steps_per_epoch,
+            log=every("log_every"),
+            evaluate=every("eval_every"),
+            save=every("save_every"),
+            histograms=every("log_histograms"),
+            layer_stats=every("log_gradients"),
+            max_seconds=math.inf if limit is None else durations.parse(limit, "trainer.max_time").value,
+        )
+
+    def epoch(self, step: int) -> int:
+        """Return the whole epochs that are done after `step`."""
+        return step // self.steps_per_epoch
 
     def records(self, step: int) -> bool:
-        """Whether there is a record after `step`: whatever else is recorded comes with the training metrics."""
-        extras = (self.histograms, self.gradients)
-        return self.log.due(step) or self.evaluate.due(step) or any(c.recurs and c.due(step) for c in extras)
+        """Return whether there is a record after `step`: whatever else is recorded comes with the training metrics."""
+        extras = (self.histograms, self.layer_stats)
+        return self.log.due(step) or self.evaluate.due(step) or any(each.recurs and each.due(step) for each in extras)
 
-    def measures(self, step: int) -> bool:
-        """Whether the gradients of `step` are measured, layer by layer."""
-        return self.gradients.recurs and self.gradients.due(step)
+    def measures_layers(self, step: int) -> bool:
+        """Return whether the gradients of `step` are measured, layer by layer."""
+        return self.layer_stats.recurs and self.layer_stats.due(step)

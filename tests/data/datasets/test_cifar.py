@@ -96,7 +96,7 @@ def small(root: Path, source: Source = CIFAR10, packed: bool = False) -> Source:
 
 def cached_cifar(root: Path) -> dict[str, Any]:
     tensors = read(root, small(root))
-    durable.save(root / ".trainer-cache" / "cifar10-named", tensors, {})
+    durable.save_durably(root / ".trainer-cache" / "cifar10-named", tensors, {})
     return tensors
 
 
