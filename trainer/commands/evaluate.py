@@ -104,7 +104,7 @@ class ClassScores:
 
 
 def class_scores(confusion: Tensor) -> list[ClassScores]:
-    """Return the scores of each class, from a confusion matrix, int64 (classes, classes), whose rows are the true classes."""
+    """Return the scores of each class, from a confusion matrix, int64 (classes, classes), rows are true classes."""
     hits, true, predicted = confusion.diagonal().tolist(), confusion.sum(1).tolist(), confusion.sum(0).tolist()
     return [
         ClassScores(n, hit / m if m else None, hit / n if n else None)

@@ -244,7 +244,7 @@ def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
 
 
 def commit() -> str | None:
-    """Return the git commit of the working directory, "+dirty" where files differ from it; None outside a repository."""
+    """Return the git commit of the working directory, "+dirty" where files differ; None outside a repository."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
