@@ -10,7 +10,9 @@ from trainer.errors import ConfigError, DataError
 from trainer.system import seeds
 
 
-def split(config: DataConfig, targets: Tensor, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def split_samples(
+    config: DataConfig, targets: Tensor, seed: int, groups: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The indices of the training and of the validation samples, as a config asks: a fold, or a share.
 
     Args:
@@ -155,7 +157,7 @@ def from_tensors(
         raise ConfigError("data.val_fraction=0: this dataset has no validation samples of its own; hold out a share.")
     if labels is None:
         targets = targets.float().view(len(targets), -1)
-    train, val = split(config, targets, seed)
+    train, val = split_samples(config, targets, seed)
     whole = Split(inputs, targets)
     return from_splits(whole.subset(train), whole.subset(val), labels, prepare=prepare, augment=augment)
 

@@ -1,14 +1,15 @@
 """The few shapes that parts agree on: what a batch is, what data offers, what a task and a sink must do."""
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainer.data.on_disk import OnDisk
 from trainer.errors import ConfigError
 from trainer.system import seeds
 
@@ -92,45 +93,6 @@ class DataSpec:
         if not all(isinstance(label, str) for label in spec.labels or ()):
             raise ValueError("the data spec has labels that are no text")
         return spec
-
-
-NEAR = 1024  # samples that are passed over in a file rather than read around
-
-
-class OnDisk(Dataset[Tensor]):
-    """Samples that stay in a file: a few at a time are brought into memory.
-
-    Args:
-        read: gives the samples (stop - start, ...) from one place of the file to another.
-        shape: of all samples in the file, (N, ...).
-        index: int64, which of them; None: all.
-    """
-
-    def __init__(self, read: Callable[[int, int], Tensor], shape: tuple[int, ...], index: Tensor | None = None) -> None:
-        self.read, self.index = read, index
-        self.shape = shape if index is None else (len(index), *shape[1:])
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, place: int | slice) -> Tensor:
-        """One sample, or those of a slice that goes forward without a step."""
-        if isinstance(place, int):
-            place = range(len(self))[place]
-            return self[place : place + 1][0]
-        start, stop, step = place.indices(len(self))
-        assert step == 1
-        if self.index is None or start >= stop:
-            return self.read(start, max(start, stop))
-        rows, order = self.index[start:stop].sort()
-        runs = ((rows.diff() > NEAR).nonzero().flatten() + 1).tolist()
-        parts = [self.read(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in rows.tensor_split(runs)]
-        samples = torch.cat(parts)
-        return torch.empty_like(samples).index_copy_(0, order, samples)
-
-    def subset(self, index: Tensor) -> "OnDisk":
-        """The samples at `index`, in that order."""
-        return OnDisk(self.read, self.shape, index if self.index is None else self.index[index])
 
 
 @dataclass(frozen=True)
@@ -272,39 +234,3 @@ class Samples:
     names: Sequence[str | int]
     rejected: tuple[str, ...] = ()
     workers: int = 0
-
-
-class TrainLoader(Protocol):
-    """An endless stream of training batches, each a pure function of the seed and the step.
-
-    Attributes:
-        steps_per_epoch: steps of one pass over the split.
-        split: what it goes over.
-        workers: processes that it forks with each stream.
-    """
-
-    steps_per_epoch: int
-    split: Split
-    workers: int
-
-    def stream(self, start_step: int) -> Generator[Batch, None, None]:
-        """The batches of steps `start_step`, `start_step + 1`, ... without end."""
-        ...
-
-
-class EvalLoader(Protocol):
-    """One pass over a split, in order; every batch has the same size, padded with rows of weight 0.
-
-    Attributes:
-        samples: of the split.
-        workers: processes that it forks with the first pass.
-    """
-
-    samples: int
-    workers: int
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-    def close(self) -> None:
-        """End the workers; another pass forks new ones."""
-        ...

@@ -20,7 +20,8 @@ from trainer.config.data import Digits
 from trainer.config.model import Mlp
 from trainer.config.optimizer import AdamW
 from trainer.config.trainer import TrainerConfig
-from trainer.data.types import Batch, EvalLoader
+from trainer.data.loaders.base import EvalLoader
+from trainer.data.types import Batch
 from trainer.system import seeds
 
 LR, EPOCHS = 3e-3, 8

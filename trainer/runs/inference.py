@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from trainer.data.loaders.resident import evaluation_loader
-from trainer.data.types import Batch, Data, EvalLoader, Samples
+from trainer.data.loaders.base import EvalLoader
+from trainer.data.loaders.choose import make_eval_loader
+from trainer.data.types import Batch, Data, Samples
 from trainer.errors import CheckpointError, DataError
 from trainer.runs.loading import Trained
 from trainer.tasks.base import Task
@@ -56,7 +57,7 @@ def _forward(trained: Trained, data: Data | Samples, device: torch.device) -> It
         raise DataError("There are no samples.")
     size, timeout = trained.config.data.eval_batch_size, trained.config.data.timeout
     model = trained.model.to(device)
-    loader: EvalLoader = evaluation_loader(split, size, data.prepare, device, data.workers, timeout)
+    loader: EvalLoader = make_eval_loader(split, size, data.prepare, device, data.workers, timeout)
     with contextlib.closing(loader):
         for batch in loader:
             yield model(batch.inputs), batch

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.config.root import Config
-from trainer.data.types import Data, EvalLoader, TrainLoader
+from trainer.data.loaders.base import EvalLoader, TrainLoader
+from trainer.data.types import Data
 from trainer.system.device import numerics
 from trainer.tasks.base import Task
 from trainer.training.compute import Compute

@@ -11,19 +11,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer.data.files import mapped
+from trainer.data.loaders.choose import make_loaders
 from trainer.data.loaders.collate import Collate
 from trainer.data.loaders.disk import DiskLoader
-from trainer.data.loaders.resident import ResidentEvalLoader, make_loaders
+from trainer.data.loaders.resident import ResidentEvalLoader
 from trainer.data.loaders.sampler import BlockSampler, Sampler
+from trainer.data.on_disk import OnDisk
 from trainer.data.splits import limit
-from trainer.data.types import Batch, Data, DataSpec, OnDisk, Split, as_float
+from trainer.data.types import Batch, Data, DataSpec, Split, as_float
 from trainer.errors import DataError
 
 CPU = torch.device("cpu")
 
 
-def epoch_order(order: BlockSampler, epoch: int, start: int = 0) -> list[int]:
-    windows = order.windows(epoch, start)
+def epoch_order(sampler: BlockSampler, epoch: int, start: int = 0) -> list[int]:
+    windows = sampler.windows(epoch, start)
     return [int(window.members[place]) for window in windows for place in window.order]
 
 
@@ -38,16 +40,16 @@ def epoch_order(order: BlockSampler, epoch: int, start: int = 0) -> list[int]:
 def test_an_epoch_has_each_sample_once_and_can_be_entered_anywhere(
     samples: int, block: int, blocks: int, epoch: int, start: int
 ) -> None:
-    order = BlockSampler(samples, seed=7, block=block, blocks=blocks)
-    whole = epoch_order(order, epoch)
+    sampler = BlockSampler(samples, seed=7, block=block, blocks=blocks)
+    whole = epoch_order(sampler, epoch)
     assert sorted(whole) == list(range(samples))
-    assert epoch_order(order, epoch, start) == whole[start:]
+    assert epoch_order(sampler, epoch, start) == whole[start:]
 
 
 def test_a_window_is_of_whole_blocks_and_is_read_forward() -> None:
-    order = BlockSampler(1000, seed=0, block=30, blocks=4)
+    sampler = BlockSampler(1000, seed=0, block=30, blocks=4)
     seen: set[int] = set()
-    for members, shuffled in order.windows(0):
+    for members, shuffled in sampler.windows(0):
         assert torch.equal(members, members.sort().values)
         blocks = set((members // 30).tolist())
         assert len(blocks) <= 4 and not blocks & seen
@@ -73,18 +75,18 @@ def test_epochs_and_seeds_differ_in_the_blocks_and_within_them() -> None:
 def on_disk(folder: Path, samples: int, weights: bool = False) -> Split:
     """Sample i holds i, i + 0.5 and i + 0.25; its target is -i, its weight i + 1."""
     numbers = np.arange(samples, dtype=np.float32)
-    rows = mapped.InFile(folder / "inputs.npy", (samples, 3))
+    rows = mapped.FileRows(folder / "inputs.npy", (samples, 3))
     rows.put(0, np.stack([numbers, numbers + 0.5, numbers + 0.25], axis=1), slice(None))
     rows.tensor()
     targets = torch.from_numpy(-numbers).unsqueeze(1)
     return Split(
-        mapped.on_disk(folder / "inputs.npy"), targets, None, torch.from_numpy(numbers + 1) if weights else None
+        mapped.open_array(folder / "inputs.npy"), targets, None, torch.from_numpy(numbers + 1) if weights else None
     )
 
 
 def loader(split: Split, batch: int, drop_last: bool = False, block: int = 5, window: int = 20) -> DiskLoader:
-    order = Sampler(len(split), batch, drop_last, seed=3)
-    return DiskLoader(split, Collate(order, as_float), CPU, block_bytes=block * 12, window_bytes=window * 12)
+    sampler = Sampler(len(split), batch, drop_last, seed=3)
+    return DiskLoader(split, Collate(sampler, as_float), CPU, block_bytes=block * 12, window_bytes=window * 12)
 
 
 def assert_right(batch: Batch, size: int, weights: bool) -> None:
@@ -184,7 +186,7 @@ def test_a_file_that_is_cut_short_while_it_is_read_is_named(tmp_path: Path) -> N
 
 
 def test_a_file_is_mapped_though_it_has_lost_its_name(tmp_path: Path) -> None:
-    rows = mapped.InFile(tmp_path / "x.npy", (3, 2))
+    rows = mapped.FileRows(tmp_path / "x.npy", (3, 2))
     rows.put(1, np.ones((2, 2), dtype=np.float32), slice(None))
     (tmp_path / "x.npy").unlink()
     assert rows.tensor().tolist() == [[0, 0], [1, 1], [1, 1]]
@@ -196,22 +198,22 @@ def test_a_digest_is_of_every_byte(tmp_path: Path) -> None:
     for each in (path, same):
         with each.open("wb") as file:
             file.truncate(size)
-    before, twin = mapped.digest([path, same])
+    before, twin = mapped.digest_files([path, same])
     assert before == twin
     for place in (0, mapped.READ, mapped.PIECE - 1, mapped.PIECE, size - 1):
         with path.open("r+b") as file:
             file.seek(place)
             file.write(b"x")
             file.flush()
-            assert mapped.digest([path]) != [before], place
+            assert mapped.digest_files([path]) != [before], place
             file.seek(place)
             file.write(b"\0")
-    assert mapped.digest([path]) == [before]
+    assert mapped.digest_files([path]) == [before]
     with path.open("ab") as file:
         file.write(b"\0")
-    assert mapped.digest([path]) != [before]
+    assert mapped.digest_files([path]) != [before]
     path.write_bytes(b"")
-    assert len(mapped.digest([path])[0]) == 32
+    assert len(mapped.digest_files([path])[0]) == 32
 
 
 def shuffled_evenly(made: DiskLoader, epochs: int) -> Tensor:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainer.config.table import Csv
-from trainer.data.table.reading import read
+from trainer.data.table.reading import read_table
 from trainer.errors import ConfigError, DataError
 
 MANY = "".join(f"{i},{i % 2}\n" for i in range(100))  # lines 2 to 101 of a file with a header
@@ -163,7 +163,7 @@ def test_a_bad_file_is_refused_and_told_where(
     path = tmp_path / "table.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises((ConfigError, DataError)) as caught:
-        read(Csv(path=str(path), **{"target": "y", **keys}))
+        read_table(Csv(path=str(path), **{"target": "y", **keys}))
     expected = [*parts, str(path)] if caught.type is DataError else parts
     assert [part for part in expected if part not in str(caught.value)] == [], str(caught.value)
 

@@ -15,7 +15,7 @@ import torch
 from trainer.config.datasets import Published
 from trainer.data.files.cache import cached
 from trainer.data.files.download import Remote, datasets_folder, fetch
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 
@@ -23,7 +23,7 @@ ADDRESS = "https://www.cs.toronto.edu/~kriz/"
 
 
 @dataclass(frozen=True)
-class Source:
+class CifarFiles:
     """One of the two sets, as published.
 
     Attributes:
@@ -44,7 +44,7 @@ class Source:
     names: str
 
 
-CIFAR10 = Source(
+CIFAR10 = CifarFiles(
     name="cifar10",
     archive=Remote(
         "cifar-10-python.tar.gz", "md5:c58f30108f718f92721af3b95e74349a", (ADDRESS + "cifar-10-python.tar.gz",)
@@ -62,7 +62,7 @@ CIFAR10 = Source(
     labels="labels",
     names="label_names",
 )
-CIFAR100 = Source(
+CIFAR100 = CifarFiles(
     name="cifar100",
     archive=Remote(
         "cifar-100-python.tar.gz", "md5:eb9058c3a382ffc7106e4002c42a8d85", (ADDRESS + "cifar-100-python.tar.gz",)
@@ -76,16 +76,16 @@ CIFAR100 = Source(
 )
 
 
-def load_cifar(config: Published, source: Source, seed: int) -> Data:
+def load_cifar(config: Published, source: CifarFiles, seed: int) -> Data:
     """uint8 images (N, 3, 32, 32), from the cache after the first time."""
     folder = datasets_folder(config.root)
-    tensors, hit = cached(folder, f"{source.name}-named", lambda: read(folder, source))
+    tensors, hit = cached(folder, f"{source.name}-named", lambda: read_cifar(folder, source))
     train, test = (Split(tensors[f"{part}_images"], tensors[f"{part}_targets"]) for part in ("train", "test"))
     official, description = None if config.holds_out else test, "decoded cache" if hit else ""
-    return image_data(config, train, official, tuple(tensors["labels"]), seed, description)
+    return make_image_data(config, train, official, tuple(tensors["labels"]), seed, description)
 
 
-def read(root: Path, source: Source) -> dict[str, Any]:
+def read_cifar(root: Path, source: CifarFiles) -> dict[str, Any]:
     """Read the original files, from their folder or their archive, which is downloaded where neither is there.
 
     They are pickles. Each is opened only once its MD5 (or that of the archive) was found to be the published one, and
@@ -106,7 +106,7 @@ def read(root: Path, source: Source) -> dict[str, Any]:
     return tensors
 
 
-def _in_folder(folder: Path, source: Source) -> Callable[[str], dict[str, Any]] | None:
+def _in_folder(folder: Path, source: CifarFiles) -> Callable[[str], dict[str, Any]] | None:
     """What opens a file of the unpacked archive; None unless all of them are there as published."""
     contents: dict[str, bytes] = {}
     for name, digest in (source.train | source.test | source.meta).items():
@@ -119,7 +119,7 @@ def _in_folder(folder: Path, source: Source) -> Callable[[str], dict[str, Any]] 
     return lambda name: unpickled(contents[name])
 
 
-def _in_archive(path: Path, source: Source) -> Callable[[str], dict[str, Any]]:
+def _in_archive(path: Path, source: CifarFiles) -> Callable[[str], dict[str, Any]]:
     contents: dict[str, bytes] = {}
     with tarfile.open(path) as archive:
         for name in source.train | source.test | source.meta:

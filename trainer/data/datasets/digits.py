@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from trainer.config.data import Digits
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.types import Data, Split
 
 
@@ -21,4 +21,4 @@ def load_digits(config: Digits, seed: int) -> Data:
         table = torch.from_numpy(np.loadtxt(text, delimiter=",", dtype=np.int64))
     images = (table[:, :64].view(-1, 1, 8, 8) * 255 // 16).to(torch.uint8)
     whole = Split(images, table[:, 64].contiguous())
-    return image_data(config, whole, None, tuple(map(str, range(10))), seed)
+    return make_image_data(config, whole, None, tuple(map(str, range(10))), seed)

@@ -13,12 +13,12 @@ from torch import Tensor
 from trainer.config.data import ImageFolder
 from trainer.data.files.cache import cached
 from trainer.data.images.augment import augment_from
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.images.image_files import Decoder, ImageFiles, UnreadableImageError, check_all, decode_all, open_image
-from trainer.data.images.listing import Listing, fingerprint, scan
+from trainer.data.images.image_listing import Listing, fingerprint, scan
 from trainer.data.images.mixing import mixing_from
 from trainer.data.images.normalize import normalize_from
-from trainer.data.splits import from_splits, split
+from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 from trainer.errors import ConfigError, DataError
 
@@ -57,7 +57,7 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
         whole = Split(tensors[f"images{i}"], part.targets)
         splits.append(whole if len(index) == len(part) else Split(tensors[f"images{i}"][index], part.targets[index]))
     official = splits[1] if len(splits) == 2 and not config.holds_out else None
-    data = image_data(config, splits[0], official, labels, seed, "decoded cache" if hit else "decoded")
+    data = make_image_data(config, splits[0], official, labels, seed, "decoded cache" if hit else "decoded")
     return _told(data, root, listings, rejected)
 
 
@@ -134,7 +134,7 @@ def _streamed(
     if len(splits) == 2 and not config.holds_out:
         train, val = splits
     else:
-        train, val = (splits[0].subset(i) for i in split(config, splits[0].targets, seed))
+        train, val = (splits[0].subset(i) for i in split_samples(config, splits[0].targets, seed))
     every = max(1, len(train) // MEASURED)
     files: Any = train.inputs
     sample = torch.stack([files[i] for i in range(0, len(train), every)][:MEASURED])

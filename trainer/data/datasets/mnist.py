@@ -6,7 +6,7 @@ from pathlib import Path
 from trainer.config.datasets import Published
 from trainer.data.files.download import Remote, datasets_folder, fetch
 from trainer.data.files.idx import read_idx
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 
@@ -14,7 +14,7 @@ IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 
 
 @dataclass(frozen=True)
-class Source:
+class MnistFiles:
     """One of the two sets.
 
     Attributes:
@@ -35,7 +35,7 @@ class Source:
         return Remote(name, f"md5:{self.files[stem]}", tuple(address + name for address in self.addresses))
 
 
-MNIST = Source(
+MNIST = MnistFiles(
     "MNIST/raw",
     tuple("0123456789"),
     {
@@ -46,7 +46,7 @@ MNIST = Source(
     },
     ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
 )
-FASHION_MNIST = Source(
+FASHION_MNIST = MnistFiles(
     "FashionMNIST/raw",
     ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     {
@@ -59,19 +59,19 @@ FASHION_MNIST = Source(
 )
 
 
-def load_mnist(config: Published, source: Source, seed: int) -> Data:
+def load_mnist(config: Published, source: MnistFiles, seed: int) -> Data:
     """uint8 images (N, 1, 28, 28)."""
     folder = _folder(datasets_folder(config.root), source)
     train, test = (_split(folder, part, source) for part in ("train", "t10k"))
-    return image_data(config, train, None if config.holds_out else test, source.classes, seed)
+    return make_image_data(config, train, None if config.holds_out else test, source.classes, seed)
 
 
-def _folder(root: Path, source: Source) -> Path:
+def _folder(root: Path, source: MnistFiles) -> Path:
     """`root` where the files lie flat, else where torchvision puts them."""
     return root if _found(root, f"train-{IMAGES}") else root / source.folder
 
 
-def _split(folder: Path, part: str, source: Source) -> Split:
+def _split(folder: Path, part: str, source: MnistFiles) -> Split:
     stems = (f"{part}-{IMAGES}", f"{part}-{LABELS}")
     paths = [_found(folder, stem) or fetch(source.remote(stem), folder) for stem in stems]
     images, labels = read_idx(paths[0], dimensions=3), read_idx(paths[1], dimensions=1)

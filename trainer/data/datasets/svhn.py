@@ -9,7 +9,7 @@ import torch
 from trainer.config.datasets import Published
 from trainer.data.files.cache import cached
 from trainer.data.files.download import Remote, datasets_folder, fetch
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 
@@ -26,13 +26,13 @@ FILES = {
 def load_svhn(config: Published, seed: int) -> Data:
     """uint8 images (N, 3, 32, 32), from the cache after the first time."""
     folder = datasets_folder(config.root)
-    tensors, hit = cached(folder, "svhn", lambda: read(folder, FILES))
+    tensors, hit = cached(folder, "svhn", lambda: read_svhn(folder, FILES))
     train, test = (Split(tensors[f"{part}_images"], tensors[f"{part}_targets"]) for part in ("train", "test"))
     official = None if config.holds_out else test
-    return image_data(config, train, official, tuple("0123456789"), seed, "decoded cache" if hit else "")
+    return make_image_data(config, train, official, tuple("0123456789"), seed, "decoded cache" if hit else "")
 
 
-def read(folder: Path, files: dict[str, Remote]) -> dict[str, Any]:
+def read_svhn(folder: Path, files: dict[str, Remote]) -> dict[str, Any]:
     """Read, and where needed download, the two MATLAB files; class 10 of the files is the digit 0.
 
     Raises:

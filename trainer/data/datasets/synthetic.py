@@ -3,7 +3,7 @@
 import torch
 
 from trainer.config.data import Synthetic, SyntheticImages
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.splits import from_tensors
 from trainer.data.types import Data, Split
 from trainer.system import seeds
@@ -27,4 +27,4 @@ def make_synthetic_images(config: SyntheticImages, seed: int) -> Data:
     for part, labels in zip(images.split(1024), targets.split(1024), strict=True):
         noise = config.noise * torch.randn(part.shape, generator=generator)
         part.copy_(((templates[labels] + noise) * 255).clamp_(0, 255))
-    return image_data(config, Split(images, targets), None, tuple(map(str, range(config.num_classes))), seed)
+    return make_image_data(config, Split(images, targets), None, tuple(map(str, range(config.num_classes))), seed)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from trainer.config.datasets import Tensors
 from trainer.data.files import arrays
-from trainer.data.images.image_data import image_data
-from trainer.data.splits import from_splits, split
+from trainer.data.images.image_data import make_image_data
+from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 from trainer.errors import ConfigError, DataError, did_you_mean
 
@@ -46,12 +46,12 @@ def load_tensor_file(config: Tensors, seed: int) -> Data:
     if official is None and not config.holds_out:
         config = replace(config, val_fraction=HELD_OUT)
     if _are_images(parts[0][0].values):
-        return image_data(config, train, official, labels, seed)
+        return make_image_data(config, train, official, labels, seed)
     if config.augment:
         raise ConfigError("data.augment=true: needs images: bytes (uint8) of (N, H, W), (N, C, H, W) or (N, H, W, C).")
     if official is None:
         whole = train
-        train, official = (whole.subset(index) for index in split(config, whole.targets, seed))
+        train, official = (whole.subset(index) for index in split_samples(config, whole.targets, seed))
     return from_splits(train, official, labels)
 
 
@@ -71,7 +71,7 @@ def _validation(config: Tensors) -> list[tuple[_Array, _Array]]:
     else:
         inputs, targets, affixes = config.val_inputs, config.val_targets, VAL
         path, targets_path = config.path, config.targets_path or config.path
-        if inputs is None and not _usual(arrays.names(Path(path).expanduser()), INPUTS, affixes):
+        if inputs is None and not _usual(arrays.array_names(Path(path).expanduser()), INPUTS, affixes):
             return []
     return [
         (
@@ -84,9 +84,9 @@ def _validation(config: Tensors) -> list[tuple[_Array, _Array]]:
 def _find(file: str, key: str, name: str | None, usual: Sequence[str], affixes: Sequence[str]) -> _Array:
     """The array that a key names, or else the one with a usual name; of an idx file, its only one."""
     path = Path(file).expanduser()
-    known = arrays.names(path)
+    known = arrays.array_names(path)
     if known == [""]:
-        return _Array(arrays.load(path, ""), str(path))
+        return _Array(arrays.load_array(path, ""), str(path))
     if name is None:
         name = _usual(known, usual, affixes)
         if name is None:
@@ -95,7 +95,7 @@ def _find(file: str, key: str, name: str | None, usual: Sequence[str], affixes: 
         raise ConfigError(
             f"data.{key}={name}: {path} has no such array.{did_you_mean(name, known)} It has {', '.join(known)}."
         )
-    return _Array(arrays.load(path, name), f"{path}: array '{name}'")
+    return _Array(arrays.load_array(path, name), f"{path}: array '{name}'")
 
 
 def _usual(known: Sequence[str], usual: Sequence[str], affixes: Sequence[str]) -> str | None:

@@ -18,7 +18,7 @@ from trainer.errors import DataError
 KINDS = ".npz, .safetensors, or idx (…-ubyte, …-ubyte.gz)"
 
 
-def names(path: Path) -> list[str]:
+def array_names(path: Path) -> list[str]:
     """The arrays of a file; of an idx file, which has one without a name, [""].
 
     Raises:
@@ -37,7 +37,7 @@ def names(path: Path) -> list[str]:
     raise DataError(f"{path}: not a kind of file that is read here: {KINDS}.")
 
 
-def load(path: Path, name: str) -> Tensor:
+def load_array(path: Path, name: str) -> Tensor:
     """One array of a file, of whatever type and shape it has there.
 
     Raises:

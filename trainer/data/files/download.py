@@ -1,20 +1,17 @@
 """Downloads that can be cut off, repeated and started twice, and give the published file or none."""
 
-import contextlib
-import fcntl
 import hashlib
 import http.client
 import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from trainer.errors import DataError
-from trainer.system import atomic_files
+from trainer.system import atomic_files, locks
 
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as lost
 ATTEMPTS = 3  # in a row at one address that bring nothing
@@ -69,7 +66,7 @@ def fetch(remote: Remote, folder: Path) -> Path:
     failures = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / f".{remote.name}.lock"):
+        with locks.making(folder, remote.digest, lambda: _tell("waiting", f"for another run that downloads {path}")):
             if remote.is_at(path):  # another process has just finished
                 return path
             part = folder / f".{remote.name}.part"
@@ -94,18 +91,11 @@ def fetch(remote: Remote, folder: Path) -> Path:
     )
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # given up when the process ends, however that happens
-        yield
-
-
 def _download(url: str, part: Path, remote: Remote) -> None:
     """Fill `part` with the published file; what is there is its beginning, unless the digest says otherwise."""
     if remote.is_at(part):
         return
-    print(f"download  {url}", file=sys.stderr, flush=True)
+    _tell("download", url)
     continued = _size(part) > 0
     while True:
         _receive_all(url, part)
@@ -168,6 +158,10 @@ def _publish(part: Path, path: Path) -> None:
         os.fsync(file.fileno())
     part.replace(path)
     atomic_files.sync_directory(path.parent)
+
+
+def _tell(what: str, rest: str) -> None:
+    print(f"{what:<10}{rest}", file=sys.stderr, flush=True)
 
 
 def _size(path: Path) -> int:

@@ -12,7 +12,7 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.data.types import OnDisk
+from trainer.data.on_disk import OnDisk
 from trainer.errors import DataError
 from trainer.system.process import cores
 
@@ -33,7 +33,7 @@ class Rows(Protocol):
         ...
 
 
-class InMemory:
+class MemoryRows:
     """Rows in an array."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -51,7 +51,7 @@ class InMemory:
         return torch.from_numpy(self._array)
 
 
-class InFile:
+class FileRows:
     """Rows in a `.npy` file, whose room is reserved at the start: a full disk is noticed here, not on the way.
 
     Raises:
@@ -84,12 +84,12 @@ class InFile:
         return torch.from_numpy(rows)
 
 
-def save(path: Path, array: NDArray[Any]) -> None:
+def save_array(path: Path, array: NDArray[Any]) -> None:
     """Write a whole array; raises `OSError` where the disk does not take it."""
     np.save(path, array, allow_pickle=False)
 
 
-def load(path: Path) -> Tensor:
+def map_array(path: Path) -> Tensor:
     """The array of a `.npy` file, of which nothing is read until it is used; writing to it does not change the file.
 
     Raises:
@@ -98,7 +98,7 @@ def load(path: Path) -> Tensor:
     return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
-def on_disk(path: Path) -> OnDisk:
+def open_array(path: Path) -> OnDisk:
     """The array of a `.npy` file, of which only what is asked for is read. The file may lose its name meanwhile.
 
     A mapping would do the same, but the system then reads far more around each place, 8 MB on some machines.
@@ -128,7 +128,7 @@ def on_disk(path: Path) -> OnDisk:
     return OnDisk(read, shape)
 
 
-def digest(paths: Sequence[Path]) -> list[str]:
+def digest_files(paths: Sequence[Path]) -> list[str]:
     """XXH3 (128 bits) of the content of each file: tells of a change or damage, not of an attack.
 
     It is ten times as fast as SHA-256, and the pieces of a file are digested at the same time.

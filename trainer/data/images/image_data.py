@@ -7,11 +7,11 @@ from trainer.config.data import ImageDataConfig
 from trainer.data.images.augment import augment_from
 from trainer.data.images.mixing import mixing_from
 from trainer.data.images.normalize import normalize_from
-from trainer.data.splits import from_splits, split
+from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 
 
-def image_data(
+def make_image_data(
     config: ImageDataConfig,
     train: Split,
     official: Split | None,
@@ -30,7 +30,7 @@ def image_data(
     if official is not None:
         val = official
     else:
-        train, val = (train.subset(index) for index in split(config, train.targets, seed))
+        train, val = (train.subset(index) for index in split_samples(config, train.targets, seed))
     assert isinstance(train.inputs, Tensor) and train.inputs.dtype == torch.uint8
     normalize = normalize_from(config, train.inputs)
     return from_splits(

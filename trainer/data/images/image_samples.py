@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainer.config.data import ImageDataConfig
 from trainer.data.images.image_files import Decoder, ImageFiles, check_all
-from trainer.data.images.listing import by_class, unlabelled
+from trainer.data.images.image_listing import by_class, unlabelled
 from trainer.data.images.normalize import Normalize
 from trainer.data.types import DataSpec, Samples, Split
 from trainer.errors import CheckpointError, ConfigError, DataError, did_you_mean
@@ -30,7 +30,7 @@ def read_image_samples(
 
     Args:
         config: of the run.
-        source: see `trainer.data.images.listing`: of `by_class` where `labelled`, else of `unlabelled`.
+        source: see `trainer.data.images.image_listing`: of `by_class` where `labelled`, else of `unlabelled`.
         spec, preprocessing: as the training data gave them; the spec has the size of the images.
         labelled: whether the folders are the classes (with a `/` in a class's name as `_`), or for regression numbers.
         workers: processes that decode.

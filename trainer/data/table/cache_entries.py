@@ -24,7 +24,7 @@ WORDS = ("description", "notes", "warnings", "files", "preprocessing")
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, RecursionError)
 
 
-def publish(folder: Path, entry: Path, data: Data, names: Sequence[str], limit: int) -> None:
+def commit_entry(folder: Path, entry: Path, data: Data, names: Sequence[str], limit: int) -> None:
     """Make an entry of a folder with the arrays of these names, and make room: what is unused for longest goes.
 
     Args:
@@ -33,7 +33,7 @@ def publish(folder: Path, entry: Path, data: Data, names: Sequence[str], limit: 
     Raises:
         OSError: where the disk does not take it.
     """
-    digests = mapped.digest([folder / f"{name}.npy" for name in names])
+    digests = mapped.digest_files([folder / f"{name}.npy" for name in names])
     manifest = {
         "what": "a table as it is ready to train on; safe to delete",
         "spec": data.spec.to_dict(),
@@ -71,7 +71,7 @@ def _used(entry: Path) -> float:
     return 0.0
 
 
-def load(entry: Path) -> tuple[Data, list[str]]:
+def load_entry(entry: Path) -> tuple[Data, list[str]]:
     """An entry whose every byte is as it was written, without its tensors, and their names.
 
     Raises one of `UNREADABLE` for any other.
@@ -80,7 +80,7 @@ def load(entry: Path) -> tuple[Data, list[str]]:
     if not isinstance(manifest, dict) or durable.with_checksum(manifest) != manifest:
         raise ValueError(f"{entry}: damaged")
     names = list(manifest["arrays"])
-    if mapped.digest([entry / f"{name}.npy" for name in names]) != list(manifest["arrays"].values()):
+    if mapped.digest_files([entry / f"{name}.npy" for name in names]) != list(manifest["arrays"].values()):
         raise ValueError(f"{entry}: damaged")
     os.utime(entry / MANIFEST)
     nothing = Split(torch.empty(0), torch.empty(0))

@@ -23,22 +23,22 @@ class ColumnStore(Protocol):
 
     by_parts: bool
 
-    def keep(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
+    def store(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
         """The parts, each of this schema, as one table."""
         ...
 
 
-class InMemory:
+class MemoryColumnStore:
     """As they are."""
 
     by_parts = False
 
-    def keep(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
-        """See `Held.keep`."""
+    def store(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
+        """See `ColumnStore.keep`."""
         return pa.concat_tables([schema.empty_table(), *parts])
 
 
-class OnDisk:
+class DiskColumnStore:
     """In files of a folder, a column each, or some columns each where there are many.
 
     A column is then read without those beside it, and forward. The folder must stay as long as the tables are used.
@@ -52,8 +52,8 @@ class OnDisk:
     def __init__(self, folder: Path) -> None:
         self._folder, self._numbers = folder, itertools.count()
 
-    def keep(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
-        """See `Held.keep`."""
+    def store(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
+        """See `ColumnStore.keep`."""
         each = -(-len(schema) // FILES)
         groups = [schema.names[start : start + each] for start in range(0, len(schema), each)]
         paths = [self._folder / f"{next(self._numbers)}.arrow" for _ in groups]

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from trainer.config.table import Csv
 from trainer.config.transform import KINDS
 from trainer.data.table.dates import date_format
-from trainer.data.table.reading import Table, require
+from trainer.data.table.reading import Table, require_column
 from trainer.data.table.transforms import MAX_LEVELS
 from trainer.errors import DataError
 
@@ -53,7 +53,7 @@ class Column:
         return self.kind in KINDS
 
 
-def infer(config: Csv, table: Table) -> list[Column]:
+def infer_columns(config: Csv, table: Table) -> list[Column]:
     """What each column is, in the order of the file.
 
     Raises:
@@ -69,10 +69,10 @@ def _told(config: Csv, table: Table) -> dict[str, str]:
     names = tuple(table.columns.column_names)
     told = {name: key for name, key in config.named_columns().items() if key != "ignore"}  # those are not even read
     for name, key in told.items():
-        require(name, f"data.{key}", names, table.files[0])
+        require_column(name, f"data.{key}", names, table.files[0])
     for name in config.chains():
         if name not in KINDS:
-            require(name, "data.transforms", (*KINDS, *names), table.files[0])
+            require_column(name, "data.transforms", (*KINDS, *names), table.files[0])
     return told
 
 

@@ -15,7 +15,7 @@ from trainer.errors import DataError
 
 
 @dataclass(frozen=True)
-class Source:
+class LazyColumn:
     """A column as numbers: NaN where a value is missing.
 
     Attributes:
@@ -29,7 +29,7 @@ class Source:
     at: Callable[[Values], Values]
 
 
-def numeric(table: Table, name: str) -> Source:
+def numeric_column(table: Table, name: str) -> LazyColumn:
     """Numbers as they are, float32 or float64.
 
     Raises:
@@ -43,7 +43,7 @@ def numeric(table: Table, name: str) -> Source:
     return _source(column, _floats)
 
 
-def boolean(table: Table, name: str) -> Source:
+def boolean_column(table: Table, name: str) -> LazyColumn:
     """1 and 0 for yes and no: words such as true and false, or the two numbers.
 
     Raises:
@@ -58,7 +58,7 @@ def boolean(table: Table, name: str) -> Source:
     return _strict(table, name, lookup, "neither yes nor no (true/false, yes/no, y/n, t/f, on/off, 1/0)")
 
 
-def datetime(table: Table, name: str, form: str) -> Source:
+def datetime_column(table: Table, name: str, form: str) -> LazyColumn:
     """Seconds since 1970, float64.
 
     Raises:
@@ -92,16 +92,16 @@ class Categories:
         counts = np.bincount(self.places()[rows] + 1, minlength=1 + len(self.texts))
         return tuple(sorted(self.texts.take(pa.array(np.flatnonzero(counts[1:]))).to_pylist()))
 
-    def source(self, meaning: Values) -> Source:
+    def source(self, meaning: Values) -> LazyColumn:
         """The column with each text replaced by its number, as `meaning` (texts,) has it."""
         numbers = np.append(meaning, np.nan).astype(meaning.dtype)  # the last is found at -1
-        return Source(
+        return LazyColumn(
             len(self._column),
             lambda start, stop: numbers[self.places(start, stop)],
             lambda rows: numbers[self.places()[rows]],
         )
 
-    def codes(self, levels: tuple[str, ...]) -> Source:
+    def codes(self, levels: tuple[str, ...]) -> LazyColumn:
         """The number of each row's level from 1, float32; 0 where it is none of `levels`, NaN where missing."""
         place = {level: code for code, level in enumerate(levels, 1)}
         return self.source(np.array([place.get(text, 0) for text in self.texts.to_pylist()], dtype=np.float32))
@@ -111,7 +111,7 @@ def _floats(part: pa.Array | pa.ChunkedArray) -> Values:
     return np.asarray(part if pa.types.is_floating(part.type) else part.cast(pa.float64(), safe=False))
 
 
-def _source(column: pa.ChunkedArray, convert: Callable[[pa.Array | pa.ChunkedArray], Values]) -> Source:
+def _source(column: pa.ChunkedArray, convert: Callable[[pa.Array | pa.ChunkedArray], Values]) -> LazyColumn:
     """A column that is converted where it is used: the whole table would else be held twice."""
 
     def at(rows: Values) -> Values:
@@ -123,10 +123,10 @@ def _source(column: pa.ChunkedArray, convert: Callable[[pa.Array | pa.ChunkedArr
                 np.take(convert(chunk), rows[first:last] - start, out=found[first:last], mode="clip")
         return found
 
-    return Source(len(column), lambda start, stop: convert(column.slice(start, stop - start)), at)
+    return LazyColumn(len(column), lambda start, stop: convert(column.slice(start, stop - start)), at)
 
 
-def _strict(table: Table, name: str, lookup: Callable[[pa.Array], Values], otherwise: str) -> Source:
+def _strict(table: Table, name: str, lookup: Callable[[pa.Array], Values], otherwise: str) -> LazyColumn:
     """Texts by what they mean; one that means nothing is an error."""
     column = Categories(table.columns[name])
     meaning = lookup(column.texts)

@@ -39,7 +39,7 @@ class CsvFile:
         delimiter, quote = self.dialect.delimiter, self.dialect.quote or ""
         return delimiter.isascii() and quote.isascii() and not self.dialect.blanks and self.dialect.escape is None
 
-    def fast(self, types: Types, missing: list[str], held: ColumnStore) -> pa.Table:
+    def fast(self, types: Types, missing: list[str], store: ColumnStore) -> pa.Table:
         """The table as pyarrow reads it; strings trimmed.
 
         Raises:
@@ -48,21 +48,21 @@ class CsvFile:
 
         def parts() -> Iterator[pa.Table]:
             options = self._options(types, missing, self.dialect, self.quoted)
-            for part in self._parsed(self._checked(), options, held.by_parts):
+            for part in self._parsed(self._checked(), options, store.by_parts):
                 for name in part.column_names:
                     if pa.types.is_floating(part[name].type) and not _finite(part[name]):
                         raise TypesError(f"column {name} is not finite")
                 yield _trimmed(part, missing)
 
-        return held.keep(pa.schema(types), parts())
+        return store.store(pa.schema(types), parts())
 
     def exact(
-        self, types: Types, missing: list[str], rules: Schema, reject: Callable[[Rejection], None], held: ColumnStore
+        self, types: Types, missing: list[str], rules: Schema, reject: Callable[[Rejection], None], store: ColumnStore
     ) -> pa.Table:
         """The rows that can be used; `reject` is told of the others."""
         stream = Rewritten(self._sifted(rules, reject))
         options = self._options(types, missing, self._rewritten(), True)
-        return held.keep(pa.schema(types), self._parsed(stream, options, held.by_parts, exact=True))
+        return store.store(pa.schema(types), self._parsed(stream, options, store.by_parts, exact=True))
 
     def head(self, columns: Iterable[str]) -> Iterator[pa.Table]:
         """The first rows, as strings."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from trainer.config.table import Csv
+from trainer.data.table.arrow_types import Kind, survey
 from trainer.data.table.byte_streams import DoubtError, EncodingError, QuotesError, TypesError
 from trainer.data.table.column_store import ColumnStore
 from trainer.data.table.csv_file import CsvFile
-from trainer.data.table.kinds import Kind, survey
 from trainer.data.table.row_validator import Rejection, Schema
 
 
@@ -25,7 +25,7 @@ class CsvReader:
         text: the columns that are strings, whatever they hold.
         target: a column that must not be missing, or None.
         reject: is told of each row that cannot be used; may raise.
-        held: where the tables are held.
+        store: where the tables are held.
     """
 
     config: Csv
@@ -34,7 +34,7 @@ class CsvReader:
     text: frozenset[str]
     target: str | None
     reject: Callable[[Rejection], None]
-    held: ColumnStore
+    store: ColumnStore
     whole: bool = False  # whether the types are those of all rows, not of the first blocks
     exact: bool = field(init=False)
 
@@ -75,11 +75,11 @@ class CsvReader:
         numbers = {name for name, kind in types.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)}
         rules = self._rules(numbers, self.target)
         if self.exact:
-            tables = [file.exact(types, missing, rules, self.reject, self.held) for file in self.files]
+            tables = [file.exact(types, missing, rules, self.reject, self.store) for file in self.files]
             return [table.select(self.columns) for table in tables], rules
         if any(kinds[name].numbers < kinds[name].filled for name in numbers):
             raise DoubtError("values that are no numbers")
-        tables = [file.fast(types, missing, self.held).select(self.columns) for file in self.files]
+        tables = [file.fast(types, missing, self.store).select(self.columns) for file in self.files]
         if self.target is not None and any(table[self.target].null_count for table in tables):
             raise DoubtError("rows without a target")
         return tables, rules

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from torch import Tensor
 
-from trainer.data.files.mapped import THREADS, InMemory, Rows
-from trainer.data.table.columns import Source
+from trainer.data.files.mapped import THREADS, MemoryRows, Rows
+from trainer.data.table.columns import LazyColumn
 from trainer.data.table.preprocess import Preprocessor
 from trainer.data.table.reading import Table
 from trainer.data.table.transforms import Values
@@ -16,7 +16,7 @@ from trainer.errors import DataError
 BLOCK = 1 << 18  # numbers: 1 MB, which stays in the cache of a core
 
 
-def encode(
+def encode_rows(
     preprocessor: Preprocessor,
     table: Table,
     parts: Sequence[Values | None] = (None,),
@@ -40,7 +40,7 @@ def encode(
     sources = [column.source(table) for column in preprocessor.columns]
     whole = [None if part is None else np.asarray(part) for part in parts]
     if outputs is None:
-        outputs = [InMemory((rows if part is None else len(part), width)) for part in whole]
+        outputs = [MemoryRows((rows if part is None else len(part), width)) for part in whole]
 
     def block(start: int) -> None:
         stop = min(start + step, rows)
@@ -61,7 +61,7 @@ def encode(
     return [output.tensor() for output in outputs]
 
 
-def _rows(preprocessor: Preprocessor, sources: Sequence[Source], start: int, stop: int) -> Values:
+def _rows(preprocessor: Preprocessor, sources: Sequence[LazyColumn], start: int, stop: int) -> Values:
     """The inputs of the rows from one to another, float32 (stop - start, inputs)."""
     columns = [
         one

@@ -14,14 +14,16 @@ CORRELATED = 0.999
 REPEATED = 0.9  # share of rows whose value occurs again, from which values can be taken for levels
 
 
-def find(fitted: Preprocessor, table: Table, targets: Values, rows: Values, classes: bool) -> dict[str, str]:
-    """How each input column that determines the target does so, by its name; see `leak`."""
+def find_leaks(fitted: Preprocessor, table: Table, targets: Values, rows: Values, classes: bool) -> dict[str, str]:
+    """How each input column that determines the target does so, by its name; see `describe_leak`."""
     rows = rows[:: -(-len(rows) // ROWS) or 1]
-    found = {column.name: leak(column.source(table).at(rows), targets[rows], classes) for column in fitted.columns}
+    found = {
+        column.name: describe_leak(column.source(table).at(rows), targets[rows], classes) for column in fitted.columns
+    }
     return {name: how for name, how in found.items() if how is not None}
 
 
-def leak(values: Values, targets: Values, classes: bool) -> str | None:
+def describe_leak(values: Values, targets: Values, classes: bool) -> str | None:
     """How a column determines the target, in words; None where it does not.
 
     Args:

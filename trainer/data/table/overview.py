@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.data.table.column_types import Column
-from trainer.data.table.preprocess import Fitted, Preprocessor
+from trainer.data.table.preprocess import FittedColumn, Preprocessor
 from trainer.data.table.reading import Table
 
 SHOWN = 20  # columns on the screen
@@ -37,7 +37,7 @@ class Overview:
     files: dict[str, str]
 
 
-def overview(table: Table, columns: Sequence[Column], fitted: Preprocessor, leaks: dict[str, str]) -> Overview:
+def describe_table(table: Table, columns: Sequence[Column], fitted: Preprocessor, leaks: dict[str, str]) -> Overview:
     """The columns in words; `leaks` says of some how they determine the target."""
     made = {column.name: column for column in fitted.columns}
     rows = [_row(column, made.get(column.name)) for column in columns]
@@ -58,12 +58,12 @@ def overview(table: Table, columns: Sequence[Column], fitted: Preprocessor, leak
     return Overview(tuple(notes), tuple(warnings), files)
 
 
-def _row(column: Column, made: Fitted | None) -> tuple[str, ...]:
+def _row(column: Column, made: FittedColumn | None) -> tuple[str, ...]:
     distinct = f"{column.distinct:,}" + "+" * column.sampled
     return (column.name, column.kind, f"{column.missing:,}", distinct, column.example, _becomes(column, made))
 
 
-def _becomes(column: Column, made: Fitted | None) -> str:
+def _becomes(column: Column, made: FittedColumn | None) -> str:
     if column.kind in _ROLES:
         return _ROLES[column.kind]
     if made is None:

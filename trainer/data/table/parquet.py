@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainer.config.table import Csv
+from trainer.data.table.arrow_types import NUMBER, Kind
 from trainer.data.table.column_store import ColumnStore
-from trainer.data.table.kinds import NUMBER, Kind
 from trainer.data.table.row_validator import Rejection
 from trainer.errors import DataError
 
@@ -19,7 +19,7 @@ ROWS = 1 << 16  # that are filtered at a time
 MAX_CELLS = 2**34  # a file of some bytes can claim any number of rows
 
 
-def names(path: Path) -> tuple[str, ...]:
+def parquet_columns(path: Path) -> tuple[str, ...]:
     """The columns.
 
     Raises:
@@ -34,14 +34,14 @@ def names(path: Path) -> tuple[str, ...]:
     return tuple(schema.names)
 
 
-def read(
+def read_parquet(
     path: Path,
     config: Csv,
     columns: list[str],
     text: frozenset[str],
     target: str | None,
     reject: Reject,
-    held: ColumnStore,
+    store: ColumnStore,
 ) -> pa.Table:
     """The rows that can be used; `reject` is told of the others. NaN is missing; infinity is a fault.
 
@@ -49,15 +49,15 @@ def read(
         columns: those that are wanted.
         text: columns that become strings, whatever they are.
         target: a column that must not be missing, or None.
-        held: where the columns are held; where that is on disk, only one at a time is in memory.
+        store: where the columns are held; where that is on disk, only one at a time is in memory.
     """
     found: dict[str, pa.ChunkedArray] = {}
     rejections: dict[int, Rejection] = {}
-    for group in [[name] for name in columns] if held.by_parts else [columns]:
+    for group in [[name] for name in columns] if store.by_parts else [columns]:
         part = _read(path, group)
         for name in part.column_names:
             column, faulty, reason = _column(path, config, part[name], name, name in text, name == target)
-            found[name] = held.keep(pa.schema({name: column.type}), iter([pa.table({name: column})]))[name]
+            found[name] = store.store(pa.schema({name: column.type}), iter([pa.table({name: column})]))[name]
             for row in np.flatnonzero(faulty.to_numpy()).tolist() if faulty is not None else ():
                 rejections.setdefault(row, Rejection(path, row + 1, name, reason, "", "correct it", "row"))
     for row in sorted(rejections):
@@ -69,7 +69,7 @@ def read(
     good[list(rejections)] = False
     starts = range(0, table.num_rows, ROWS)
     parts = (table.slice(start, ROWS).filter(pa.array(good[start : start + ROWS])) for start in starts)
-    return held.keep(table.schema, parts)
+    return store.store(table.schema, parts)
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table:

@@ -11,9 +11,8 @@ import numpy as np
 from trainer.config.table import Csv
 from trainer.config.transform import BOTH, CATEGORIES, KINDS, NUMBERS, TransformConfig, chain
 from trainer.data.files.mapped import THREADS
-from trainer.data.table import columns as read
 from trainer.data.table.column_types import Column
-from trainer.data.table.columns import Categories, Source
+from trainer.data.table.columns import Categories, LazyColumn, boolean_column, datetime_column, numeric_column
 from trainer.data.table.reading import Table
 from trainer.data.table.transforms import ColumnTransform, State, Values, build_transform
 from trainer.errors import CheckpointError, ConfigError, DataError, TrainerError
@@ -29,7 +28,7 @@ DEFAULTS: dict[str, list[Any]] = {
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedColumn:
     """A column and what was measured of it on the training rows.
 
     Attributes:
@@ -67,17 +66,17 @@ class Fitted:
                 columns = given
         return columns + beside
 
-    def source(self, table: Table) -> Source:
+    def source(self, table: Table) -> LazyColumn:
         """The column in a table, as numbers; raises `DataError` where it is not there or not as it was."""
         if table.columns.schema.get_field_index(self.name) < 0:  # a list of the names would be made for each column
             raise DataError(f"{table.files[0]}: has no column {self.name}, which the model was trained with.")
         match self.kind:
             case "numeric":
-                return read.numeric(table, self.name)
+                return numeric_column(table, self.name)
             case "boolean":
-                return read.boolean(table, self.name)
+                return boolean_column(table, self.name)
             case "datetime":
-                return read.datetime(table, self.name, self.form)
+                return datetime_column(table, self.name, self.form)
         return Categories(table.columns[self.name]).codes(self.levels)
 
 
@@ -85,7 +84,7 @@ class Fitted:
 class Preprocessor:
     """All columns that become inputs: those of category codes for embeddings last."""
 
-    columns: tuple[Fitted, ...]
+    columns: tuple[FittedColumn, ...]
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -128,7 +127,7 @@ class Preprocessor:
         return cls(columns)
 
 
-def fit(config: Csv, table: Table, columns: Sequence[Column], rows: Values) -> Preprocessor:
+def fit_preprocessor(config: Csv, table: Table, columns: Sequence[Column], rows: Values) -> Preprocessor:
     """Measure on the given rows (sorted, int64) what the inputs are made with.
 
     Raises:
@@ -144,10 +143,10 @@ def fit(config: Csv, table: Table, columns: Sequence[Column], rows: Values) -> P
     return Preprocessor(tuple(sorted(fitted, key=lambda column: (bool(column.cardinality), _ORDER.index(column.kind)))))
 
 
-def _fit(config: Csv, table: Table, column: Column, rows: Values) -> Fitted | None:
+def _fit(config: Csv, table: Table, column: Column, rows: Values) -> FittedColumn | None:
     """None where nothing is known of the column in training."""
     levels: tuple[str, ...] = ()
-    blank = Fitted(column.name, column.kind, column.form, (), (), ())
+    blank = FittedColumn(column.name, column.kind, column.form, (), (), ())
     if column.kind == "categorical":
         categories = Categories(table.columns[column.name])
         levels = categories.levels(rows)
@@ -156,7 +155,7 @@ def _fit(config: Csv, table: Table, column: Column, rows: Values) -> Fitted | No
         values = blank.source(table).at(rows)
     if np.isnan(values).all():
         return None
-    transforms = choose(config, column, len(levels))
+    transforms = choose_transforms(config, column, len(levels))
     states: list[tuple[State, ...]] = []
     parts = [values]
     for transform in transforms:
@@ -164,10 +163,10 @@ def _fit(config: Csv, table: Table, column: Column, rows: Values) -> Fitted | No
         states.append(tuple(step.fit(part, len(levels)) for part in parts))
         if not transform.beside and transform is not transforms[-1]:
             parts = _each(step, parts, states[-1])
-    return Fitted(column.name, column.kind, column.form, levels, tuple(transforms), tuple(states))
+    return FittedColumn(column.name, column.kind, column.form, levels, tuple(transforms), tuple(states))
 
 
-def choose(config: Csv, column: Column, levels: int) -> list[TransformConfig]:
+def choose_transforms(config: Csv, column: Column, levels: int) -> list[TransformConfig]:
     """The transforms of a column: its own, those of its kind, or the defaults.
 
     Raises:
@@ -210,7 +209,7 @@ def _each(step: ColumnTransform, columns: Sequence[Values], states: Sequence[Sta
     return given
 
 
-def _to_plain(column: Fitted) -> dict[str, Any]:
+def _to_plain(column: FittedColumn) -> dict[str, Any]:
     plain = {name: getattr(column, name) for name in ("name", "kind", "form", "levels", "states")}
     entries = [
         {"name": one.option} | {key.name: getattr(one, key.name) for key in fields(one)} for one in column.transforms
@@ -218,9 +217,9 @@ def _to_plain(column: Fitted) -> dict[str, Any]:
     return plain | {"transforms": entries}
 
 
-def _from_plain(plain: dict[str, Any]) -> Fitted:
+def _from_plain(plain: dict[str, Any]) -> FittedColumn:
     name, kind, form, levels = plain["name"], plain["kind"], plain["form"], tuple(plain["levels"])
     if kind not in KINDS or not all(isinstance(text, str) for text in (name, form, *levels)):
         raise ValueError(f"a column {name!r:.80} of kind {kind!r:.80}")
     states = tuple(tuple(dict(state) for state in part) for part in plain["states"])
-    return Fitted(name, kind, form, levels, tuple(chain(plain["transforms"], f"column {name}")), states)
+    return FittedColumn(name, kind, form, levels, tuple(chain(plain["transforms"], f"column {name}")), states)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from trainer.config.table import Csv
 from trainer.data.table import parquet, source
-from trainer.data.table.column_store import ColumnStore, InMemory
+from trainer.data.table.column_store import ColumnStore, MemoryColumnStore
 from trainer.data.table.csv_file import CsvFile
 from trainer.data.table.csv_reader import CsvReader
 from trainer.data.table.row_validator import Rejection, Schema
@@ -29,7 +29,7 @@ class Table:
             float32 (numbers; float64 where float32 would lose what tells its values apart), int32 or int64 (whole
             numbers), or string (trimmed; also true/false and dates, as they are written). Parquet also gives
             timestamp and date32. Null where a value is missing; numbers are finite. A column without any value
-            has the type null. The target has no nulls, unless `read(..., labelled=False)`.
+            has the type null. The target has no nulls, unless `read_table(..., labelled=False)`.
         files: in the order of the rows.
         rejected: the rows that `data.on_error=skip` left out.
         rows_read: how many rows the files have: always `columns.num_rows + len(rejected)`.
@@ -41,7 +41,7 @@ class Table:
     rejected: tuple[Rejection, ...]
     rows_read: int
     notes: tuple[str, ...]
-    _parts: tuple["Part", ...] = field(repr=False)
+    _parts: tuple["FilePart", ...] = field(repr=False)
     _rules: Schema = field(repr=False)
 
     @property
@@ -63,7 +63,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Part:
+class FilePart:
     """One file, and how many rows of the table it gave."""
 
     file: CsvFile | Path  # a path: Parquet
@@ -78,24 +78,24 @@ class Part:
         return range(1, self.rows + 1) if isinstance(self.file, Path) else self.file.lines(rules)
 
 
-def read(config: Csv, held: ColumnStore | None = None, *, labelled: bool = True) -> Table:
+def read_table(config: Csv, store: ColumnStore | None = None, *, labelled: bool = True) -> Table:
     """Read all files of `data.path`.
 
     Columns of `data.categorical`, `data.datetime` and `data.text` (and the target with `data.target_type=class`) are
     strings as they are written, those of `data.numeric` numbers; the others as their values are.
 
     Args:
-        held: where the columns are held; None: in memory.
+        store: where the columns are held; None: in memory.
         labelled: whether the target must be there, and in every row.
 
     Raises:
         ConfigError: for a key that does not fit the files.
         DataError: for a file that cannot be read; names file, line and column.
     """
-    held = held or InMemory()
-    paths = source.files(config.path)
+    store = store or MemoryColumnStore()
+    paths = source.source_files(config.path)
     parts = [path if source.is_parquet(path) else CsvFile(path, sniff(config, path)) for path in paths]
-    names = [parquet.names(part) if isinstance(part, Path) else part.dialect.names for part in parts]
+    names = [parquet.parquet_columns(part) if isinstance(part, Path) else part.dialect.names for part in parts]
     _check_columns(config, paths, names, labelled)
     columns = [name for name in names[0] if name not in config.ignore]
     rejected: list[Rejection] = []
@@ -110,30 +110,30 @@ def read(config: Csv, held: ColumnStore | None = None, *, labelled: bool = True)
         text |= {str(config.target)}
     skipped_target = config.target if labelled and config.on_error == "skip" else None
     text_files = [part for part in parts if isinstance(part, CsvFile)]
-    reader = CsvReader(config, text_files, columns, text, skipped_target, reject, held)
+    reader = CsvReader(config, text_files, columns, text, skipped_target, reject, store)
     tables, rules = reader.read()
     texts = iter(zip(reader.files, tables, strict=True))
     loaded = [
-        (part, parquet.read(part, config, columns, text, skipped_target, reject, held))
+        (part, parquet.read_parquet(part, config, columns, text, skipped_target, reject, store))
         if isinstance(part, Path)
         else next(texts)
         for part in parts
     ]
-    whole = _joined(paths, [table for _, table in loaded], held)
+    whole = _joined(paths, [table for _, table in loaded], store)
     result = Table(
         whole,
         paths,
         tuple(rejected),
         whole.num_rows + len(rejected),
         tuple(note for file in reader.files for note in file.dialect.notes),
-        tuple(Part(file, table.num_rows) for file, table in loaded),
+        tuple(FilePart(file, table.num_rows) for file, table in loaded),
         rules,
     )
     _check_rows(config, result, labelled)
     return result
 
 
-def require(name: str, key: str, names: tuple[str, ...], path: Path) -> None:
+def require_column(name: str, key: str, names: tuple[str, ...], path: Path) -> None:
     """Refuse the name of a column that is not there, with the nearest that is."""
     if name in names:
         return
@@ -154,17 +154,17 @@ def _check_columns(config: Csv, paths: tuple[Path, ...], names: list[tuple[str, 
         )
     for name, key in config.named_columns().items():
         if labelled or key != "target":
-            require(name, f"data.{key}", names[0], paths[0])
+            require_column(name, f"data.{key}", names[0], paths[0])
 
 
-def _joined(paths: tuple[Path, ...], tables: list[pa.Table], held: ColumnStore) -> pa.Table:
+def _joined(paths: tuple[Path, ...], tables: list[pa.Table], store: ColumnStore) -> pa.Table:
     """One table of all; numbers of different types in the one that holds them all."""
     try:
         schema = pa.unify_schemas([table.schema for table in tables], promote_options="permissive")
         if all(table.schema == schema for table in tables):
             return pa.concat_tables(tables)
         pieces = (pa.Table.from_batches([batch]) for table in tables for batch in table.to_batches(PIECE))
-        return held.keep(schema, (piece.select(schema.names).cast(schema) for piece in pieces))
+        return store.store(schema, (piece.select(schema.names).cast(schema) for piece in pieces))
     except pa.ArrowException as error:
         raise DataError(
             f"{paths[0]} and other files: a column is of one type here and another there ({error})."

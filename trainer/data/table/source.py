@@ -40,7 +40,7 @@ FOREIGN = {  # the first bytes of files that are often given by mistake
 }
 
 
-def files(path: Any) -> tuple[Path, ...]:
+def source_files(path: Any) -> tuple[Path, ...]:
     """The files that `data.path` names, those of a pattern in alphabetical order.
 
     Raises:

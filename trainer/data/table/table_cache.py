@@ -22,14 +22,16 @@ from torch import Tensor
 from trainer.config.table import Csv
 from trainer.data.files import mapped
 from trainer.data.files.cache import folders
-from trainer.data.files.mapped import InFile, InMemory, Rows
+from trainer.data.files.mapped import FileRows, MemoryRows, Rows
 from trainer.data.table import cache_entries, column_store
 from trainer.data.table.cache_entries import PREFIX, UNREADABLE
 from trainer.data.table.column_store import ColumnStore
+from trainer.data.table.imported_code import imported_code
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 from trainer.system import atomic_files, locks
 
+LOADER = "trainer.data.table.table_data"  # the module whose code, with all that it imports, makes the data
 WORTHWHILE = 1 << 23  # bytes of the files from which on keeping them is worth the disk: below, reading takes ms
 TENSORS = ("inputs", "targets", "rows", "weights")
 # Keys that do not change what is made of a table, but only where it is held and how it is walked through. The files
@@ -77,27 +79,27 @@ class TableCache:
         if self._entry is None:
             return None
         try:
-            data, names = cache_entries.load(self._entry)
+            data, names = cache_entries.load_entry(self._entry)
             data = dataclasses.replace(data, description=f"{data.description}, prepared before")
             return self._found(self._entry, data, names)
         except UNREADABLE:
             return None
 
-    def held(self) -> ColumnStore:
+    def column_store(self) -> ColumnStore:
         """Where the columns of the table are held while it is prepared."""
-        return column_store.OnDisk(self._columns) if self._on_disk else column_store.InMemory()
+        return column_store.DiskColumnStore(self._columns) if self._on_disk else column_store.MemoryColumnStore()
 
     def rows(self, name: str, shape: tuple[int, ...]) -> Rows:
         """Where the rows of a float32 array go; raises `OSError` where there is no room for its file."""
-        return InMemory(shape) if self._work is None else InFile(self._arrays / f"{name}.npy", shape)
+        return MemoryRows(shape) if self._work is None else FileRows(self._arrays / f"{name}.npy", shape)
 
-    def park(self, name: str, tensor: Tensor) -> Tensor:
+    def spill(self, name: str, tensor: Tensor) -> Tensor:
         """A tensor with a number for each row of the table: in a file where rows are not to be held in memory."""
         if not self._on_disk:
             return tensor
         path = (self._arrays if name.endswith(".rows") else self._columns) / f"{name}.npy"
-        mapped.save(path, tensor.numpy())
-        return mapped.load(path)
+        mapped.save_array(path, tensor.numpy())
+        return mapped.map_array(path)
 
     def give_up(self, error: OSError) -> None:
         """Go on in memory where the disk does not take the files; what is mapped already stays readable.
@@ -111,7 +113,7 @@ class TableCache:
             raise atomic_files.unwritable(self._work, error) from error
         self._work = None
 
-    def keep(self, data: Data) -> Data:
+    def commit(self, data: Data) -> Data:
         """The data with its tensors in files, kept for other runs if it may be; raises `OSError` as `rows` does."""
         if self._work is None:
             return data
@@ -119,7 +121,7 @@ class TableCache:
         try:
             for name, tensor in tensors.items():
                 if not (self._arrays / f"{name}.npy").exists():
-                    mapped.save(self._arrays / f"{name}.npy", tensor.numpy())
+                    mapped.save_array(self._arrays / f"{name}.npy", tensor.numpy())
             found = self._found(self._arrays, data, list(tensors))
         except OSError:
             if self._on_disk:
@@ -128,7 +130,7 @@ class TableCache:
         # Where a file has changed meanwhile, who knows what was read.
         with contextlib.suppress(OSError, DataError):  # then it is not kept, but this run has it
             if self._entry is not None and _status(self._paths) == self._status:
-                cache_entries.publish(self._arrays, self._entry, data, list(tensors), self._limit)
+                cache_entries.commit_entry(self._arrays, self._entry, data, list(tensors), self._limit)
         return found
 
     def _found(self, folder: Path, data: Data, names: Sequence[str]) -> Data:
@@ -137,9 +139,9 @@ class TableCache:
         def hold(name: str) -> Any:
             path = folder / f"{name}.npy"
             if not self._on_disk or name.endswith(".rows"):
-                return mapped.load(path)
+                return mapped.map_array(path)
             # Targets and weights are read with each window: small parts, which are better off in memory.
-            return mapped.on_disk(path) if name.endswith(".inputs") else mapped.load(path).clone()
+            return mapped.open_array(path) if name.endswith(".inputs") else mapped.map_array(path).clone()
 
         tensors = {name: hold(name) for name in names}
         train, val = (
@@ -173,7 +175,7 @@ def _status(paths: Sequence[Path]) -> Status:
 
 
 @contextlib.contextmanager
-def place(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> Iterator[TableCache]:
+def open_cache(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> Iterator[TableCache]:
     """The place of the table that a config makes of some files; others that want the same one wait.
 
     Args:
@@ -188,7 +190,7 @@ def place(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> Itera
     if not kept and config.memory == "ram":
         yield TableCache(config)
         return
-    name = PREFIX + _key(config, seed, paths, held_out) if kept else None
+    name = PREFIX + cache_key(config, seed, paths, held_out) if kept else None
 
     def wait() -> None:
         print(f"waiting   for another run that reads {paths[0]}", file=sys.stderr, flush=True)
@@ -216,18 +218,29 @@ def _all_ours(config: Csv) -> bool:
     return all(type(one).__module__.startswith("trainer.") for chain in config.chains().values() for one in chain)
 
 
-def _key(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> str:
-    told = {name: value for name, value in dataclasses.asdict(config).items() if name not in APART}
+def cache_key(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> str:
+    """Return the key of a table: a digest of everything that the data made of its files depends on.
+
+    Args:
+        config: how they are read and split.
+        seed: of the run.
+        paths: the files of the table.
+        held_out: how many of them, the last ones, are for validation.
+
+    Raises:
+        DataError: for a file that cannot be read.
+    """
+    keys = {name: value for name, value in dataclasses.asdict(config).items() if name not in APART}
     chains = {
         where: [(one.option, dataclasses.asdict(one)) for one in chain] for where, chain in config.chains().items()
     }
-    code = sorted([*Path(__file__).parent.glob("*.py"), *Path(__file__).parents[1].glob("*.py")])
+    code = imported_code(LOADER)
     try:
-        contents = mapped.digest([*paths, *code])
+        contents = mapped.digest_files([*paths, *code.values()])
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}).") from error
     # The paths belong to it since messages name them.
-    files = list(zip([*(str(path.resolve()) for path in paths), *(path.name for path in code)], contents, strict=True))
+    files = list(zip([*(str(path.resolve()) for path in paths), *code], contents, strict=True))
     versions = (torch.__version__, np.__version__, pa.__version__)
-    made_of = [told, chains, seed, files, held_out, versions]
+    made_of = [keys, chains, seed, files, held_out, versions]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]

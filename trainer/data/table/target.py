@@ -13,7 +13,7 @@ from trainer.errors import DataError
 MAX_CLASSES = 20  # distinct whole numbers up to which a numeric target is read as classes
 
 
-def infer(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str, ...] | None]:
+def infer_target(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str, ...] | None]:
     """Class codes (int64, N) and their names, or numbers (float32, N×1) and None.
 
     Args:
@@ -42,10 +42,10 @@ def infer(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str,
             f"The target {name} has {len(labels)} distinct values in {len(column)} rows: too many for classes. Is "
             "data.target the right column?"
         )
-    return codes(table, name, labels), labels
+    return class_codes(table, name, labels), labels
 
 
-def codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
+def class_codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
     """The class of each row, int64 (N,), as its place in `labels`; numbers are alike however they are written.
 
     Raises:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from trainer.config.table import Csv
-from trainer.data import splits as drawn
-from trainer.data.table import columns, dates
+from trainer.data.splits import split_samples
+from trainer.data.table import dates
 from trainer.data.table.column_types import is_text
-from trainer.data.table.reading import Table, require
+from trainer.data.table.columns import Categories, datetime_column, numeric_column
+from trainer.data.table.reading import Table, require_column
 from trainer.errors import ConfigError, DataError
 
 TRAINING = ("train", "training", "fit", "learn")
@@ -18,7 +19,7 @@ VALIDATION = ("val", "valid", "validation", "dev", "eval")
 TEST = ("test", "testing", "holdout")
 
 
-def split(config: Csv, table: Table, targets: Tensor, held_out_files: int, seed: int) -> tuple[Tensor, Tensor]:
+def split_rows(config: Csv, table: Table, targets: Tensor, held_out_files: int, seed: int) -> tuple[Tensor, Tensor]:
     """The rows for training and those for validation, each int64 and sorted.
 
     By files of their own, by a column that says it, by time (the latest rows are held out), or drawn with the seed:
@@ -46,13 +47,13 @@ def split(config: Csv, table: Table, targets: Tensor, held_out_files: int, seed:
     if config.time is not None:
         return _by_time(table, config.time, config.val_fraction)
     groups = None if config.group is None else _groups(table, config.group)
-    return drawn.split(config, targets, seed, groups)
+    return split_samples(config, targets, seed, groups)
 
 
 def _by_column(table: Table, name: str) -> tuple[Tensor, Tensor]:
     """Rows by the word in a column; those for tests are held out where none is for validation, else left out."""
-    require(name, "data.split", tuple(table.columns.column_names), table.files[0])
-    words = columns.Categories(table.columns[name])
+    require_column(name, "data.split", tuple(table.columns.column_names), table.files[0])
+    words = Categories(table.columns[name])
     texts = [text.lower() for text in words.texts.to_pylist()]
     unknown = sorted({text for text in texts if text not in TRAINING + VALIDATION + TEST})
     if unknown:
@@ -79,7 +80,7 @@ def _by_column(table: Table, name: str) -> tuple[Tensor, Tensor]:
 
 def _by_time(table: Table, name: str, fraction: float) -> tuple[Tensor, Tensor]:
     """The latest rows are held out; those of one moment are on one side."""
-    require(name, "data.time", tuple(table.columns.column_names), table.files[0])
+    require_column(name, "data.time", tuple(table.columns.column_names), table.files[0])
     times = _times(table, name)
     if np.isnan(times).any():
         raise DataError(f"{table.where(int(np.isnan(times).argmax()))}: the column {name} (data.time) is empty.")
@@ -105,27 +106,27 @@ def _times(table: Table, name: str) -> np.ndarray:
                 "numbers, or dates that are all written in one way."
             )
         form = found
-    source = columns.datetime(table, name, form) if form else columns.numeric(table, name)
+    source = datetime_column(table, name, form) if form else numeric_column(table, name)
     return source.between(0, source.rows).astype(np.float64)
 
 
 def _groups(table: Table, name: str) -> Tensor:
     """The group of each row, int64; rows whose group is missing are of a group each."""
-    require(name, "data.group", tuple(table.columns.column_names), table.files[0])
-    places = columns.Categories(table.columns[name]).places().astype(np.int64)
+    require_column(name, "data.group", tuple(table.columns.column_names), table.files[0])
+    places = Categories(table.columns[name]).places().astype(np.int64)
     alone = places < 0
     places[alone] = places.max(initial=-1) + 1 + np.arange(alone.sum())
     return torch.from_numpy(np.unique(places, return_inverse=True)[1].reshape(-1))
 
 
-def weights(table: Table, name: str) -> Tensor:
+def row_weights(table: Table, name: str) -> Tensor:
     """How much each row counts, float32 (N,).
 
     Raises:
         DataError: naming a row whose weight is missing, negative or no number.
     """
-    require(name, "data.weight", tuple(table.columns.column_names), table.files[0])
-    source = columns.numeric(table, name)
+    require_column(name, "data.weight", tuple(table.columns.column_names), table.files[0])
+    source = numeric_column(table, name)
     values = source.between(0, source.rows)
     bad = ~(values >= 0)  # also NaN
     if bad.any():
