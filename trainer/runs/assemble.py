@@ -222,7 +222,7 @@ def make_plan(settings: TrainerConfig, steps_per_epoch: int) -> Timeline:
         on_nan=settings.on_nan,
         on_nan_limit=settings.on_nan_limit,
         on_nan_factor=settings.on_nan_factor,
-        max_seconds=None if max_time is None else durations.parse(max_time, "trainer.max_time").value,
+        max_seconds=None if max_time is None else durations.parse_duration(max_time, "trainer.max_time").value,
     )
 
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from trainer.config.durations import parse
+from trainer.config.durations import parse_duration
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Interval:
         """The cadence typed for `key`; null or 0 is never, except at the last step."""
         if text is None:
             return cls(total)
-        duration = parse(text, key)
+        duration = parse_duration(text, key)
         if duration.unit == "second":
             return cls(total, every_seconds=duration.value)
         return cls(total, every_steps=duration.steps(steps_per_epoch, total))
