@@ -49,7 +49,8 @@ class NonFinitePolicy:
             self.state.step += 1  # skipped: the clock goes on, the weights stay
         elif not deferred:
             self.state.skips = 0
-        self.reject_deferred()
+        if self.metrics.skipped_steps:
+            self.reject_deferred()
 
     def reject_deferred(self) -> None:
         """Answer to steps that the device has left out and that are known of only now; raises as `after_step`."""

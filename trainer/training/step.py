@@ -12,7 +12,7 @@ from trainer.system import seeds
 from trainer.training.context import RunContext
 from trainer.training.gradient_clip import GradientClip
 from trainer.training.layer_stats import LayerMeter, LayerStats
-from trainer.training.micro_batching import MicroBatching, inverse
+from trainer.training.micro_batching import InverseWeights, MicroBatching
 from trainer.training.non_finite import NonFiniteCheck
 from trainer.training.train_metrics import MicroBatchOutput, TrainMetrics
 
@@ -66,7 +66,7 @@ class TrainStep:
         self.micro_batching, self.autocast = MicroBatching(context), self.compute.autocast()
         self.check = NonFiniteCheck(self.state.model, self.compute.device)
         self.clip = GradientClip(self.parameters, context.config.trainer.clip_norm)
-        self.meter = LayerMeter(self.state.model)
+        self.meter, self.inverse = LayerMeter(self.state.model), InverseWeights()
         can_defer = takes_found_inf(self.state.optimizer) and not self.state.scaler.is_enabled()
         self.deferred = can_defer and self.compute.device.type != "cpu"
 
@@ -77,9 +77,7 @@ class TrainStep:
         lr = state.schedule.apply(state.optimizer, state.step, state.rate)
         weight = self.task.weight(batch.targets, batch.weights)
         self.check.keep()
-        for attempt in self.micro_batching.attempts(batch, self.check.undo):
-            with attempt:
-                outputs, loss_sum = self._backward(batch, weight)
+        outputs, loss_sum = self._backward_in_memory(batch, weight)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # With a scaler, gradients that overflow are its daily work: it skips the step and scales less.
         found_inf = self.check.found_inf(loss_sum, [] if state.scaler.is_enabled() else gradients)
@@ -103,6 +101,16 @@ class TrainStep:
         self.metrics.add(step, outputs, found_inf if self.deferred else None)
         return StepOutput(step, epoch, loss_sum, weight, lr, recorded, grad_norm, layer_stats=layer_stats)
 
+    def _backward_in_memory(self, batch: Batch, weight: Tensor | float) -> tuple[list[MicroBatchOutput], Tensor]:
+        """Do `_backward`, again with smaller micro-batches where the device runs out of memory and that is wanted."""
+        while True:
+            try:
+                return self._backward(batch, weight)
+            except (RuntimeError, MemoryError) as error:
+                self.micro_batching.shrink(batch, error)
+            self.micro_batching.release()  # outside the handler: the exception holds on to the tensors
+            self.check.undo()
+
     def _backward(self, batch: Batch, weight: Tensor | float) -> tuple[list[MicroBatchOutput], Tensor]:
         """Compute the gradient of a batch; return what came of each micro-batch, and the sum of their losses."""
         state, outputs = self.state, []
@@ -114,6 +122,7 @@ class TrainStep:
                 predicted = state.model(inputs)
                 loss = self.task.loss_sum(predicted, targets, weights)
             # d(sum / weight) = d(sum) · 1 / weight: the division is left to the first gradient.
-            backward(loss, state.scaler.scale(inverse(weight, loss)))
+            backward(loss, state.scaler.scale(self.inverse(weight, loss)))
             outputs.append(MicroBatchOutput(predicted.detach(), targets, weights, loss.detach()))
-        return outputs, functools.reduce(operator.add, [output.loss_sum for output in outputs])
+        losses = [output.loss_sum for output in outputs]
+        return outputs, functools.reduce(operator.add, losses)

@@ -1,5 +1,6 @@
 """How far to train, and when to do what."""
 
+import functools
 import math
 import time
 from dataclasses import dataclass, field
@@ -100,10 +101,14 @@ class Timeline:
         """Return the whole epochs that are done after `step`."""
         return step // self.steps_per_epoch
 
+    @functools.cached_property
+    def _recorded(self) -> list[Interval]:
+        """What a record follows: whatever else is recorded comes with the training metrics."""
+        return [self.log, self.evaluate, *(each for each in (self.histograms, self.layer_stats) if each.recurs)]
+
     def records(self, step: int) -> bool:
-        """Return whether there is a record after `step`: whatever else is recorded comes with the training metrics."""
-        extras = (self.histograms, self.layer_stats)
-        return self.log.due(step) or self.evaluate.due(step) or any(each.recurs and each.due(step) for each in extras)
+        """Return whether there is a record after `step`."""
+        return any(interval.due(step) for interval in self._recorded)
 
     def measures_layers(self, step: int) -> bool:
         """Return whether the gradients of `step` are measured, layer by layer."""
