@@ -14,9 +14,8 @@ from trainer.config.durations import RunLength
 from trainer.config.scheduler import ConstantLR
 from trainer.errors import TrainerError
 from trainer.runs.build import build_schedule
-from trainer.training.averaging import average_of
-from trainer.training.monitor import Monitor
-from trainer.training.state import TrainState
+from trainer.training.state import TrainState, average_of
+from trainer.training.stopping import Monitor
 
 
 def test_a_copy_holds_still_while_the_state_moves_on() -> None:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -540,3 +541,14 @@ def test_frozen_parameters_stay_as_they_are() -> None:
     first.requires_grad_(False)
     list(trainer.steps())
     assert torch.equal(first, before)
+
+
+def test_a_save_for_the_best_score_restarts_an_interval_in_seconds(tmp_path: Path) -> None:
+    """Step 4 validates, is the best and is due: what was saved there is not saved again one step later."""
+    run, recorder = Run.at(tmp_path / "run"), Recorder()
+    recorder.then = lambda record: time.sleep(1.1) if record.step == 4 else None
+    settings = TrainerConfig(steps=6, log_every="4", eval_every="4", save_every="1s", keep=50)
+    trainer = build(config(trainer=settings), run=run)
+    trainer.fit([recorder])
+    assert [path.name for path in trainer.store.steps()] == ["step-00000000", "step-00000004", "step-00000006"]
+    run.release()

@@ -60,7 +60,7 @@ def sweep(overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequenc
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of every job, in the order in which Hydra's sweeper numbers them."""
+    """Return the overrides of every job, in the order in which Hydra's sweeper numbers them."""
     choices = []
     for override in compose.parse(overrides):
         name = override.get_key_element().lstrip("+")
@@ -135,14 +135,14 @@ def _arguments(argv: list[str]) -> Iterator[None]:
 
 
 def _swept(jobs: list[list[str]]) -> list[str]:
-    """The keys that differ between the jobs; all that were given where there is one job."""
+    """Return the keys that differ between the jobs; all that were given where there is one job."""
     keys = [text.partition("=")[0] for text in jobs[0]]
     varied = [key for i, key in enumerate(keys) if len({job[i] for job in jobs}) > 1]
     return varied or keys
 
 
 def collect(directory: Path, jobs: list[list[str]], swept: list[str]) -> list[dict[str, Any]]:
-    """A row for each job from its `summary.json`, the best first; jobs without a score come last."""
+    """Return a row for each job from its `summary.json`, the best first; jobs without a score come last."""
     rows: list[dict[str, Any]] = []
     modes = set()
     for number, job in enumerate(jobs):
@@ -170,7 +170,7 @@ def collect(directory: Path, jobs: list[list[str]], swept: list[str]) -> list[di
 
 
 def mean_scores(rows: list[dict[str, Any]], swept: list[str]) -> list[dict[str, Any]]:
-    """The scores of jobs that differ in nothing but the seed or the fold: mean and deviation; [] where none do.
+    """Return mean and deviation of jobs that differ in nothing but the seed or the fold; [] where none do.
 
     The deviation is that of a sample (divided by n - 1). Jobs without a score are not counted.
     """

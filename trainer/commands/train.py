@@ -40,7 +40,7 @@ def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; flags may stand anywhere among the overrides."""
+    """Parse the command line; flags may stand anywhere among the overrides."""
     parser = argparse.ArgumentParser(prog="train", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("-m", "--multirun", action="store_true")

@@ -19,11 +19,9 @@ from trainer.runs.restoring import open_store
 from trainer.system.process import configure, configure_denormals, configure_malloc, configure_threads
 from trainer.system.signals import SignalHandler
 from trainer.tasks.base import Task
-from trainer.training.averaging import average_of
-from trainer.training.compute import Compute
-from trainer.training.context import RunContext
-from trainer.training.monitor import Monitor
-from trainer.training.state import TrainState
+from trainer.training.context import Compute, RunContext
+from trainer.training.state import TrainState, average_of
+from trainer.training.stopping import Monitor
 from trainer.training.timeline import Timeline
 from trainer.training.trainer import Trainer
 

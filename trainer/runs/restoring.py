@@ -31,6 +31,8 @@ def open_store(run: Run, context: RunContext, resume: str | None) -> Store:
         _check_sums(context)
         _warn_of_changes(payload, context)
         store.rewind(context.state.step, context.state.monitor.best_step)
+        if context.state.pending is not None:
+            store.invalidate(context.state.step)  # the checkpoint in which a record waits for its validation
     return store
 
 

@@ -119,6 +119,8 @@ def _introduce(start: RunStart, run: Run, trainer: Trainer) -> None:
         atomic_files.write_text(run.directory / name, text)
     for line in context.data.notes if not steps else ():
         log.info(line)
+    for text in context.data.warnings:
+        log.warning(text)
 
 
 def _say(lines: Sequence[tuple[str, str]]) -> None:

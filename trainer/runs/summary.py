@@ -19,7 +19,7 @@ Lines = list[tuple[str, str]]  # (what, the words)
 
 
 def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) -> Lines:
-    """What is about to be trained, on what, for how long, and how to watch and resume it."""
+    """Return what is about to be trained, on what, for how long, and how to watch and resume it."""
     config, timeline, state, spec = context.config, context.timeline, context.state, context.data.spec
     commit = f"  commit {environment['commit']}" if environment["commit"] else ""
     parameters = sum(p.numel() for p in state.model.parameters())
@@ -52,7 +52,7 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
 
 
 def change_lines(changes: Sequence[Change], before: Config | None, context: RunContext) -> Lines:
-    """What is not as it was in a run that goes on, and what that does to its learning rates."""
+    """Return what is not as it was in a run that goes on, and what that does to its learning rates."""
     step = context.state.step
     lines = [("changed", change.words(step)) for change in changes]
     if before is None or not changes:
@@ -74,12 +74,12 @@ def change_lines(changes: Sequence[Change], before: Config | None, context: RunC
 
 
 def resume_command(run: Run, imports: Sequence[str]) -> str:
-    """What to type to go on with a run."""
+    """Return what to type to go on with a run."""
     return f"train {''.join(f'--import {name} ' for name in imports)}resume={run.directory}"
 
 
 def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Sequence[str]) -> Lines:
-    """How it ended, what was best and where, and what to type next."""
+    """Return how it ended, what was best and where, and what to type next."""
     reason = summary["reason"]
     if reason.startswith("signal "):
         reason = signal.Signals(int(reason.removeprefix("signal "))).name

@@ -75,7 +75,7 @@ class NonFiniteCheck:
 
 
 def locate_non_finite(model: nn.Module, task: Task, batch: Batch) -> tuple[str, list[int]]:
-    """What is wrong with a batch whose step was not finite, and the positions in the batch of the samples it is due to.
+    """Return what is wrong with a batch whose step was not finite, and the positions of the samples it is due to.
 
     Looked for in this order: inputs, targets, outputs, losses; each sample on its own, so with the model in eval mode.
     """
@@ -102,12 +102,12 @@ def _rows(numbers: Tensor) -> list[int]:
 
 
 def constants(model: nn.Module) -> frozenset[str]:
-    """The names of the buffers that are not finite from the beginning, as the masks of attention are."""
+    """Return the names of the buffers that are not finite from the beginning, as the masks of attention are."""
     return frozenset(name for name, buffer in model.named_buffers() if not is_finite(buffer))
 
 
 def check_finite(saved: dict[str, Any], apart: frozenset[str]) -> str | None:
-    """What is not finite in a state as `TrainState.state_dict` gives it, in words; None: nothing.
+    """Return what is not finite in a state as `TrainState.state_dict` gives it, in words; None: nothing.
 
     Args:
         apart: the names of buffers that are not looked at; see `constants`.

@@ -10,7 +10,6 @@ from trainer.errors import TrainerError
 from trainer.training.context import RunContext
 from trainer.training.non_finite import DivergenceError, check_finite, constants, format_indices, locate_non_finite
 from trainer.training.recorder import Recorder
-from trainer.training.run_clock import RunClock
 from trainer.training.step import StepOutput
 
 log = logging.getLogger("trainer")
@@ -23,17 +22,16 @@ class NonFinitePolicy:
         context: what is trained, and how.
         recorder: forgets the records of steps that the run is set back from.
         store: has the checkpoint to go back to.
-        clock: counts on when the run is set back.
     """
 
-    def __init__(self, context: RunContext, recorder: Recorder, store: AnyStore, clock: RunClock) -> None:
+    def __init__(self, context: RunContext, recorder: Recorder, store: AnyStore) -> None:
         self.settings, self.state, self.task, self.train = (
             context.config.trainer,
             context.state,
             context.task,
             context.train,
         )
-        self.recorder, self.metrics, self.store, self.clock = recorder, recorder.metrics, store, clock
+        self.recorder, self.metrics, self.store = recorder, recorder.metrics, store
         self._constants = constants(context.state.model)
 
     def after_step(self, output: StepOutput, batch: Batch, deferred: bool) -> None:
@@ -83,10 +81,8 @@ class NonFinitePolicy:
             ) from diverged
         with contextlib.suppress(DivergenceError):  # of a save under way: the same divergence
             self.store.wait()
-        seconds = self.clock.seconds
         payload, _ = self.store.load()
         state.load_state_dict(payload)
-        self.clock.go_back(seconds)
         self.store.rewind(state.step, state.monitor.best_step)
         self.store.invalidate(state.step)
         state.rollbacks, state.rate = rollbacks, settings.on_nan_factor**rollbacks

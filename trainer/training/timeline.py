@@ -1,11 +1,56 @@
 """How far to train, and when to do what."""
 
 import math
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from trainer.config import durations
+from trainer.config.durations import parse
 from trainer.config.trainer import TrainerConfig
-from trainer.training.interval import Interval
+
+
+@dataclass
+class Interval:
+    """Something that recurs every so many steps or seconds, and always at the last step.
+
+    Intervals in steps are pure functions of the step and replay exactly after a resume; intervals in seconds cannot.
+    """
+
+    total: int
+    every_steps: int = 0
+    every_seconds: float = 0.0
+    _last: float = field(default_factory=time.monotonic, repr=False)
+    _last_step: int = field(default=-1, repr=False)
+
+    @property
+    def recurs(self) -> bool:
+        """Whether it is ever due before the last step."""
+        return bool(self.every_steps or self.every_seconds)
+
+    @classmethod
+    def of(cls, text: str | None, key: str, steps_per_epoch: int, total: int) -> "Interval":
+        """Make the interval typed for `key`; null or 0 is never, except at the last step."""
+        if text is None:
+            return cls(total)
+        duration = parse(text, key)
+        if duration.unit == "second":
+            return cls(total, every_seconds=duration.value)
+        return cls(total, every_steps=duration.steps(steps_per_epoch, total))
+
+    def due(self, step: int) -> bool:
+        """Return whether it is due after `step` optimizer steps."""
+        if step == self.total:
+            return True
+        if self.every_steps:
+            return step % self.every_steps == 0
+        if self.every_seconds and time.monotonic() - self._last >= self.every_seconds:
+            self.restart(step)
+        return step == self._last_step  # asked again about the same step, the answer is the same
+
+    def restart(self, step: int) -> None:
+        """Count the seconds from now: what is due was done after `step`, for this reason or another."""
+        self._last, self._last_step = time.monotonic(), step
+
 
 TRIAL_STEPS = 3  # of trainer.fast_dev_run
 

@@ -20,8 +20,8 @@ from trainer.training.evaluation import Evaluator
 from trainer.training.non_finite import DivergenceError
 from trainer.training.non_finite_policy import NonFinitePolicy
 from trainer.training.recorder import Recorder
-from trainer.training.run_clock import RunClock
 from trainer.training.step import StepOutput, TrainStep
+from trainer.training.stopping import RunClock
 from trainer.training.train_metrics import TrainMetrics
 
 COMPLETED, EARLY_STOPPING, MAX_TIME = "completed", "early stopping", "max_time"  # why `fit` has ended
@@ -48,8 +48,8 @@ class Trainer:
         self.optimizer_step = TrainStep(context, metrics)
         self.recorder = Recorder(context, metrics)
         self.evaluator = Evaluator(context, self.store)
-        self.clock = RunClock(context.state, context.timeline, self.store)
-        self.non_finite = NonFinitePolicy(context, self.recorder, self.store, self.clock)
+        self.clock = RunClock(context.state.seconds, context.timeline.max_seconds, self.store)
+        self.non_finite = NonFinitePolicy(context, self.recorder, self.store)
 
     @property
     def device(self) -> torch.device:
@@ -70,8 +70,6 @@ class Trainer:
         """
         self.recorder.loggers = loggers
         self.clock.start()
-        for text in self.context.data.warnings:
-            log.warning(text)
         with self._errors_explained():
             if self.state.step == 0:
                 self.save()
@@ -91,15 +89,10 @@ class Trainer:
     def _train(self) -> str:
         """Train until there is a reason to stop; first finish what an interrupted process had to do after its step."""
         pending = self.recorder.resumed(self.clock.seconds)
-        if pending is not None:
-            self.store.invalidate(self.state.step)  # the checkpoint in which the record was waiting
-            reason = self._finish_step(pending)
-        else:
-            reason = self._reason_to_stop()
+        reason = self._finish_step(pending) if pending else self._reason_to_stop()
         if reason is None:
             for output in self.steps():
-                reason = self._finish_step(self.record(output) if output.recorded else None)
-                if reason is not None:
+                if reason := self._finish_step(self.record(output) if output.recorded else None):
                     break
         return reason or COMPLETED
 

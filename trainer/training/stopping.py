@@ -1,8 +1,12 @@
-"""Which score decides, and how long it has not improved."""
+"""When to stop: which score decides and how long it has not improved, and how much of the time is left."""
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
+
+from trainer.checkpoint.store import AnyStore
+from trainer.system.signals import SignalHandler
 
 
 @dataclass
@@ -56,3 +60,36 @@ class Monitor:
             raise ValueError(f"monitor {state!r:.80} is not a score, a step and a count")
         if state["name"] == self.name:
             self.best, (self.best_step, self.bad) = best, counts
+
+
+class RunClock:
+    """Measures how long a run has taken, and when `trainer.max_time` asks it to save and stop.
+
+    Args:
+        before: seconds that the processes before this one have taken.
+        max_seconds: of this process; infinity: no limit.
+        store: knows how long a save takes: the run stops early enough to have saved in time.
+    """
+
+    def __init__(self, before: float, max_seconds: float, store: AnyStore) -> None:
+        self.before, self.max_seconds, self.store = before, max_seconds, store
+        self.start()
+
+    def start(self) -> None:
+        """Begin: the seconds of this process count from here."""
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the run, over all its resumptions."""
+        return self.before + time.monotonic() - self._began
+
+    @property
+    def left(self) -> float:
+        """Seconds until the run must begin to save, to have saved in time; infinity without a limit."""
+        return self.max_seconds - self.store.seconds - (time.monotonic() - self._began)
+
+    def set_alarm(self, signals: SignalHandler) -> None:
+        """Let what can be interrupted be interrupted when the time is over."""
+        if 0 < self.left < math.inf:
+            signals.alarm(self.left)
