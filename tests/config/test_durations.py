@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.config.durations import Duration, parse
+from trainer.config.durations import Duration, parse_duration
 from trainer.errors import ConfigError
 
 KEY = "trainer.save_every"
@@ -37,7 +37,7 @@ KEY = "trainer.save_every"
     ],
 )
 def test_every_unit_is_read(text: str | float, value: float, unit: str) -> None:
-    assert parse(text, KEY) == Duration(value, unit)
+    assert parse_duration(text, KEY) == Duration(value, unit)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_every_unit_is_read(text: str | float, value: float, unit: str) -> None:
 )
 def test_what_is_no_duration_is_refused_with_the_key_and_the_forms(text: str) -> None:
     with pytest.raises(ConfigError) as error:
-        parse(text, KEY)
+        parse_duration(text, KEY)
     assert str(error.value).startswith(f"{KEY}={text}: not a duration")
     assert "10ep" in str(error.value)
     assert "15min" in str(error.value)
@@ -54,7 +54,7 @@ def test_what_is_no_duration_is_refused_with_the_key_and_the_forms(text: str) ->
 @pytest.mark.parametrize("text", ["30s", "15min", "2h", "1d"])
 def test_minutes_are_refused_where_only_steps_make_sense(text: str) -> None:
     with pytest.raises(ConfigError, match=r"scheduler\.warmup=") as error:
-        parse(text, "scheduler.warmup", wall_clock=False)
+        parse_duration(text, "scheduler.warmup", wall_clock=False)
     assert "wall-clock" not in str(error.value)
 
 
@@ -63,12 +63,12 @@ def test_minutes_are_refused_where_only_steps_make_sense(text: str) -> None:
     [("500", 500), ("2ep", 20), ("0.5ep", 5), ("5%", 50), ("100%", 1000), ("0.04%", 1), ("0", 0), ("0ep", 0)],
 )
 def test_a_duration_in_steps_of_a_run_of_1000_with_10_an_epoch(text: str, steps: int) -> None:
-    assert parse(text, KEY).steps(steps_per_epoch=10, total=1000) == steps
+    assert parse_duration(text, KEY).steps(steps_per_epoch=10, total=1000) == steps
 
 
 def _read(text: str) -> Duration | str:
     try:
-        return parse(text, KEY)
+        return parse_duration(text, KEY)
     except ConfigError as error:
         return str(error)
 

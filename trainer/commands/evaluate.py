@@ -33,7 +33,7 @@ def parser(verb: str, about: str) -> argparse.ArgumentParser:
     return arguments
 
 
-def load(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
+def load_requested(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
     """Load the trained model that is asked for, and choose the device to run it on."""
     plugins.load(args.imports)
     from trainer.config.trainer import TrainerConfig
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_argument("source", nargs="?", help=source)
     options.add_argument("--json", action="store_true", help="print one line of JSON")
     args = options.parse_args(arguments)
-    trained, device = load(args)
+    trained, device = load_requested(args)
     from trainer.data.types import Data, Samples
     from trainer.runs.build import build_data_and_task, build_task, read_samples
     from trainer.runs.inference import evaluate

@@ -43,7 +43,7 @@ def options_of(group: str) -> dict[str, str]:
     return lines
 
 
-def text() -> str:
+def help_text() -> str:
     """The whole help."""
     lines = [USAGE, "", "groups and their options:"]
     for group in CHOICES:

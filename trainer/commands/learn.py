@@ -14,7 +14,7 @@ HEAD = "Lessons that run, in order. Run one by number or name: trainer learn 1, 
 def main(arguments: Sequence[str]) -> int:
     """Print the list; or become the process of the lesson, with the arguments that follow its name."""
     if arguments and arguments[0] not in ("-h", "--help"):
-        path = find(arguments[0])
+        path = find_lesson(arguments[0])
         sys.stdout.flush()
         # No child: a signal or a closed pipe is the lesson's own.
         os.execv(sys.executable, [sys.executable, str(path), *arguments[1:]])
@@ -49,7 +49,7 @@ def about(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
-def find(wanted: str) -> Path:
+def find_lesson(wanted: str) -> Path:
     """Find the lesson of that number, name or file name; raise `ConfigError` with the nearest one."""
     known = {name_of(path): path for path in lessons()}
     for name, path in known.items():

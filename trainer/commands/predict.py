@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trainer.commands.evaluate import load, parser
+from trainer.commands.evaluate import load_requested, parser
 from trainer.data.types import DataSpec, Samples
 
 CLASSES = 30  # up to so many have a column of probabilities each
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_argument("source", help="a table (targets are not needed), an image, or a folder of images")
     options.add_argument("--output", type=Path, help="the file to write; without it: the standard output")
     args = options.parse_args(arguments)
-    trained, device = load(args)
+    trained, device = load_requested(args)
     from trainer.runs.build import read_samples
     from trainer.runs.inference import predict
     from trainer.system import atomic_files

@@ -21,10 +21,10 @@ def main(arguments: Sequence[str]) -> int:
 def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
     args = parse(arguments)
     if args.help:
-        from trainer.commands import help as help_
+        from trainer.commands.help import help_text
 
         plugins.load(args.imports)
-        print(help_.text())
+        print(help_text())
         return 0
     if args.version:
         from trainer.version import __version__

@@ -46,14 +46,14 @@ class RunLength:
 
     def steps(self, duration: str, key: str) -> int:
         """Return a duration typed for `key` in optimizer steps; a share is one of the whole run."""
-        return parse(duration, key, wall_clock=False).steps(self.steps_per_epoch, self.total)
+        return parse_duration(duration, key, wall_clock=False).steps(self.steps_per_epoch, self.total)
 
     def span(self, duration: str | None, key: str) -> int:
         """Return the length of a part of a schedule in optimizer steps, at least 1; null: all after the warm-up."""
         return self.rest if duration is None else max(1, self.steps(duration, key))
 
 
-def parse(text: str | float, key: str, wall_clock: bool = True) -> Duration:
+def parse_duration(text: str | float, key: str, wall_clock: bool = True) -> Duration:
     """Read a duration typed for `key`; raises `ConfigError` naming the key and the accepted forms."""
     match_ = _PATTERN.fullmatch(str(text).lower())
     if match_:

@@ -54,7 +54,7 @@ class Key:
             hint = did_you_mean(str(value), self.choices)
             raise ConfigError(f"{name}={value}: not one of {', '.join(self.choices)}.{hint}")
         if self.duration:
-            durations.parse(value, name, self.wall_clock)
+            durations.parse_duration(value, name, self.wall_clock)
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name}={value}: must be a finite number.")
         if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -78,7 +78,8 @@ class LayerMeter:
     @torch.no_grad()
     def _compare(self) -> LayerStats:
         before = _norms(self._kept, 2)
-        torch._foreach_sub_(self._kept, [p.detach() for _, p in self._moved])
+        for kept, (_, parameter) in zip(self._kept, self._moved, strict=True):
+            kept.sub_(parameter)
         updates = torch.stack([before, _norms(self._kept, 2)])
         layers, sizes = [layer for layer, _ in self._moved], [p.numel() for _, p in self._moved]
         self._moved, self._kept = [], []
@@ -87,4 +88,4 @@ class LayerMeter:
 
 def _norms(tensors: list[Tensor], order: float) -> Tensor:
     """Return the norm of each, as one float32 vector."""
-    return torch.stack([norm.float() for norm in torch._foreach_norm(tensors, order)])
+    return torch.stack([torch.linalg.vector_norm(tensor, order).float() for tensor in tensors])

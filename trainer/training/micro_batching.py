@@ -1,8 +1,11 @@
 """Batches cut into parts that fit the device, and what is done where they do not."""
 
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import TracebackType
 
+import torch
 from torch import Tensor
 
 from trainer.data.types import Batch
@@ -37,14 +40,28 @@ class MicroBatching:
             weights = None if batch.weights is None else batch.weights[part]
             yield self.compute.formatted(batch.inputs[part]), batch.targets[part], weights
 
+    def attempts(self, batch: Batch, undo: Callable[[], None]) -> "Iterator[Attempt]":
+        """Yield contexts to work on a batch in, until one has ended without the device running out of memory.
+
+        Args:
+            undo: called after a failed attempt: puts back what it has changed.
+        """
+        before, attempt = self.state.micro_batch, Attempt(self, batch)
+        yield attempt
+        while attempt.failed:
+            memory.release(self.compute.device)  # now that no exception holds on to the tensors
+            undo()
+            yield attempt
+        if self.state.micro_batch != before:
+            device, size = self.compute.device, self.state.micro_batch
+            log.warning(f"{device} is out of memory; from here on {size} samples at a time.")
+
     def shrink(self, batch: Batch, error: BaseException) -> None:
-        """Halve the micro-batch after an error for lack of memory, where that is wanted and possible.
+        """Halve the micro-batch after the device has run out of memory, where that is wanted and possible.
 
         Raises:
             TrainerError: where it is not.
         """
-        if not memory.is_out_of_memory(error):
-            raise error
         size, device = self.size(batch), self.compute.device
         shape = "×".join(map(str, batch.inputs.shape[1:]))
         doing = f"in step {self.state.step + 1}, with {size} samples of {shape} at a time"
@@ -55,8 +72,33 @@ class MicroBatching:
             raise memory.exhausted(device, doing, "even one sample is too much; use a smaller model") from error
         self.state.micro_batch = -(-size // 2)
 
-    def tell(self, before: int | None) -> None:
-        """Say what is left of the micro-batch, where it is less than `before` the step."""
-        if self.state.micro_batch != before:
-            device, size = self.compute.device, self.state.micro_batch
-            log.warning(f"{device} is out of memory; from here on {size} samples at a time.")
+
+class Attempt:
+    """Work on a batch that may be done again with smaller micro-batches.
+
+    Attributes:
+        failed: whether it was, for lack of memory.
+    """
+
+    def __init__(self, micro_batching: MicroBatching, batch: Batch) -> None:
+        self._micro_batching, self._batch, self.failed = micro_batching, batch, False
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        """End; lack of memory is answered with smaller micro-batches."""
+        self.failed = isinstance(error, (RuntimeError, MemoryError)) and memory.is_out_of_memory(error)
+        if self.failed and error is not None:
+            self._micro_batching.shrink(self._batch, error)
+        return self.failed
+
+
+@functools.lru_cache(maxsize=256)
+def _scalar(value: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(value, device=device, dtype=dtype)
+
+
+def inverse(weight: Tensor | float, like: Tensor) -> Tensor:
+    """Return 1 / weight as a scalar of the same device and dtype; the few weights that are plain numbers are kept."""
+    return (1 / weight).to(like.dtype) if isinstance(weight, Tensor) else _scalar(1 / weight, like.device, like.dtype)

@@ -51,8 +51,8 @@ class NonFiniteCheck:
 
     def keep(self) -> None:
         """Remember the buffers as they are before the step."""
-        if self._buffers:
-            torch._foreach_copy_(self._kept, self._buffers)
+        for kept, buffer in zip(self._kept, self._buffers, strict=True):
+            kept.copy_(buffer)
 
     def found_inf(self, loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:
         """Return whether any number is not finite: 1.0 or 0.0, a scalar on the device, without a wait for it.

@@ -4,8 +4,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from trainer.config import durations
-from trainer.config.durations import parse
+from trainer.config.durations import parse_duration
 from trainer.config.trainer import TrainerConfig
 
 
@@ -32,7 +31,7 @@ class Interval:
         """Make the interval typed for `key`; null or 0 is never, except at the last step."""
         if text is None:
             return cls(total)
-        duration = parse(text, key)
+        duration = parse_duration(text, key)
         if duration.unit == "second":
             return cls(total, every_seconds=duration.value)
         return cls(total, every_steps=duration.steps(steps_per_epoch, total))
@@ -94,7 +93,7 @@ class Timeline:
             save=every("save_every"),
             histograms=every("log_histograms"),
             layer_stats=every("log_gradients"),
-            max_seconds=math.inf if limit is None else durations.parse(limit, "trainer.max_time").value,
+            max_seconds=math.inf if limit is None else parse_duration(limit, "trainer.max_time").value,
         )
 
     def epoch(self, step: int) -> int:

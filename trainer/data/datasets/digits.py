@@ -16,7 +16,7 @@ from trainer.data.types import Data, Split
 
 
 def load_digits(config: Digits, seed: int) -> Data:
-    """uint8 images (N, 1, 8, 8), the counts stretched to 0 ... 255."""
+    """Load uint8 images (N, 1, 8, 8); the pixel counts of 0 to 16 are scaled to 0 ... 255."""
     with files("trainer.data.datasets").joinpath("digits.csv.gz").open("rb") as packed, gzip.open(packed, "rt") as text:
         table = torch.from_numpy(np.loadtxt(text, delimiter=",", dtype=np.int64))
     images = (table[:, :64].view(-1, 1, 8, 8) * 255 // 16).to(torch.uint8)

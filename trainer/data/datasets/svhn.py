@@ -24,7 +24,15 @@ FILES = {
 
 
 def load_svhn(config: Published, seed: int) -> Data:
-    """uint8 images (N, 3, 32, 32), from the cache after the first time."""
+    """Load uint8 images (N, 3, 32, 32), from the cache after the first time.
+
+    Args:
+        config: says in which folder the files are, and how images are augmented, normalised and split.
+        seed: of the run.
+
+    Raises:
+        DataError: see `read_svhn`.
+    """
     folder = datasets_folder(config.root)
     tensors, hit = cached(folder, "svhn", lambda: read_svhn(folder, FILES))
     train, test = (Split(tensors[f"{part}_images"], tensors[f"{part}_targets"]) for part in ("train", "test"))
@@ -33,10 +41,13 @@ def load_svhn(config: Published, seed: int) -> Data:
 
 
 def read_svhn(folder: Path, files: dict[str, Remote]) -> dict[str, Any]:
-    """Read, and where needed download, the two MATLAB files; class 10 of the files is the digit 0.
+    """Read the two MATLAB files, downloaded where they are missing; class 10 of the files is the digit 0.
+
+    Returns:
+        For the cache: images uint8 (N, 3, 32, 32) and targets int64 (N,) of the train and the test split.
 
     Raises:
-        DataError: where they are neither there nor to be had, or SciPy, which reads them, is not installed.
+        DataError: where they are neither there nor can be downloaded, or SciPy, which reads them, is not installed.
     """
     try:
         from scipy.io import loadmat

@@ -10,7 +10,7 @@ from trainer.system import seeds
 
 
 def make_synthetic(config: Synthetic, seed: int) -> Data:
-    """X ~ N(0, 1) of (num_samples, num_features), y = [Σx > 0]."""
+    """Make features X ~ N(0, 1), float32 (num_samples, num_features), with the class [Σx > 0]."""
     generator = seeds.generator(seed, seeds.SYNTHETIC)
     inputs = torch.randn(config.num_samples, config.num_features, generator=generator)
     targets = (inputs.sum(1) > 0).long()
@@ -18,7 +18,7 @@ def make_synthetic(config: Synthetic, seed: int) -> Data:
 
 
 def make_synthetic_images(config: SyntheticImages, seed: int) -> Data:
-    """uint8 images (num_samples, channels, size, size): the template of the class plus noise."""
+    """Make uint8 images (num_samples, channels, size, size): a random template for each class, plus noise."""
     generator = seeds.generator(seed, seeds.SYNTHETIC)
     shape = (config.channels, config.image_size, config.image_size)
     templates = 0.5 + 0.2 * torch.randn(config.num_classes, *shape, generator=generator)

@@ -1,4 +1,4 @@
-"""What every image dataset that fits into memory does once its pixels are tensors."""
+"""From pixels in memory to data: split, normalised and augmented, the same for every image dataset."""
 
 import torch
 from torch import Tensor
@@ -19,13 +19,15 @@ def make_image_data(
     seed: int,
     description: str = "",
 ) -> Data:
-    """Data from uint8 images.
+    """Make data from uint8 images.
 
     Args:
-        config: says how to augment and normalise, and `val_fraction`.
-        train: uint8 (N, C, H, W) and int64 (N,).
-        official: the dataset's own validation images; None: the validation split is drawn from `train`.
-        labels: names of the classes; None: the targets are numbers.
+        config: says how to augment and normalise, and how to split where there is no official split.
+        train: images uint8 (N, C, H, W) and targets.
+        official: the dataset's own validation images; None: validation images are drawn from `train`.
+        labels: the names of the classes; None: the targets are numbers.
+        seed: of the run.
+        description: a few words for the first screen.
     """
     if official is not None:
         val = official

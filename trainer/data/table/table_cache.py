@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainer.config.table import Csv
 from trainer.data.files import mapped
-from trainer.data.files.cache import folders
+from trainer.data.files.cache import cache_folders
 from trainer.data.files.mapped import FileRows, MemoryRows, Rows
 from trainer.data.table import cache_entries, column_store
 from trainer.data.table.cache_entries import PREFIX, UNREADABLE
@@ -196,7 +196,7 @@ def open_cache(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> 
         print(f"waiting   for another run that reads {paths[0]}", file=sys.stderr, flush=True)
 
     with contextlib.ExitStack() as stack:
-        for folder in folders(paths[0].parent):
+        for folder in cache_folders(paths[0].parent):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 if name is not None:
