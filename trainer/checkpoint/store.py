@@ -37,6 +37,7 @@ class Store:
         keep: how many of the newest to keep, beside the best.
 
     Attributes:
+        saves: whether it saves at all; a `NullStore` does not.
         seconds: the duration of the longest save so far, from the copy to the last fsync.
     """
 
@@ -202,15 +203,11 @@ class Store:
         past = [path for path in self.steps() if _step(path) <= newest]
         kept |= {path.name for path in past[-self.keep :]}
         for path in self.steps():
-            if path.name not in kept:
-                self._remove(path)
+            if path.name not in kept:  # it loses its name first: half a checkpoint must not look like one
+                temporary = atomic_files.temp_path(path)
+                path.rename(temporary)
+                shutil.rmtree(temporary)
         atomic_files.remove_leftovers(self.directory)
-
-    def _remove(self, path: Path) -> None:
-        """Remove a checkpoint; it loses its name first, since half a checkpoint must not look like one."""
-        temporary = atomic_files.temp_path(path)
-        path.rename(temporary)
-        shutil.rmtree(temporary)
 
 
 class NullStore:
@@ -221,14 +218,10 @@ class NullStore:
     def save(self, payload: dict[str, Any], notes: dict[str, Any], best: bool, pre_save: PreSave = _nothing) -> None:
         """Save nothing; `pre_save` is not called."""
 
-    def check(self) -> None:
-        """Return at once: no save can have failed."""
-
     def wait(self) -> None:
-        """Return at once: there is no save to wait for."""
+        """Return at once: no save is running, and none has failed."""
 
-    def join(self) -> None:
-        """Return at once: there is no save to wait for."""
+    check = join = wait
 
     def invalidate(self, step: int) -> None:
         """Do nothing: nothing was written for any step."""
