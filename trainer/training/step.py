@@ -10,9 +10,8 @@ from trainer.data.types import Batch
 from trainer.optim.fused import backward, step_unless, takes_found_inf
 from trainer.system import seeds
 from trainer.training.context import RunContext
-from trainer.training.gradient_clip import GradientClip
+from trainer.training.gradients import GradientClip, InverseWeights, MicroBatching
 from trainer.training.layer_stats import LayerMeter, LayerStats
-from trainer.training.micro_batching import InverseWeights, MicroBatching
 from trainer.training.non_finite import NonFiniteCheck
 from trainer.training.train_metrics import MicroBatchOutput, TrainMetrics
 

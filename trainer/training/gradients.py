@@ -1,10 +1,10 @@
-"""Batches cut into parts that fit the device, and what is done where they do not."""
+"""From a batch to its gradient: cut into parts that fit the device, and bounded in length."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.data.types import Batch
 from trainer.system import memory
@@ -78,3 +78,28 @@ class InverseWeights:
         if weight not in self._kept:
             self._kept[weight] = torch.tensor(1 / weight, device=like.device, dtype=like.dtype)
         return self._kept[weight]
+
+
+class GradientClip:
+    """Measures the gradient where that is needed, and scales it down where it is longer than allowed.
+
+    Args:
+        parameters: that are trained.
+        max_norm: the longest L2 norm over all of them; None: any.
+
+    Attributes:
+        clips: whether there is a bound.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], max_norm: float | None) -> None:
+        self.parameters, self.clips = parameters, max_norm is not None
+        self._max_norm = max_norm or 0.0
+
+    def __call__(self, gradients: Sequence[Tensor], wanted: bool) -> Tensor | None:
+        """Return the norm before clipping, a scalar on the device; None where it is neither bounded nor wanted."""
+        if not (self.clips or wanted):
+            return None
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.clips:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self._max_norm, norm)
+        return norm
