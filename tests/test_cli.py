@@ -164,7 +164,7 @@ def test_list_names_every_option_with_its_keys(trainer) -> None:
 def test_list_names_the_transforms_with_their_keys(trainer) -> None:
     text = trainer("list", "transform").stdout
     assert re.findall(r"^(\w+)$", text, re.MULTILINE) == registry.names("transform")
-    assert re.search(r"^clip\n    Cut off .*\n    low: 0.01 +quantile", text, re.MULTILINE)
+    assert re.search(r"^clip\n    Clip .*\n    low: 0.01 +lower quantile", text, re.MULTILINE)
 
 
 def test_explain_gives_type_default_range_and_meaning(trainer) -> None:
@@ -172,7 +172,7 @@ def test_explain_gives_type_default_range_and_meaning(trainer) -> None:
     assert re.search(r"^optimizer.lr: float, default 0.001, > 0\n    learning rate", text, re.MULTILINE)
     assert "optimizer=adamw" in text
     assert re.search(r"^model=cnn: CNNClassifier.*\nmodel.conv_dropout: float, default 0.25, >= 0, < 1$", text, re.M)
-    assert re.search(r"^seed: int, default 0, >= 0\n    decides", text, re.MULTILINE)
+    assert re.search(r"^seed: int, default 0, >= 0\n    seed of", text, re.MULTILINE)
     assert re.search(r"^  classification +One class", text, re.MULTILINE)
 
 

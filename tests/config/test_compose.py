@@ -35,9 +35,9 @@ def _error(*overrides: str, config_dirs: tuple[Path, ...] = ()) -> str:
     return str(error.value)
 
 
-def _key_error(*overrides: str) -> str:
+def _key_error(*overrides: str, cfg: DictConfig = DEFAULT) -> str:
     with pytest.raises(ConfigError) as error:
-        _assigned(*overrides)
+        _assigned(*overrides, cfg=cfg)
     return str(error.value)
 
 
@@ -197,6 +197,15 @@ def test_several_keys_can_be_given_as_a_dictionary() -> None:
 )
 def test_a_dictionary_is_checked_key_by_key(override: str, message: str) -> None:
     assert _key_error(override).startswith(message)
+
+
+def test_entries_are_added_to_a_key_that_is_a_mapping_whatever_its_names_hold() -> None:
+    cfg = compose.compose(["data=csv", "data.transforms.age=[impute]", "data.transforms={b.c:[none]}"])
+    compose.assign(cfg, compose.parse(["data.transforms.d.e=[{name:clip,low:0.1}]", "data.transforms.age=[robust]"]))
+    expected = {"age": ["robust"], "b.c": ["none"], "d.e": [{"name": "clip", "low": 0.1}]}
+    assert compose.flat(cfg)["data.transforms"] == expected
+    for override in ("data.transforms=5", "data.transforms=null"):
+        assert _key_error(override, cfg=cfg).endswith("expected mapping.")
 
 
 @pytest.mark.parametrize("text", ["model", "optimizer..lr=1", ".lr=1", "optimizer.lr", "--lr=1", "a b", "x={", "x=[1"])

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def explain(name: str) -> str:
-    """The explanation of a key, a group or an option."""
+    """Return the explanation of a key, a group or an option."""
     group, _, key = name.partition(".")
     if name in CHOICES:
         return "\n".join([f"{name}=", *(f"  {option:<18}{line}" for option, line in options_of(name).items())])

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _part(group: str, name: str) -> str:
-    """A component that keys select by name, such as a transform, with its keys as they are written there."""
+    """Describe a component that keys select by name, such as a transform, with its keys as they are written there."""
     component = registry.lookup(group, name)
     keys = [
         f"    {f'{key}: {typed(default)}':<40} {about.doc}" for key, (_, default, about) in component.keys().items()
@@ -41,7 +41,7 @@ def _part(group: str, name: str) -> str:
 
 
 def typed(value: Any) -> str:
-    """A value as it is typed on a command line."""
+    """Return a value as it is typed on a command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The datasets that have a name, and arrays in files; their keys."""
+"""The published datasets, and arrays in files; their keys."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Published(ImageDataConfig):
 
     root: str | None = key(
         None,
-        "folder of the files, downloaded where they are missing; null: $TRAINER_DATA, or ~/.cache/trainer/datasets",
+        "folder of the files; missing ones are downloaded; null: $TRAINER_DATA, or ~/.cache/trainer/datasets",
         on_resume=FREE,
     )
     val_fraction: float = other_default(
@@ -79,17 +79,17 @@ class Tensors(ImageDataConfig):
         0.0,
         "share of the training samples held out; 0: the arrays to validate on where there are some, else 0.2",
     )
-    path: str | None = key(None, "the file with the inputs, and (but for idx) the targets", on_resume=FREE)
-    targets_path: str | None = key(None, "the file with the targets, where it is another one", on_resume=FREE)
-    val_path: str | None = key(None, "the file with the inputs to validate on; null: see val_inputs", on_resume=FREE)
-    val_targets_path: str | None = key(None, "the file with the targets to validate on", on_resume=FREE)
-    inputs: str | None = key(None, "name of the array of inputs; null: found by its usual names (x, images, ...)")
-    targets: str | None = key(None, "name of the array of targets; null: found by its usual names (y, labels, ...)")
-    val_inputs: str | None = key(None, "name of the inputs to validate on; null: x_val, x_test and the like")
-    val_targets: str | None = key(None, "name of the targets to validate on; null: y_val, y_test and the like")
+    path: str | None = key(None, "file of the inputs and, except for idx, the targets", on_resume=FREE)
+    targets_path: str | None = key(None, "file of the targets, if it is another one", on_resume=FREE)
+    val_path: str | None = key(None, "file of the validation inputs; null: see val_inputs", on_resume=FREE)
+    val_targets_path: str | None = key(None, "file of the validation targets", on_resume=FREE)
+    inputs: str | None = key(None, "name of the input array; null: found by its usual names (x, images, ...)")
+    targets: str | None = key(None, "name of the target array; null: found by its usual names (y, labels, ...)")
+    val_inputs: str | None = key(None, "name of the validation input array; null: x_val, x_test and the like")
+    val_targets: str | None = key(None, "name of the validation target array; null: y_val, y_test and the like")
     layout: str = key(
         "auto",
-        "order of the axes of images: samples, then channels first or last; auto: by their sizes",
+        "axis order of images: samples, then channels first or last; auto: detected from the sizes",
         choices=("auto", "nchw", "nhwc"),
     )
-    classes: list[str] = key([], "names of the classes, in the order of their numbers; empty: the numbers")
+    classes: list[str] = key([], "class names in the order of their numbers; empty: the numbers")

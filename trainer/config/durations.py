@@ -7,7 +7,7 @@ from trainer.errors import ConfigError
 
 _UNITS = {"": "step", "step": "step", "steps": "step", "ep": "epoch", "epoch": "epoch", "epochs": "epoch", "%": "%"}
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-LONGEST = 1e15  # steps or seconds: more is a slip of the key
+LONGEST = 1e15  # steps or seconds: more is a typing mistake
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z%]*)\s*")
 
 
@@ -19,7 +19,7 @@ class Duration:
     unit: str  # "step" | "epoch" | "%" | "second"
 
     def steps(self, steps_per_epoch: int, total: int) -> int:
-        """In optimizer steps, rounded, at least 1 unless the duration is 0. Not for wall-clock durations."""
+        """Return the optimizer steps, rounded, at least 1 unless the duration is 0; not for wall-clock durations."""
         assert self.unit != "second", "a wall-clock duration has no number of steps"
         scale = {"step": 1.0, "epoch": float(steps_per_epoch), "%": total / 100}[self.unit]
         return max(1, round(self.value * scale)) if self.value else 0
@@ -41,7 +41,7 @@ class RunLength:
 
     @property
     def rest(self) -> int:
-        """The optimizer steps that follow the warm-up, at least 1."""
+        """Return the optimizer steps that follow the warm-up, at least 1."""
         return max(1, self.total - self.warmup)
 
     def steps(self, duration: str, key: str) -> int:

@@ -17,15 +17,15 @@ Formula = Callable[[int, float], float]  # (steps since the warm-up, the optimiz
 
 @dataclass
 class SchedulerConfig(Section):
-    """Base of the schedules. What all have in common, the warm-up and the interval, is not in their formulas."""
+    """Base of the schedules: the keys that all share, and the formula of what follows the warm-up."""
 
     warmup: str = key(
         "0",
-        "duration of a linear rise from 0 to the full rate; the schedule begins after it",
+        "length of a linear warm-up from 0 to the full learning rate; the schedule starts after it",
         duration=True,
         wall_clock=False,
     )
-    interval: str = key("step", "when the rate changes: at each step, or once an epoch", choices=("step", "epoch"))
+    interval: str = key("step", "update the learning rate at each step, or once per epoch", choices=("step", "epoch"))
 
     def formula(self, run: RunLength) -> Formula:
         """Return the rate as a function of the steps since the warm-up and of the optimizer's own rate.
@@ -66,7 +66,7 @@ class StatefulFormula(ABC):
 @register("scheduler", "constant")
 @dataclass
 class ConstantLR(SchedulerConfig):
-    """The optimizer's rate throughout."""
+    """Constant learning rate."""
 
     def formula(self, run: RunLength) -> Formula:
         return lambda step, base: base
@@ -75,12 +75,10 @@ class ConstantLR(SchedulerConfig):
 @register("scheduler", "cosine")
 @dataclass
 class CosineLR(SchedulerConfig):
-    """Half a cosine from the full rate down to eta_min (SGDR, Loshchilov & Hutter 2017, eq. 5, one period)."""
+    """Half a cosine from the full learning rate down to eta_min (SGDR, Loshchilov & Hutter 2017, eq. 5, one period)."""
 
-    t_max: str | None = key(
-        None, "duration of the descent; null: to the end of the run", duration=True, wall_clock=False
-    )
-    eta_min: float = key(0.0, "the rate at the bottom, as an absolute rate", at_least=0)
+    t_max: str | None = key(None, "length of the descent; null: to the end of the run", duration=True, wall_clock=False)
+    eta_min: float = key(0.0, "lowest learning rate, as an absolute value", at_least=0)
 
     def formula(self, run: RunLength) -> Formula:
         """As `CosineAnnealingLR` in closed form; held at the bottom after `t_max` instead of rising again."""
@@ -96,9 +94,9 @@ class CosineLR(SchedulerConfig):
 @register("scheduler", "step")
 @dataclass
 class StepLR(SchedulerConfig):
-    """The rate times gamma every step_size."""
+    """Multiply the learning rate by gamma every step_size."""
 
-    step_size: str = key("30%", "duration between two drops", duration=True, wall_clock=False)
+    step_size: str = key("30%", "time between two drops", duration=True, wall_clock=False)
     gamma: float = key(0.1, "factor of each drop", above=0)
 
     def formula(self, run: RunLength) -> Formula:
@@ -109,9 +107,9 @@ class StepLR(SchedulerConfig):
 @register("scheduler", "multistep")
 @dataclass
 class MultiStepLR(SchedulerConfig):
-    """The rate times gamma at each milestone."""
+    """Multiply the learning rate by gamma at each milestone."""
 
-    milestones: list[str] = key(["50%", "75%"], "the moments of the drops", duration=True, wall_clock=False)
+    milestones: list[str] = key(["50%", "75%"], "times of the drops", duration=True, wall_clock=False)
     gamma: float = key(0.1, "factor of each drop", above=0)
 
     def formula(self, run: RunLength) -> Formula:
@@ -123,10 +121,10 @@ class MultiStepLR(SchedulerConfig):
 @register("scheduler", "exponential")
 @dataclass
 class ExponentialLR(SchedulerConfig):
-    """The rate times gamma every period, smoothly."""
+    """Multiply the learning rate by gamma every period, smoothly."""
 
     gamma: float = key(0.95, "factor per period", above=0)
-    period: str = key("1ep", "the duration over which gamma applies once", duration=True, wall_clock=False)
+    period: str = key("1ep", "time over which gamma applies once", duration=True, wall_clock=False)
 
     def formula(self, run: RunLength) -> Formula:
         period, gamma = run.span(self.period, "scheduler.period"), self.gamma
@@ -136,11 +134,11 @@ class ExponentialLR(SchedulerConfig):
 @register("scheduler", "linear")
 @dataclass
 class LinearLR(SchedulerConfig):
-    """A straight line from start_factor to end_factor of the rate."""
+    """Scale the learning rate linearly from start_factor to end_factor."""
 
-    start_factor: float = key(1.0, "factor at the beginning", above=0)
-    end_factor: float = key(0.0, "factor at the end, and from then on", at_least=0)
-    total: str | None = key(None, "duration of the line; null: to the end of the run", duration=True, wall_clock=False)
+    start_factor: float = key(1.0, "factor at the start", above=0)
+    end_factor: float = key(0.0, "factor at the end and after it", at_least=0)
+    total: str | None = key(None, "length of the line; null: to the end of the run", duration=True, wall_clock=False)
 
     def formula(self, run: RunLength) -> Formula:
         total, start, end = run.span(self.total, "scheduler.total"), self.start_factor, self.end_factor
@@ -150,12 +148,10 @@ class LinearLR(SchedulerConfig):
 @register("scheduler", "polynomial")
 @dataclass
 class PolynomialLR(SchedulerConfig):
-    """The rate times (1 - t/total) ** power."""
+    """Multiply the learning rate by (1 - t/total) ** power."""
 
     power: float = key(1.0, "exponent of the descent", above=0)
-    total: str | None = key(
-        None, "duration of the descent; null: to the end of the run", duration=True, wall_clock=False
-    )
+    total: str | None = key(None, "length of the descent; null: to the end of the run", duration=True, wall_clock=False)
 
     def formula(self, run: RunLength) -> Formula:
         total, power = run.span(self.total, "scheduler.total"), self.power
@@ -165,11 +161,11 @@ class PolynomialLR(SchedulerConfig):
 @register("scheduler", "onecycle")
 @dataclass
 class OneCycleLR(SchedulerConfig):
-    """One rise to the optimizer's rate and one fall (Smith & Topin 2018); the rate in the optimizer is the peak."""
+    """One rise to the optimizer's learning rate, which is the peak, and one fall (Smith & Topin 2018)."""
 
-    pct_start: float = key(0.3, "share of the run spent rising", above=0, below=1)
-    div_factor: float = key(25.0, "the peak over the first rate", above=0)
-    final_div_factor: float = key(1e4, "the first rate over the last", above=0)
+    pct_start: float = key(0.3, "fraction of the run spent rising", above=0, below=1)
+    div_factor: float = key(25.0, "peak divided by the initial learning rate", above=0)
+    final_div_factor: float = key(1e4, "initial divided by the final learning rate", above=0)
     anneal: str = key("cos", "shape of the rise and the fall", choices=("cos", "linear"))
 
     def formula(self, run: RunLength) -> Formula:
@@ -195,13 +191,13 @@ class OneCycleLR(SchedulerConfig):
 @register("scheduler", "plateau")
 @dataclass
 class PlateauLR(SchedulerConfig):
-    """The rate times factor when the monitored score has stopped improving; the one schedule with a memory."""
+    """Multiply the learning rate by factor when the monitored score stops improving; the only stateful schedule."""
 
     factor: float = key(0.1, "factor of each drop", above=0, below=1)
-    patience: int = key(10, "validations without improvement that are let pass before a drop", at_least=0)
-    threshold: float = key(1e-4, "relative improvement that counts as one", at_least=0)
-    cooldown: int = key(0, "validations after a drop in which none is counted", at_least=0)
-    min_lr: float = key(0.0, "the rate never falls below this", at_least=0)
+    patience: int = key(10, "validations without improvement to tolerate before a drop", at_least=0)
+    threshold: float = key(1e-4, "smallest relative improvement that counts", at_least=0)
+    cooldown: int = key(0, "validations to ignore after a drop", at_least=0)
+    min_lr: float = key(0.0, "lower bound of the learning rate", at_least=0)
 
     def formula(self, run: RunLength) -> "Plateau":
         return Plateau(self)

@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 from trainer.config import durations
 from trainer.errors import ConfigError, did_you_mean
 
-# What a change of a key does to a run that is resumed: nothing to what is learned; another future; or it is refused,
-# since it shapes the model, the data or the random streams that the past was made with.
+# What changing a key does to a resumed run: nothing to what is learned (FREE), or another future (FUTURE); or it is
+# refused, since it shapes the model, the data or the random streams of the steps already made (FIXED).
 FREE, FUTURE, FIXED = "free", "future", "fixed"
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key beside its type and default: one line of doc and the values it allows."""
+    """What a key has beside its type and default: one line of doc and the values it allows."""
 
     doc: str
     above: float | None = None
@@ -32,7 +32,7 @@ class Key:
     on_resume: str | None = None  # FREE, FUTURE or FIXED; None: as its section says
 
     def allowed(self) -> str:
-        """The range in words, such as "> 0, <= 1"; "" where every value of the type is allowed."""
+        """Return the range in words, such as "> 0, <= 1"; "" where every value of the type is allowed."""
         if self.choices:
             return " | ".join(self.choices)
         if self.duration:
@@ -41,7 +41,7 @@ class Key:
         return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
     def check(self, name: str, value: Any) -> None:
-        """Raise `ConfigError` unless `value` (or each of its items) is allowed; null is the type's business."""
+        """Raise `ConfigError` unless `value` (or each of its items) is allowed; whether null is, its type says."""
         if isinstance(value, (list, tuple)):
             if self.length is not None and len(value) != self.length:
                 raise ConfigError(f"{name}={value}: must be a list of {self.length}.")
@@ -113,12 +113,12 @@ class Section:
 
     @classmethod
     def key_name(cls, field: str) -> str:
-        """The full name of a key of this section, such as `optimizer.lr`."""
+        """Return the full name of a key of this section, such as `optimizer.lr`."""
         return f"{cls.section}.{field}" if cls.section else field
 
     @classmethod
     def change(cls, name: str) -> str:
-        """What a change of the key `name` means on resuming: FREE, FUTURE or FIXED."""
+        """Return what a change of the key `name` means on resuming: FREE, FUTURE or FIXED."""
         return cls.keys()[name][2].on_resume or cls.on_resume
 
     @classmethod
@@ -143,7 +143,7 @@ class Section:
 
 
 def type_words(hint: Any) -> str:
-    """A type as people write it: `int`, `float or null`, `list of str`."""
+    """Return a type as people write it: `int`, `float or null`, `list of str`."""
     if isinstance(hint, types.UnionType):
         return " or ".join(type_words(part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is list:
@@ -167,7 +167,7 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
         return value
     if isinstance(hint, type) and issubclass(hint, Section):
         if not isinstance(value, hint):
-            raise ConfigError(f"{name}={value!r}: expected a {hint.__name__} of trainer.config.{name}.")
+            raise ConfigError(f"{name}={value!r}: expected a trainer.{hint.__name__}.")
         return value
     if isinstance(hint, types.UnionType):
         if value is None:
