@@ -405,7 +405,7 @@ def test_a_run_in_memory_goes_on_when_the_cache_is_deleted_under_it(table: Path)
             with pytest.raises(FileNotFoundError) as caught:
                 cache.commit(made)
             with pytest.raises(TrainerError, match=r"\.trainer-cache"):
-                cache.give_up(caught.value)
+                cache.fall_back(caught.value)
     assert entries(table) == []
 
 
