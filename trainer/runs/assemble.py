@@ -15,7 +15,7 @@ from trainer.config import compose, durations
 from trainer.config.root import Config
 from trainer.config.trainer import TrainerConfig
 from trainer.data.images.normalize import Normalize
-from trainer.data.loaders.choose import make_loaders
+from trainer.data.loaders.selection import make_loaders
 from trainer.data.splits import limit
 from trainer.data.types import Data
 from trainer.errors import CheckpointError, ConfigError

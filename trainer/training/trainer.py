@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer.checkpoint.store import Store
-from trainer.data.loaders.base import EvalLoader, TrainLoader
+from trainer.data.loaders.protocols import EvalLoader, TrainLoader
 from trainer.data.loaders.workers import worker_failure
 from trainer.data.types import Batch
 from trainer.errors import TrainerError

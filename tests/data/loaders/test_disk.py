@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer.data.files import mapped
-from trainer.data.loaders.choose import make_loaders
 from trainer.data.loaders.collate import Collate
 from trainer.data.loaders.disk import DiskLoader
 from trainer.data.loaders.resident import ResidentEvalLoader
 from trainer.data.loaders.sampler import BlockSampler, Sampler
+from trainer.data.loaders.selection import make_loaders
 from trainer.data.on_disk import OnDisk
 from trainer.data.splits import limit
 from trainer.data.types import Batch, Data, DataSpec, Split, as_float

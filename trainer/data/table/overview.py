@@ -81,7 +81,7 @@ def _becomes(column: Column, made: FittedColumn | None) -> str:
     chain = " → ".join(transform.option for transform, states in steps if idle not in states)
     form = f"{column.form} → " if column.form else ""
     if made.cardinality:
-        return f"{form}{chain}: {len(made.levels):,} levels"
+        return f"{form}{chain}: {len(made.levels):,} level{'s' * (len(made.levels) != 1)}"
     width = made.width()
     return f"{form}{chain}: {width} input{'s' * (width != 1)}"
 

@@ -7,16 +7,11 @@ them, for the seed, and for the code that makes it.
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import torch
 from torch import Tensor
 
 from trainer.config.table import Csv
@@ -25,20 +20,14 @@ from trainer.data.files.cache import cache_folders
 from trainer.data.files.mapped import FileRows, MemoryRows, Rows
 from trainer.data.table import cache_entries
 from trainer.data.table.cache_entries import PREFIX, UNREADABLE
+from trainer.data.table.cache_key import only_built_in_transforms, table_key
 from trainer.data.table.column_store import ColumnStore, DiskColumnStore, MemoryColumnStore
-from trainer.data.table.imported_code import imported_code
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 from trainer.system import atomic_files, locks
 
-LOADER = "trainer.data.table.table_data"  # the module whose code, with all that it imports, makes the data
 WORTHWHILE = 1 << 23  # bytes of the files from which on an entry is worth the disk: smaller ones are read in ms
 TENSORS = ("inputs", "targets", "rows", "weights")
-# Keys that do not change what is made of a table, only where it is kept and how batches are drawn. The files and the
-# transforms are in the cache's key in another form.
-APART = {"batch_size", "eval_batch_size", "drop_last", "timeout", "sampling", "memory", "cache_bytes"}
-APART |= {"path", "val_path", "transforms"}
-
 Status = tuple[tuple[int, ...], ...]
 
 
@@ -197,11 +186,11 @@ def open_cache(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> 
     """
     status = _status(paths)
     large = sum(size for size, *_ in status) >= WORTHWHILE
-    cacheable = config.cache_bytes > 0 and large and _only_built_in_transforms(config)
+    cacheable = config.cache_bytes > 0 and large and only_built_in_transforms(config)
     if not cacheable and config.memory == "ram":
         yield TableCache(config)
         return
-    name = PREFIX + cache_key(config, seed, paths, held_out) if cacheable else None
+    name = PREFIX + table_key(config, seed, paths, held_out) if cacheable else None
 
     def wait() -> None:
         print(f"waiting   for another run that reads {paths[0]}", file=sys.stderr, flush=True)
@@ -222,36 +211,3 @@ def open_cache(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> 
         if config.memory == "disk":
             raise refused
         yield TableCache(config)
-
-
-def _only_built_in_transforms(config: Csv) -> bool:
-    """Return whether all transforms are of this package: those of plug-ins may change without any key changing."""
-    return all(type(one).__module__.startswith("trainer.") for chain in config.chains().values() for one in chain)
-
-
-def cache_key(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> str:
-    """Return the key of a table: a digest of everything that the data made of its files depends on.
-
-    Args:
-        config: how the table is made.
-        seed: of the run.
-        paths: the files of the table.
-        held_out: how many of them, the last ones, are for validation.
-
-    Raises:
-        DataError: for a file that cannot be read.
-    """
-    keys = {name: value for name, value in dataclasses.asdict(config).items() if name not in APART}
-    chains = {
-        where: [(one.option, dataclasses.asdict(one)) for one in chain] for where, chain in config.chains().items()
-    }
-    code = imported_code(LOADER)
-    try:
-        contents = mapped.digest_files([*paths, *code.values()])
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}).") from error
-    # The paths belong to it since messages name them.
-    files = list(zip([*(str(path.resolve()) for path in paths), *code], contents, strict=True))
-    versions = (torch.__version__, np.__version__, pa.__version__)
-    made_of = [keys, chains, seed, files, held_out, versions]
-    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
