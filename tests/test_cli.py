@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from trainer import cli
-from trainer.commands import help as help_
+from trainer.commands.help import help_text
 from trainer.config import registry
 from trainer.config.yaml_files import options
 
@@ -93,7 +93,7 @@ def test_several_processes_are_refused(train, tmp_path: Path) -> None:
 
 
 def test_help_gives_every_group_and_option_a_line() -> None:
-    sections = dict(re.findall(r"^(\w+)=\n((?:  .+\n)*)", help_.text() + "\n", re.MULTILINE))
+    sections = dict(re.findall(r"^(\w+)=\n((?:  .+\n)*)", help_text() + "\n", re.MULTILINE))
     assert set(sections) == set(GROUPS)
     for group in GROUPS:
         lines = dict(line.split(maxsplit=1) for line in sections[group].splitlines())

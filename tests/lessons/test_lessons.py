@@ -120,7 +120,7 @@ def test_a_lesson_is_short_and_asserts(lesson: Path) -> None:
 
 
 def test_a_lesson_with_a_false_fact_fails(tmp_path: Path) -> None:
-    original = learn.find("autograd")
+    original = learn.find_lesson("autograd")
     source = original.read_text(encoding="utf-8")
     fact = '"y.backward(); x.grad, which is 2x + 3", x.grad).item() == 7'
     assert source.count(fact) == 1
@@ -167,7 +167,7 @@ def test_learn_runs_a_lesson_with_its_options(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wanted", ["4", "04", "autograd", "04_autograd", "04_autograd.py"])
 def test_a_lesson_has_a_number_and_a_name(wanted: str) -> None:
-    assert learn.find(wanted).name == "04_autograd.py"
+    assert learn.find_lesson(wanted).name == "04_autograd.py"
 
 
 @pytest.mark.parametrize(

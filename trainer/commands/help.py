@@ -5,7 +5,7 @@ import inspect
 from trainer.config import registry
 from trainer.config.root import Config
 from trainer.config.section import Section
-from trainer.config.yaml_files import options, yaml_files
+from trainer.config.yaml_files import CHOICES, options, yaml_files
 
 USAGE = """\
 usage: train [GROUP=OPTION ...] [KEY=VALUE ...] [-m] [--import FILE_OR_MODULE] [--config-dir DIR] [--cfg]
@@ -43,10 +43,10 @@ def options_of(group: str) -> dict[str, str]:
     return lines
 
 
-def text() -> str:
+def help_text() -> str:
     """The whole help."""
     lines = [USAGE, "", "groups and their options:"]
-    for group in (*registry.GROUPS, "experiment"):
+    for group in CHOICES:
         lines += ["", f"{group}="]
         lines += [f"  {name:<18}{line}" for name, line in options_of(group).items()]
     lines += ["", "keys:"]

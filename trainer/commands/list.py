@@ -5,25 +5,24 @@ from typing import Any
 
 from trainer.commands.help import one_line, options_of
 from trainer.config import plugins, registry
+from trainer.config.yaml_files import CHOICES
 from trainer.errors import ConfigError, did_you_mean
-
-GROUPS = (*registry.GROUPS, "experiment")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the list."""
     plugins.load(())
     if not arguments:
-        for group in GROUPS:
+        for group in CHOICES:
             print(f"{group:<12}{', '.join(options_of(group))}")
         return 0
     group = arguments[0]
     if group in registry.PARTS and len(arguments) == 1:
         print("\n".join(_part(group, name) for name in registry.names(group)))
         return 0
-    if group not in GROUPS or len(arguments) > 1:
-        hint = did_you_mean(group, GROUPS)
-        raise ConfigError(f"trainer list {' '.join(arguments)}: no such group.{hint} Groups: {', '.join(GROUPS)}.")
+    if group not in CHOICES or len(arguments) > 1:
+        hint = did_you_mean(group, CHOICES)
+        raise ConfigError(f"trainer list {' '.join(arguments)}: no such group.{hint} Groups: {', '.join(CHOICES)}.")
     for name, line in options_of(group).items():
         print(f"{group}={name}\n    {line}")
         if group in registry.GROUPS and name in registry.names(group):

@@ -25,7 +25,35 @@ class Duration:
         return max(1, round(self.value * scale)) if self.value else 0
 
 
-def parse(text: str | float, key: str, wall_clock: bool = True) -> Duration:
+@dataclass(frozen=True)
+class RunLength:
+    """The length of a run: what durations are measured against.
+
+    Attributes:
+        steps_per_epoch: optimizer steps of one epoch.
+        total: optimizer steps of the whole run.
+        warmup: those of them before the schedule begins.
+    """
+
+    steps_per_epoch: int
+    total: int
+    warmup: int = 0
+
+    @property
+    def rest(self) -> int:
+        """The optimizer steps that follow the warm-up, at least 1."""
+        return max(1, self.total - self.warmup)
+
+    def steps(self, duration: str, key: str) -> int:
+        """Return a duration typed for `key` in optimizer steps; a share is one of the whole run."""
+        return parse_duration(duration, key, wall_clock=False).steps(self.steps_per_epoch, self.total)
+
+    def span(self, duration: str | None, key: str) -> int:
+        """Return the length of a part of a schedule in optimizer steps, at least 1; null: all after the warm-up."""
+        return self.rest if duration is None else max(1, self.steps(duration, key))
+
+
+def parse_duration(text: str | float, key: str, wall_clock: bool = True) -> Duration:
     """Read a duration typed for `key`; raises `ConfigError` naming the key and the accepted forms."""
     match_ = _PATTERN.fullmatch(str(text).lower())
     if match_:

@@ -54,7 +54,7 @@ class Key:
             hint = did_you_mean(str(value), self.choices)
             raise ConfigError(f"{name}={value}: not one of {', '.join(self.choices)}.{hint}")
         if self.duration:
-            durations.parse(value, name, self.wall_clock)
+            durations.parse_duration(value, name, self.wall_clock)
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name}={value}: must be a finite number.")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -103,10 +103,10 @@ class Section:
     on_resume: ClassVar[str] = FUTURE  # of its keys, unless they say otherwise
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        declared = self.field_types()
         for field in dataclasses.fields(self):
             value, name = getattr(self, field.name), self.key_name(field.name)
-            value = _coerce(value, hints[field.name], name)
+            value = _coerce(value, declared[field.name], name)
             setattr(self, field.name, value)
             if "key" in field.metadata:
                 field.metadata["key"].check(name, value)
@@ -122,12 +122,18 @@ class Section:
         return cls.keys()[name][2].on_resume or cls.on_resume
 
     @classmethod
-    def keys(cls) -> dict[str, tuple[str, Any, Key]]:
-        """Each key of this section: its type in words, its default and its `Key`."""
+    def field_types(cls) -> dict[str, Any]:
+        """Return the declared type of each field."""
         hints = typing.get_type_hints(cls)
+        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def keys(cls) -> dict[str, tuple[str, Any, Key]]:
+        """Return each key of this section: its type in words, its default and its `Key`."""
+        declared = cls.field_types()
         return {
             field.name: (
-                type_words(hints[field.name]),
+                type_words(declared[field.name]),
                 field.default_factory() if callable(field.default_factory) else field.default,
                 field.metadata["key"],
             )
@@ -147,6 +153,12 @@ def type_words(hint: Any) -> str:
     if hint is type(None):
         return "null"
     return "any" if hint is Any else str(getattr(hint, "__name__", hint))
+
+
+def is_mapping(hint: Any) -> bool:
+    """Say whether a type is a dictionary, such as `dict[str, Any]`, or one or null."""
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return any(typing.get_origin(part) is dict for part in parts)
 
 
 def _coerce(value: Any, hint: Any, name: str) -> Any:

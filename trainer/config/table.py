@@ -6,7 +6,7 @@ from typing import Any
 from trainer.config.data import DataConfig
 from trainer.config.registry import register
 from trainer.config.section import FREE, FUTURE, key
-from trainer.config.transform import TransformConfig, parse
+from trainer.config.transform import TransformConfig, parse_transforms
 from trainer.errors import ConfigError
 
 ROLES = ("target", "weight", "group", "split")  # keys that name one column
@@ -122,4 +122,4 @@ class Csv(DataConfig):
 
     def chains(self) -> dict[str, list[TransformConfig]]:
         """`transforms`, checked; raises `ConfigError` for one that does not exist or has no such key."""
-        return parse(self.transforms)
+        return parse_transforms(self.transforms)

@@ -19,7 +19,6 @@ class TrainerConfig(Section):
     max_time: str | None = key(
         None,
         "wall-clock time after which this process saves and stops (exit code 124), such as 90min",
-        duration=True,
         on_resume=FREE,
     )
 
@@ -96,7 +95,7 @@ class TrainerConfig(Section):
         super().__post_init__()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
             raise ConfigError(f"trainer.device={self.device}: not one of auto, cpu, cuda, cuda:N, mps.")
-        if self.max_time is not None and not re.search(r"(s|sec|min|h|d)\s*$", self.max_time):
+        if self.max_time is not None and durations.parse_duration(self.max_time, "trainer.max_time").unit != "second":
             raise ConfigError(f"trainer.max_time={self.max_time}: must be a wall-clock time, such as 90min or 2h.")
         for name in ("limit_train", "limit_val"):
             value = getattr(self, name)
@@ -107,6 +106,6 @@ class TrainerConfig(Section):
                     f"trainer.{name}={value}: must be a number of batches, such as 10, or a share, such as 5%."
                 )
         if (
-            self.eval_every is None or not durations.parse(self.eval_every, "trainer.eval_every").value
+            self.eval_every is None or not durations.parse_duration(self.eval_every, "trainer.eval_every").value
         ) and self.patience is not None:
             raise ConfigError("trainer.patience needs validation: set trainer.eval_every, e.g. to 1ep.")

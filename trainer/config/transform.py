@@ -147,7 +147,7 @@ class Embed(TransformConfig):
     codes: ClassVar[bool] = True
 
 
-def parse(chains: dict[str, Any]) -> dict[str, list[TransformConfig]]:
+def parse_transforms(chains: dict[str, Any]) -> dict[str, list[TransformConfig]]:
     """The value of `data.transforms`: for a kind of column, or the name of one, its transforms in order.
 
     Raises:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from trainer.config import registry
 
+CHOICES = (*registry.GROUPS, "experiment")  # what is chosen by a name: the sections, and files that set keys of several
+
 
 def conf_dir() -> Path:
     """The folder of YAML files: inside the installed package, or at the top of the repository."""

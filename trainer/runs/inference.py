@@ -18,7 +18,7 @@ from trainer.tasks.base import Task
 def evaluate(
     trained: Trained, data: Data | Samples, task: Task, device: torch.device
 ) -> tuple[dict[str, float], Tensor | None]:
-    """The scores of the validation samples of some data, or of new samples; and the confusion matrix, see `Evaluation`.
+    """Score the validation samples of some data, or new samples; return scores and confusion matrix (`Evaluation`).
 
     Args:
         task: of the run, on the device.
@@ -42,7 +42,7 @@ def evaluate(
 
 @torch.inference_mode()
 def predict(trained: Trained, samples: Samples, device: torch.device) -> Tensor:
-    """The outputs for new samples, float32 (N, outputs) on the CPU: logits of classes, or numbers."""
+    """Return the outputs for new samples, float32 (N, outputs) on the CPU: logits of classes, or numbers."""
     parts = []
     for outputs, batch in _forward(trained, samples, device):
         assert batch.weights is not None
@@ -51,7 +51,7 @@ def predict(trained: Trained, samples: Samples, device: torch.device) -> Tensor:
 
 
 def _forward(trained: Trained, data: Data | Samples, device: torch.device) -> Iterator[tuple[Tensor, Batch]]:
-    """Outputs and batch, for each batch."""
+    """Yield outputs and batch, for each batch."""
     split = data.val if isinstance(data, Data) else data.split
     if not len(split):
         raise DataError("There are no samples.")

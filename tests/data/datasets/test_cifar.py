@@ -96,7 +96,7 @@ def small(root: Path, source: CifarFiles = CIFAR10, packed: bool = False) -> Cif
 
 def cached_cifar(root: Path) -> dict[str, Any]:
     tensors = read_cifar(root, small(root))
-    durable.save(root / ".trainer-cache" / "cifar10-named", tensors, {})
+    durable.save_durably(root / ".trainer-cache" / "cifar10-named", tensors, {})
     return tensors
 
 

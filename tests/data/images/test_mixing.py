@@ -210,7 +210,7 @@ def test_a_run_that_mixes_learns_and_records_its_pictures(tmp_path: Path) -> Non
         def rewind(self, step: int) -> None: ...
         def close(self, summary: dict[str, Any]) -> None: ...
 
-    assemble(config(0.1, epochs=10, log_every="1ep", eval_every="5ep"), run, sinks=lambda parts: [Kept()]).fit()
+    assemble(config(0.1, epochs=10, log_every="1ep", eval_every="5ep"), run).fit([Kept()])
     run.release()
     assert len(records[0].labels) == len(records[0].images) == 24
     assert records[-1].scalars["val/accuracy"] > 0.9

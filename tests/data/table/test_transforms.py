@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trainer.config import registry
-from trainer.config.transform import TransformConfig, chain, parse
+from trainer.config.transform import TransformConfig, chain, parse_transforms
 from trainer.data.table.column_statistics import moments
 from trainer.data.table.dates import date_parts
 from trainer.data.table.transforms import build_transform
@@ -154,12 +154,12 @@ def test_float32_stays_float32() -> None:
 )
 def test_a_chain_that_is_none_is_refused(entries: Any, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse({"x": entries})
+        parse_transforms({"x": entries})
     assert words in str(caught.value)
 
 
 def test_one_name_is_a_chain_of_one() -> None:
-    assert [one.option for one in parse({"x": "robust"})["x"]] == ["robust"]
+    assert [one.option for one in parse_transforms({"x": "robust"})["x"]] == ["robust"]
 
 
 @pytest.mark.parametrize("name", registry.names("transform"))

@@ -24,13 +24,13 @@ def cached(root: Path, key: str, make: Callable[[], dict[str, Any]]) -> tuple[di
     """
     for folder in cache_folders(root):
         try:
-            return durable.load(folder / key, mmap=True), True
+            return durable.load_verified(folder / key, mmap=True), True
         except CheckpointError:
             continue  # absent, or damaged: it is made anew and replaced
     made = make()
     for folder in cache_folders(root):
         try:
-            durable.save(folder / key, made, {"what": "decoded dataset; safe to delete"})
+            durable.save_durably(folder / key, made, {"what": "decoded dataset; safe to delete"})
             break
         except TrainerError:  # read-only or full: the next folder, or no cache
             continue
