@@ -25,7 +25,7 @@ from trainer.config.scheduler import PlateauLR
 from trainer.config.table import Csv
 from trainer.config.task import Classification
 from trainer.config.trainer import TrainerConfig
-from trainer.data.loaders.choose import make_loaders
+from trainer.data.loaders.selection import make_loaders
 from trainer.loggers.files import FilesLogger, read_metrics
 from trainer.runs.build import build_data
 from trainer.system.signals import SignalHandler

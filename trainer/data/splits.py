@@ -50,7 +50,9 @@ def split_index(targets: Tensor, fraction: float, seed: int, groups: Tensor | No
     order = torch.randperm(samples, generator=seeds.generator(seed, seeds.SPLIT))
     wanted = max(1, round(samples * fraction)) if fraction else 0
     if wanted >= samples:
-        raise DataError(f"data.val_fraction={fraction} of {samples} samples leaves none to train on.")
+        raise DataError(
+            f"data.val_fraction={fraction} of {samples} sample{'s' * (samples != 1)} leaves none to train on."
+        )
     if groups is not None and wanted:
         return _sides(_groups_held_out(groups, wanted, seed)[groups])
     held_out = torch.zeros(samples, dtype=torch.bool)
@@ -76,7 +78,8 @@ def fold_index(
         return _sides(_folds_of_groups(groups, folds, seed)[groups] == fold)
     samples = len(targets)
     if samples < folds:
-        raise DataError(f"data.folds={folds}: there are only {samples} samples.")
+        only = "is only 1 sample" if samples == 1 else f"are only {samples} samples"
+        raise DataError(f"data.folds={folds}: there {only}.")
     order = torch.randperm(samples, generator=seeds.generator(seed, seeds.SPLIT))
     if _are_classes(targets):
         order = order[targets[order].argsort(stable=True)]  # dealt out class by class
@@ -110,7 +113,8 @@ def _folds_of_groups(groups: Tensor, folds: int, seed: int) -> Tensor:
     """Assign each group to a fold, int64 (groups,)."""
     sizes = torch.bincount(groups)
     if len(sizes) < folds:
-        raise DataError(f"data.folds={folds}: there are only {len(sizes)} groups in data.group.")
+        only = "is only 1 group" if len(sizes) == 1 else f"are only {len(sizes)} groups"
+        raise DataError(f"data.folds={folds}: there {only} in data.group.")
     order = torch.randperm(len(sizes), generator=seeds.generator(seed, seeds.SPLIT))
     order = order[sizes[order].argsort(descending=True, stable=True)]
     filled = [0] * folds

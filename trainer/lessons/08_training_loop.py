@@ -20,7 +20,7 @@ from trainer.config.data import Digits
 from trainer.config.model import Mlp
 from trainer.config.optimizer import AdamW
 from trainer.config.trainer import TrainerConfig
-from trainer.data.loaders.base import EvalLoader
+from trainer.data.loaders.protocols import EvalLoader
 from trainer.data.types import Batch
 from trainer.system import seeds
 

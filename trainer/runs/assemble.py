@@ -8,7 +8,7 @@ from torch import nn
 
 from trainer.config.durations import RunLength
 from trainer.config.root import Config
-from trainer.data.loaders.choose import make_loaders
+from trainer.data.loaders.selection import make_loaders
 from trainer.data.splits import limit
 from trainer.data.types import Data
 from trainer.errors import ConfigError

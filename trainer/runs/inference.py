@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from trainer.data.loaders.base import EvalLoader
-from trainer.data.loaders.choose import make_eval_loader
+from trainer.data.loaders.protocols import EvalLoader
+from trainer.data.loaders.selection import make_eval_loader
 from trainer.data.types import Batch, Data, Samples
 from trainer.errors import CheckpointError, DataError
 from trainer.runs.loading import Trained

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainer.config.root import Config
 from trainer.config.trainer import TrainerConfig
-from trainer.data.loaders.base import EvalLoader, TrainLoader
+from trainer.data.loaders.protocols import EvalLoader, TrainLoader
 from trainer.data.types import Data
 from trainer.system.device import autocast, choose_device, choose_precision, numerics
 from trainer.tasks.base import Task

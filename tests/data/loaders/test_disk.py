@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer.data.files import mapped
-from trainer.data.loaders.choose import make_loaders
 from trainer.data.loaders.collate import Collate
 from trainer.data.loaders.disk import DiskLoader
 from trainer.data.loaders.resident import ResidentEvalLoader
 from trainer.data.loaders.sampler import BlockSampler, Sampler
+from trainer.data.loaders.selection import make_loaders
 from trainer.data.on_disk import OnDisk
 from trainer.data.splits import limit
 from trainer.data.types import Batch, Data, DataSpec, Split, as_float
@@ -162,58 +162,12 @@ def test_a_part_of_the_samples_stays_on_disk(tmp_path: Path) -> None:
     assert smaller.inputs[:][:, 0].tolist() == [kept[4], kept[2]]
 
 
-def test_samples_far_apart_are_not_read_with_all_between() -> None:
-    reads: list[tuple[int, int]] = []
-
-    def read(start: int, stop: int) -> Tensor:
-        reads.append((start, stop))
-        return torch.arange(start, stop)
-
-    index = torch.tensor([1_000_000, 3, 2_000_001, 5, 1_000_500, 2_000_000])
-    samples = OnDisk(read, (10_000_000,), index)
-    assert samples[:].tolist() == index.tolist()
-    assert reads == [(3, 6), (1_000_000, 1_000_501), (2_000_000, 2_000_002)]
-    assert samples[-1].item() == 2_000_000 and samples[1:3].tolist() == [3, 2_000_001]
-    assert len(samples[6:6]) == 0
-
-
 def test_a_file_that_is_cut_short_while_it_is_read_is_named(tmp_path: Path) -> None:
     split = on_disk(tmp_path, 100)
     with (tmp_path / "inputs.npy").open("r+b") as file:
         file.truncate(500)
     with pytest.raises(DataError, match=r"inputs\.npy: was cut short"):
         next(loader(split, 8).stream(0))
-
-
-def test_a_file_is_mapped_though_it_has_lost_its_name(tmp_path: Path) -> None:
-    rows = mapped.FileRows(tmp_path / "x.npy", (3, 2))
-    rows.put(1, np.ones((2, 2), dtype=np.float32), slice(None))
-    (tmp_path / "x.npy").unlink()
-    assert rows.tensor().tolist() == [[0, 0], [1, 1], [1, 1]]
-
-
-def test_a_digest_is_of_every_byte(tmp_path: Path) -> None:
-    size = mapped.PIECE + 3 * mapped.READ + 5  # several pieces, the last of odd size
-    path, same = tmp_path / "a", tmp_path / "b"
-    for each in (path, same):
-        with each.open("wb") as file:
-            file.truncate(size)
-    before, twin = mapped.digest_files([path, same])
-    assert before == twin
-    for place in (0, mapped.READ, mapped.PIECE - 1, mapped.PIECE, size - 1):
-        with path.open("r+b") as file:
-            file.seek(place)
-            file.write(b"x")
-            file.flush()
-            assert mapped.digest_files([path]) != [before], place
-            file.seek(place)
-            file.write(b"\0")
-    assert mapped.digest_files([path]) == [before]
-    with path.open("ab") as file:
-        file.write(b"\0")
-    assert mapped.digest_files([path]) != [before]
-    path.write_bytes(b"")
-    assert len(mapped.digest_files([path])[0]) == 32
 
 
 def shuffled_evenly(made: DiskLoader, epochs: int) -> Tensor:

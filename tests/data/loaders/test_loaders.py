@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 
 from trainer.data.images.augment import Pipeline, Warp
 from trainer.data.images.normalize import Normalize
-from trainer.data.loaders.base import EvalLoader, TrainLoader
-from trainer.data.loaders.choose import make_loaders
 from trainer.data.loaders.collate import Collate
+from trainer.data.loaders.protocols import EvalLoader, TrainLoader
 from trainer.data.loaders.resident import BLOCK_BYTES, ResidentEvalLoader, ResidentLoader
 from trainer.data.loaders.sampler import Sampler
+from trainer.data.loaders.selection import make_loaders
 from trainer.data.loaders.workers import WorkerEvalLoader, WorkerLoader
 from trainer.data.types import Batch, Data, DataSpec, Split, as_float
 from trainer.errors import ConfigError, DataError

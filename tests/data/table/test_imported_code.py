@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import trainer
-from trainer.data.table.imported_code import imported_code, imported_names
+from trainer.data.table.imported_code import imported_names, imported_sources
 
 PACKAGE = Path(trainer.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -20,12 +20,12 @@ KEYS = """
 import sys
 from pathlib import Path
 from trainer import Csv
-from trainer.data.table.table_cache import cache_key
+from trainer.data.table.cache_key import table_key
 
 folder, table, *changed = map(Path, sys.argv[1:])
 
 def key():
-    return cache_key(Csv(path=str(table), target="y"), 0, [table], 0)
+    return table_key(Csv(path=str(table), target="y"), 0, [table], 0)
 
 print(key())
 for name in changed:
@@ -70,7 +70,7 @@ def test_the_code_is_what_python_imports_and_no_more(module: str) -> None:
     source = f"import sys; before = set(sys.modules); import {module}; print(*(set(sys.modules) - before))"
     run = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     loaded = {name for name in run.stdout.split() if name.startswith("trainer.")}
-    code = imported_code(module)
+    code = imported_sources(module)
     assert all(path.is_file() for path in code.values())
     packages = {name for name in loaded if (PACKAGE.parent / name.replace(".", "/")).is_dir()}
     assert code.keys() >= loaded - packages - {"trainer.version"}
@@ -79,7 +79,7 @@ def test_the_code_is_what_python_imports_and_no_more(module: str) -> None:
 
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"trainer\.data\.table\.moved"):
-        imported_code("trainer.data.table.moved")
+        imported_sources("trainer.data.table.moved")
 
 
 def names_by_parsing(path: Path) -> set[str]:

@@ -71,9 +71,9 @@ def test_any_parts_and_blocks_give_the_same_rows(tmp_path: Path, block_size: int
     )
     (whole,) = encode_rows(measured, table)
     rows = np.sort(np.random.default_rng(0).permutation(20_000)[:15_000])
-    held = np.setdiff1d(np.arange(20_000), rows)
-    parts = encode_rows(measured, table, [rows, held, None], block_size=block_size)
-    for part, index in zip(parts, (rows, held, np.arange(20_000)), strict=True):
+    others = np.setdiff1d(np.arange(20_000), rows)
+    parts = encode_rows(measured, table, [rows, others, None], block_size=block_size)
+    for part, index in zip(parts, (rows, others, np.arange(20_000)), strict=True):
         assert part.dtype == torch.float32
         assert torch.equal(part, whole[index])
 

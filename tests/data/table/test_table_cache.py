@@ -20,6 +20,7 @@ from trainer.config.table import Csv
 from trainer.config.transform import Clip, Impute, MinMax, Standardize
 from trainer.data.on_disk import OnDisk
 from trainer.data.table import table_cache
+from trainer.data.table.cache_key import APART
 from trainer.data.types import Data
 from trainer.errors import ConfigError, DataError, TrainerError
 from trainer.runs.build import build_data
@@ -121,11 +122,9 @@ def test_another_seed_or_key_is_another_table(table: Path, keys: dict[str, Any])
 
 def test_each_key_of_the_config_counts_or_has_a_reason_not_to() -> None:
     names = {field.name for field in dataclasses.fields(Csv)}
-    assert names > table_cache.APART
-    counted = set(dataclasses.asdict(Csv(path="x", target="y"))) - table_cache.APART
-    assert (
-        counted == names - table_cache.APART and {"target", "missing", "val_fraction", "split", "on_error"} <= counted
-    )
+    assert names > APART
+    counted = set(dataclasses.asdict(Csv(path="x", target="y"))) - APART
+    assert counted == names - APART and {"target", "missing", "val_fraction", "split", "on_error"} <= counted
 
 
 def test_which_files_are_for_validation_counts(table: Path) -> None:
@@ -405,7 +404,7 @@ def test_a_run_in_memory_goes_on_when_the_cache_is_deleted_under_it(table: Path)
             with pytest.raises(FileNotFoundError) as caught:
                 cache.commit(made)
             with pytest.raises(TrainerError, match=r"\.trainer-cache"):
-                cache.give_up(caught.value)
+                cache.fall_back(caught.value)
     assert entries(table) == []
 
 

@@ -103,5 +103,8 @@ def _numbers(values: Any) -> list[float]:
 
 def _per_channel(key: str, values: list[float], channels: int) -> list[float]:
     if len(values) not in (1, channels):
-        raise ConfigError(f"{key} has {len(values)} numbers, but the images have {channels} channels.")
+        raise ConfigError(
+            f"{key} has {len(values)} number{'s' * (len(values) != 1)}, but the images have {channels} "
+            f"channel{'s' * (channels != 1)}."
+        )
     return values if len(values) == channels else values * channels

@@ -33,8 +33,8 @@ class Sampler:
         self.steps_per_epoch = samples // batch_size if drop_last else -(-samples // batch_size)
         if self.steps_per_epoch == 0:
             raise ConfigError(
-                f"data.batch_size={batch_size} is more than the {samples} training samples, and data.drop_last=true "
-                "leaves nothing; use a smaller batch."
+                f"data.batch_size={batch_size} is more than the {samples} training sample{'s' * (samples != 1)}, and "
+                "data.drop_last=true leaves nothing; use a smaller batch."
             )
 
     def permutation(self, epoch: int) -> Tensor:

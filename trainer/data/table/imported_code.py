@@ -10,7 +10,7 @@ from pathlib import Path
 _STATEMENTS = re.compile(rb"^[ \t]*(?:from|import)\b(?:\\\r?\n|[^\n(])*(?:\([^)]*\))?", re.MULTILINE)
 
 
-def imported_code(module: str) -> dict[str, Path]:
+def imported_sources(module: str) -> dict[str, Path]:
     """Find the source files of a module and of all modules of its package that it imports, directly or through others.
 
     Nothing is run: the sources are searched. An import counts wherever it stands, in a function too.

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainer.config.table import Csv
-from trainer.data.table.byte_streams import Checked, DoubtError
+from trainer.data.table.byte_streams import CheckedStream, DoubtError
 from trainer.data.table.column_store import MemoryColumnStore
 from trainer.data.table.csv_file import CsvFile
+from trainer.data.table.read_options import ReadOptions
 from trainer.data.table.reading import Table, read_table
 from trainer.data.table.sniffing import sniff
 from trainer.errors import ConfigError, DataError
@@ -272,7 +273,9 @@ def text_file(path: Path, **keys: Any) -> CsvFile:
 
 def test_blank_lines_and_blanks_beside_missing_words_do_not_need_the_slow_way(tmp_path: Path) -> None:
     file = text_file(written(tmp_path, "x,y\n1.5,0\n   \n NA ,1\n\n"))
-    table = file.fast({"x": pa.float32(), "y": pa.int32()}, ["NA"], MemoryColumnStore())
+    config = Csv(path=str(file.path), target="y", missing=["NA"])
+    options = ReadOptions(config, ["x", "y"], frozenset(), None, lambda rejection: None, MemoryColumnStore())
+    table = file.read_fast({"x": pa.float32(), "y": pa.int32()}, options)
     assert table.to_pydict() == {"x": [1.5, None], "y": [0, 1]}
 
 
@@ -297,7 +300,7 @@ def test_blank_lines_and_blanks_beside_missing_words_do_not_need_the_slow_way(tm
 def test_a_doubt_does_not_depend_on_where_a_block_ends(tmp_path: Path, content: str, doubtful: bool, size: int) -> None:
     path = written(tmp_path, content.encode("utf-8", "surrogateescape"))
     file = text_file(path, comment="#", encoding="utf-8", header="true", delimiter=",")
-    with Checked(path, file.dialect, quotes=True) as stream:
+    with CheckedStream(path, file.dialect, quotes=True) as stream:
         if doubtful:
             with pytest.raises(DoubtError):
                 list(iter(lambda: stream.read(size), b""))

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from trainer.data.loaders.base import EvalLoader, TrainLoader
 from trainer.data.loaders.collate import Collate
 from trainer.data.loaders.disk import DiskLoader
+from trainer.data.loaders.protocols import EvalLoader, TrainLoader
 from trainer.data.loaders.resident import ResidentEvalLoader, ResidentLoader
 from trainer.data.loaders.sampler import Sampler
 from trainer.data.loaders.workers import TIMEOUT, WorkerEvalLoader, WorkerLoader

@@ -38,7 +38,7 @@ def bomb() -> bytes:
 # Every case: name, content, keys beside data.target=y, parts of the message.
 CASES: list[tuple[str, bytes | str, dict[str, Any], tuple[str, ...]]] = [
     # Rows that do not fit.
-    ("a short row", "x,y\n1,0\n2\n3,1\n", {}, ("line 3, column y", "1 values instead of 2", "'2'")),
+    ("a short row", "x,y\n1,0\n2\n3,1\n", {}, ("line 3, column y", "1 value instead of 2", "'2'")),
     ("a short row at the end, unfinished", "x,z,y\n1,2,0\n2,3", {}, ("line 3, column y", "2 values instead of 3")),
     ("a long row", "x,y\n1,0\n2,1,9\n", {}, ("line 3, column number 3", "3 values instead of 2", "'2,1,9'")),
     ("a long row far below", f"x,y\n{MANY}1,2,3\n", {}, ("line 102, column number 3",)),
