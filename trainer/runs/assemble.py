@@ -194,7 +194,7 @@ def _check_tally(tally: Tensor | None, task: Task) -> None:
     if tally is None:
         return
     try:
-        task.training_scores(tally.tolist())
+        task.train_scores(tally.tolist())
     except (ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(f"The checkpoint does not fit this task: {tuple(tally.shape)} sums of scores.") from error
 

@@ -58,7 +58,7 @@ class Recorder:
         record = LogRecord(report.step, report.epoch, seconds)
         self.tally.close()
         if state.tally is not None:  # every step of the interval may have been skipped
-            scores = self.task.training_scores(state.tally.tolist())
+            scores = self.task.train_scores(state.tally.tolist())
             record.scalars |= {f"train/{name}": value for name, value in scores.items()}
         state.tally = None
         record.scalars["lr"] = report.lr

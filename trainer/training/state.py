@@ -152,7 +152,7 @@ class TrainState:
 
     Attributes:
         step: optimizer steps done.
-        tally: sums of the training scores since the last record (see `Task.tally`); None: no step since.
+        tally: sums of the training scores since the last record (see `Task.train_sums`); None: no step since.
         scores: of the last validation.
         seconds: wall-clock time of the run before this process.
         records: records written so far.

@@ -53,7 +53,7 @@ class TrainMetrics:
         if self.losses:
             outputs, targets = torch.cat(self.outputs), torch.cat(self.targets)
             weights = torch.cat(self.weights) if self.weights else None
-            sums = self.task.tally(outputs, targets, torch.stack(self.losses).double().sum(), weights)
+            sums = self.task.train_sums(outputs, targets, torch.stack(self.losses).double().sum(), weights)
             self.state.tally = sums if self.state.tally is None else self.state.tally.add_(sums)
         self._clear()
 
