@@ -20,7 +20,15 @@ from trainer.config.trainer import TrainerConfig
 from trainer.data.types import Batch, DataSpec
 from trainer.errors import TrainerError
 from trainer.loggers.files import FilesLogger, read_metrics
-from trainer.training.non_finite import DivergenceError, check_finite, constants, is_finite, locate_non_finite
+from trainer.training.non_finite import (
+    DivergenceError,
+    all_finite,
+    check_finite,
+    constants,
+    find_inf,
+    is_finite,
+    locate_non_finite,
+)
 from trainer.training.state import Monitor
 
 BAD = 61  # the row of the file whose target is beyond the squares of float32
@@ -387,3 +395,34 @@ def test_weights_that_overflow_in_the_last_step_are_rolled_back_too(tmp_path: Pa
         assert trainer.fit() == "completed"
     assert len(told) == 1 and trainer.store.load()[0]["step"] == 1
     run.release()
+
+
+def _sparse(*values: float) -> Tensor:
+    """A gradient of an embedding with one row that occurs several times."""
+    rows = torch.ones(1, len(values), dtype=torch.long)
+    return torch.sparse_coo_tensor(rows, torch.tensor(values), (3,), check_invariants=True)
+
+
+INF, NAN = math.inf, math.nan
+# The loss, the gradients, and whether all of them are finite.
+NUMBERS: dict[str, tuple[float, list[Tensor], bool]] = {
+    "finite": (1.0, [torch.tensor([1.0, 2.0]), torch.tensor([1.0], dtype=torch.bfloat16)], True),
+    "nothing but the loss": (1.0, [], True),
+    "the loss": (NAN, [torch.ones(2)], False),
+    "nan": (1.0, [torch.ones(2), torch.tensor([NAN, 1.0])], False),
+    "infinities that cancel": (1.0, [torch.tensor([INF, -INF])], False),
+    "in another dtype": (1.0, [torch.ones(2), torch.tensor([INF], dtype=torch.bfloat16)], False),
+    "a sum that overflows": (1.0, [torch.tensor([3e38, 3e38])], True),
+    "a sum that overflows, and nan": (1.0, [torch.tensor([3e38, 3e38]), torch.tensor([NAN])], False),
+    "sparse": (1.0, [_sparse(1.0, 2.0)], True),
+    "sparse and nan": (1.0, [_sparse(1.0, NAN)], False),
+    "empty": (1.0, [torch.empty(0), _sparse()], True),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_the_numbers_of_a_step_are_found_out(case: str) -> None:
+    loss, gradients, finite = NUMBERS[case]
+    assert all_finite(torch.tensor(loss), gradients) is finite
+    found = find_inf(torch.tensor(loss), gradients)
+    assert (found.item(), found.dtype, found.ndim) == (0.0 if finite else 1.0, torch.float32, 0)

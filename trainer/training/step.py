@@ -12,7 +12,7 @@ from trainer.system import seeds
 from trainer.training.context import RunContext
 from trainer.training.gradients import GradientClip, InverseWeights, MicroBatching
 from trainer.training.layer_stats import LayerMeter, LayerStats
-from trainer.training.non_finite import NonFiniteCheck
+from trainer.training.non_finite import BufferBackup, all_finite, find_inf
 from trainer.training.train_metrics import MicroBatchOutput, TrainMetrics
 
 
@@ -63,11 +63,11 @@ class TrainStep:
         self.compute, self.metrics, self.seed = context.compute, metrics, context.config.seed
         self.parameters = [p for p in self.state.model.parameters() if p.requires_grad]
         self.micro_batching, self.autocast = MicroBatching(context), self.compute.autocast()
-        self.check = NonFiniteCheck(self.state.model, self.compute.device)
+        self.buffers = BufferBackup(self.state.model)
         self.clip = GradientClip(self.parameters, context.config.trainer.clip_norm)
         self.meter, self.inverse = LayerMeter(self.state.model), InverseWeights()
-        can_defer = takes_found_inf(self.state.optimizer) and not self.state.scaler.is_enabled()
-        self.deferred = can_defer and self.compute.device.type != "cpu"
+        waits = self.compute.device.type == "cpu" or self.state.scaler.is_enabled()
+        self.deferred = not waits and takes_found_inf(self.state.optimizer)
 
     def __call__(self, batch: Batch) -> StepOutput:
         """Make one optimizer step; one that is found not finite is not made, and leaves the state as it was before."""
@@ -75,21 +75,22 @@ class TrainStep:
         epoch, recorded = self.timeline.epoch(step), self.timeline.records(step)
         lr = state.schedule.apply(state.optimizer, state.step, state.rate)
         weight = self.task.weight(batch.targets, batch.weights)
-        self.check.keep()
+        self.buffers.keep()
         outputs, loss_sum = self._backward_in_memory(batch, weight)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # With a scaler, gradients that overflow are its daily work: it skips the step and scales less.
-        found_inf = self.check.found_inf(loss_sum, [] if state.scaler.is_enabled() else gradients)
-        if self.deferred:
-            self.check.undo(found_inf)
-        elif found_inf.item():
-            self.check.undo()
+        checked = [] if state.scaler.is_enabled() else gradients
+        found_inf = find_inf(loss_sum, checked) if self.deferred else None
+        if found_inf is not None:
+            self.buffers.undo(found_inf)
+        elif not all_finite(loss_sum, checked):
+            self.buffers.undo()
             return StepOutput(step, epoch, loss_sum, weight, lr, recorded, finite=False)
         if recorded or self.clip.clips:
             state.scaler.unscale_(state.optimizer)
         self.meter.before(self.timeline.measures_layers(step))
         grad_norm = self.clip(gradients, recorded)
-        if self.deferred:
+        if found_inf is not None:
             step_unless(state.optimizer, found_inf)
         else:
             state.scaler.step(state.optimizer)
@@ -97,7 +98,7 @@ class TrainStep:
         layer_stats = self.meter.after()
         state.average.update(state.model)
         state.step = step
-        self.metrics.add(step, outputs, found_inf if self.deferred else None)
+        self.metrics.add(step, outputs, found_inf)
         return StepOutput(step, epoch, loss_sum, weight, lr, recorded, grad_norm, layer_stats=layer_stats)
 
     def _backward_in_memory(self, batch: Batch, weight: Tensor | float) -> tuple[list[MicroBatchOutput], Tensor]:
@@ -108,7 +109,7 @@ class TrainStep:
             except (RuntimeError, MemoryError) as error:
                 self.micro_batching.shrink(batch, error)
             self.micro_batching.release()  # outside the handler: the exception holds on to the tensors
-            self.check.undo()
+            self.buffers.undo()
 
     def _backward(self, batch: Batch, weight: Tensor | float) -> tuple[list[MicroBatchOutput], Tensor]:
         """Compute the gradient of a batch; return what came of each micro-batch, and the sum of their losses."""

@@ -45,7 +45,7 @@ class TrainMetrics:
             self._steps.append(step)
             self._parts.append(part)
             if found_inf is not None:
-                self._found_inf.append(found_inf.clone())
+                self._found_inf.append(found_inf)
             self._numbers += part.outputs.numel()
         if len(self._parts) >= self.STEPS or self._numbers >= self.NUMBERS:
             self.close()
