@@ -34,7 +34,7 @@ class TransformConfig(Section):
 
     @classmethod
     def key_name(cls, field: str) -> str:
-        """Return the name of a key in messages, such as `data.transforms: clip.low`."""
+        """A key of a transform, such as `data.transforms: clip.low`."""
         return f"data.transforms: {cls.option}.{field}"
 
 
@@ -157,7 +157,7 @@ def parse_transforms(chains: dict[str, Any]) -> dict[str, list[TransformConfig]]
 
 
 def chain(entries: Any, where: str) -> list[TransformConfig]:
-    """Parse entries that are each a name, or a mapping of `name` and keys; `where` begins the errors."""
+    """Transforms from entries that are each a name, or a mapping of `name` and keys; `where` begins the errors."""
     if isinstance(entries, str):
         entries = [entries]
     if not isinstance(entries, (list, tuple)) or not entries:
