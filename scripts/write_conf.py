@@ -1,4 +1,4 @@
-"""Write the YAML files of conf/ and the list of trainer settings in README.md from the dataclasses of trainer/config.
+"""Write the YAML files of conf/ and the options and settings in README.md from the dataclasses of trainer/config.
 
 python scripts/write_conf.py            write them
 python scripts/write_conf.py --check    write nothing; exit 1 and name the files that differ
@@ -10,6 +10,7 @@ import argparse
 import inspect
 import sys
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from trainer.config.section import Section
 
 REPOSITORY = Path(__file__).parent.parent
 HANDWRITTEN = ("train.yaml", "experiment")  # of conf/
-BEGIN = "<!-- trainer settings, written by scripts/write_conf.py -->"
-END = "<!-- end of trainer settings -->"
+BEGIN = "<!-- options and settings, written by scripts/write_conf.py -->"
+END = "<!-- end of options and settings -->"
 
 
 def main() -> int:
@@ -49,7 +50,8 @@ def main() -> int:
 
 def contents(root: Path) -> dict[Path, str]:
     """Return every file that is written, and its whole text."""
-    files = {root / "README.md": with_settings((root / "README.md").read_text("utf-8"))}
+    experiments = sorted(path.stem for path in (root / "conf" / "experiment").glob("*.yaml"))
+    files = {root / "README.md": with_options((root / "README.md").read_text("utf-8"), experiments)}
     for group in registry.GROUPS:
         for name in registry.names(group):
             files[root / "conf" / group / f"{name}.yaml"] = option_yaml(registry.lookup(group, name))
@@ -74,15 +76,23 @@ def literal(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def with_settings(readme: str) -> str:
-    """Return the README with the keys of `trainer` between the two markers."""
+def with_options(readme: str, experiments: list[str]) -> str:
+    """Return the README with the options of every group and the keys of `trainer` between the two markers."""
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise SystemExit(f"README.md: the lines {BEGIN} and {END} are missing; the settings are written between them.")
-    names = [f"`{name}`" for name in registry.lookup("trainer", Config().trainer.option).keys()]
-    text = textwrap.fill(f"The engine's settings are `trainer.*`: {' '.join(names)}.", 120)
-    return f"{before}{begin}\n{text}\n{end}{after}"
+        raise SystemExit(f"README.md: the lines {BEGIN} and {END} are missing; the options are written between them.")
+    options = {group: registry.names(group) for group in registry.GROUPS} | {"experiment": experiments}
+    rows = [f"| `{group}` | {quoted(names)} |" for group, names in options.items()]
+    table = "\n".join(["| group | options |", "|---|---|", *rows])
+    settings = quoted(registry.lookup("trainer", Config().trainer.option).keys())
+    text = textwrap.fill(f"The settings of the engine are `trainer.*`: {settings}.", 120)
+    return f"{before}{begin}\n{table}\n\n{text}\n{end}{after}"
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return names as code in Markdown, side by side."""
+    return " ".join(f"`{name}`" for name in names)
 
 
 if __name__ == "__main__":

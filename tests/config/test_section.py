@@ -16,7 +16,7 @@ from trainer.config.model import Cnn, Mlp
 from trainer.config.optimizer import Adam, AdamW
 from trainer.config.root import Config
 from trainer.config.scheduler import MultiStepLR, StepLR
-from trainer.config.section import Key, Section, key
+from trainer.config.section import FIXED, FUTURE, Key, Section, key, other_default
 from trainer.config.table import Csv
 from trainer.config.task import Classification
 from trainer.config.trainer import TrainerConfig
@@ -199,6 +199,28 @@ def test_lists_are_not_shared_between_configs() -> None:
     first, second = Mlp(), Mlp()
     first.hidden.append(3)
     assert second.hidden == Mlp.keys()["hidden"][1] == [128, 64]
+
+
+def test_a_subclass_gives_a_key_another_default_and_keeps_the_rest_of_it() -> None:
+    @dataclasses.dataclass
+    class Base(Section):
+        rate: float = key(0.5, "a share", at_least=0, below=1, on_resume=FIXED)
+        names: list[str] = key(["a"], "some names", on_resume=FUTURE)
+
+    @dataclasses.dataclass
+    class Other(Base):
+        rate: float = other_default(Base, "rate", 0.1, "another share")
+        names: list[str] = other_default(Base, "names", ["b"])
+
+    assert list(Other.keys()) == ["rate", "names"], "in their old places"
+    assert Other.keys()["rate"] == ("float", 0.1, Key("another share", at_least=0, below=1, on_resume=FIXED))
+    assert Other.keys()["names"] == ("list of str", ["b"], Base.keys()["names"][2])
+    assert Other().names is not Other().names
+    assert Base.keys()["rate"] == ("float", 0.5, Key("a share", at_least=0, below=1, on_resume=FIXED))
+    with pytest.raises(ConfigError, match=r"rate=1\.5: must be >= 0, < 1"):
+        Other(rate=1.5)
+    with pytest.raises(KeyError):
+        other_default(Base, "rat", 0.1)
 
 
 def test_the_keys_of_a_section_are_told_in_words() -> None:

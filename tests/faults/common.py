@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ import torch
 
 from trainer.checkpoint.store import Store
 from trainer.errors import CheckpointError
+
+logging.getLogger("trainer").addHandler(logging.NullHandler())  # damage is meant here: its warnings go nowhere
 
 
 def arguments(about: str, quick: int, full: int, unit: str) -> argparse.Namespace:
@@ -56,7 +59,7 @@ def can_trace() -> bool:
 def loadable(checkpoints: Path) -> int | None:
     """The step that `last` can be resumed from, after verification; None where nothing can be loaded."""
     try:
-        step: int = Store(checkpoints, warn=lambda text: None).load("last")[0]["step"]
+        step: int = Store(checkpoints).load("last")[0]["step"]
     except CheckpointError:
         return None
     return step

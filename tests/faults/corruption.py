@@ -9,12 +9,14 @@ the manifest may leave what it says as it was (`1e-3` and `1E-3`): that is harml
 """
 
 import json
+import logging
 import random
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +126,14 @@ def tried(victim: Victim, damage: Damage) -> str | None:
     """Do the damage, load, undo it; what went wrong, if anything."""
     path = victim.newer / damage.file
     path.write_bytes(damage.data)
-    told: list[str] = []
+    told, log = BufferingHandler(1000), logging.getLogger("trainer")
+    log.addHandler(told)
     try:
-        payload, found = Store(victim.directory, warn=told.append).load("last")
+        payload, found = Store(victim.directory).load("last")
     except (TrainerError, RecursionError, ValueError, RuntimeError, OSError, MemoryError, LookupError) as error:
         return f"nothing was loaded: {type(error).__name__}: {error}"
     finally:
+        log.removeHandler(told)
         path.write_bytes(victim.whole[damage.file])
     if digest(payload) != victim.hashes[found.name]:
         return f"{found.name} was loaded and is not what was saved"
@@ -141,8 +145,9 @@ def tried(victim: Victim, damage: Damage) -> str | None:
             return "what the notes say has changed unnoticed"
         victim.counts[f"{what}: says the same"] += 1
         return None
-    if not any(str(victim.newer) in text for text in told):
-        return f"the damaged directory is not named ({told})"
+    messages = [record.getMessage() for record in told.buffer]
+    if not any(str(victim.newer) in text for text in messages):
+        return f"the damaged directory is not named ({messages})"
     victim.counts[f"{what}: detected"] += 1
     return None
 

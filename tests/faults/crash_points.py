@@ -122,8 +122,8 @@ def save(
     directory: Path, step: int, content: int, best: bool, before: Callable[[Any], None] = lambda payload: None
 ) -> None:
     """One save with its prune, from a store that has just been opened."""
-    store = Store(directory, keep=2, warn=lambda text: None, before=before)
-    store.save(payload(step, content), {"step": step}, best)
+    store = Store(directory, keep=2)
+    store.save(payload(step, content), {"step": step}, best, before)
     store.wait()
 
 
@@ -214,7 +214,7 @@ def contents(checkpoints: Path) -> dict[str, str | None]:
 
     def found(name: str) -> str | None:
         try:
-            return digest(Store(checkpoints, warn=lambda text: None).load(name)[0])
+            return digest(Store(checkpoints).load(name)[0])
         except CheckpointError:
             return None
 

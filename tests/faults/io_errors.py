@@ -117,7 +117,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 def growing(checkpoints: Path) -> tuple[int, list[str]]:
     """Ever larger states until one does not fit, then small ones again."""
-    store, saved, failures, refused = Store(checkpoints, warn=lambda text: None), -1, [], 0
+    store, saved, failures, refused = Store(checkpoints), -1, [], 0
     for step in range(40):
         state = {"step": step, "weights": torch.full((100_000 * (1 + step % 20),), float(step))}
         try:

@@ -206,7 +206,7 @@ def outcome(run: Path) -> dict[str, Any]:
     """All that a run leaves behind, without clocks."""
     found: dict[str, Any] = {}
     for name in ("last", "best"):
-        payload = durable.load(run / "checkpoints" / name)
+        payload = durable.load_verified(run / "checkpoints" / name)
         found |= {f"{name}: {key}": digest(value) for key, value in payload.items() if key != "seconds"}
         found[f"{name}: step"] = payload["step"]
     # Not the list of checkpoints: a kill between the last save and its pruning leaves an old one, which does no harm.

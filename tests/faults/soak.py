@@ -4,23 +4,24 @@
     python tests/faults/soak.py --full     (200 cycles: 200,000 steps)
 
 One process makes one run, as `train` does it: every 1,000 steps it validates, writes its records and TensorBoard's,
-and saves. At each validation a sink reads /proc. After the first cycles nothing may grow.
+and saves. At each validation a logger reads /proc. After the first cycles nothing may grow.
 """
 
+import io
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from common import arguments, verdict
+from rich.console import Console
 
 from trainer.config import compose
-from trainer.loggers.base import Logger, LogRecord
-from trainer.runs.assemble import RunContext
+from trainer.loggers.base import LogRecord
+from trainer.runs.assemble import assemble
 from trainer.runs.directory import Run
-from trainer.runs.run_training import Execution
+from trainer.runs.run_loggers import open_loggers
 from trainer.system.signals import SAVING, SignalHandler
 
 CYCLE = 1000  # steps
@@ -85,23 +86,16 @@ class Probe:
         """Nothing is open."""
 
 
-@dataclass
-class Probed(Execution):
-    """A run that is also read by a probe."""
-
-    probe: Probe | None = None
-
-    def _make_sinks(self, parts: RunContext) -> list[Logger]:
-        assert self.probe is not None
-        return [*super()._make_sinks(parts), self.probe]
-
-
 def soak(folder: Path, cycles: int) -> list[Reading]:
     """Train so many cycles; returns the reading of each."""
     cfg = compose.compose([*WORDS, f"trainer.steps={cycles * CYCLE}", f"output_dir={folder}"])
     config, probe, run = compose.to_config(cfg), Probe(), Run.create(folder)
-    with SignalHandler() as interruption:
-        Probed(cfg, config, run, None, interruption, probe=probe)()
+    with SignalHandler() as signals:
+        trainer = assemble(config, run, signals=signals)
+        loggers = open_loggers(cfg, trainer.context, run, None, Console(file=io.StringIO()))
+        trainer.fit([*loggers, probe])
+        for logger in loggers:
+            logger.close({})
     run.release()
     return probe.readings
 

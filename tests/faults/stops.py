@@ -353,7 +353,7 @@ class Yardstick:
     def _measure(self) -> None:
         while not self.seconds or not self._stop.wait(0.05):
             began = time.monotonic()
-            durable.save(self._folder, self._state, {})
+            durable.save_durably(self._folder, self._state, {})
             self.seconds = max(self.seconds, time.monotonic() - began)
 
 

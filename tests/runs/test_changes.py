@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from messages import heard
 
 from trainer import Config, Run, assemble, cli
 from trainer.config import compose, registry
@@ -167,11 +168,11 @@ def test_another_environment_is_named(tmp_path: Path) -> None:
 
     run = Run.create(tmp_path)
     assemble(config(threads=1), run).fit()
-    told: list[str] = []
-    assemble(config(threads=1), run, resume="last", tell=told.append)
-    assert told == []
-    assemble(config(threads=2, precision="bf16"), run, resume="last", tell=told.append)
+    with heard() as told:
+        assemble(config(threads=1), run, resume="last")
+        assert told == []
+        assemble(config(threads=2, precision="bf16"), run, resume="last")
     assert len(told) == 1
     assert "threads 1 → 2" in told[0] and "precision fp32 → bf16" in told[0] and "same bits" in told[0]
-    assemble(config(threads=1), run, resume="last", tell=told.append)
+    assemble(config(threads=1), run, resume="last")
     run.release()

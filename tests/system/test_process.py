@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from messages import heard
 
 from trainer import Config, Run, assemble
 from trainer.config.data import Synthetic
@@ -151,9 +152,9 @@ def test_a_run_that_goes_on_with_denormals_is_told(tmp_path: Path) -> None:
 
     run = Run.create(tmp_path)
     assemble(config(flush=True), run).fit()
-    told: list[str] = []
     try:
-        assemble(config(flush=False), run, resume="last", tell=told.append)
+        with heard() as told:
+            assemble(config(flush=False), run, resume="last")
         assert float(torch.tensor(1e-40) * torch.ones(())) > 0
     finally:
         process.configure_denormals(True)

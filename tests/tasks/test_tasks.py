@@ -99,14 +99,14 @@ def test_the_gradient_of_micro_batches_adds_up_to_that_of_the_batch(weights: lis
 def test_tallies_add_up_to_the_scores_of_all_samples(weights: list[float] | None) -> None:
     task = ClassificationTask(_classes(3), 0.0, weights)
     logits, targets = _logits(50, 3)
-    tally = sum(task.tally(o, t, task.loss_sum(o, t)) for o, t, _ in _batches(logits, targets, [20, 20, 10]))
+    tally = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t, _ in _batches(logits, targets, [20, 20, 10]))
     assert isinstance(tally, Tensor)
     assert tally.dtype == torch.float64
     expected = {
         "loss": F.cross_entropy(logits, targets, task.class_weights).item(),
         "accuracy": (logits.argmax(1) == targets).float().mean().item(),
     }
-    assert task.training_scores(tally.tolist()) == _close(expected)
+    assert task.train_scores(tally.tolist()) == _close(expected)
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]], ids=str)
@@ -127,11 +127,11 @@ def test_mixed_targets_share_the_loss_and_the_hits_of_their_two_classes(weights:
     assert task.loss_sum(logits, mixed).item() == pytest.approx(expected["loss"], rel=1e-5)
     assert float(task.weight(mixed)) == pytest.approx(expected["weight"], rel=1e-5)
     parts = zip(logits.split([20, 30]), mixed.split([20, 30]), strict=True)
-    tally = sum(task.tally(o, t, task.loss_sum(o, t)) for o, t in parts)
+    tally = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t in parts)
     predicted = logits.argmax(1)
     hits = ((1 - share) * (predicted == targets) + share * (predicted == partners)).sum().item()
     assert isinstance(tally, Tensor)
-    assert task.training_scores(tally.tolist()) == _close(
+    assert task.train_scores(tally.tolist()) == _close(
         {"loss": expected["loss"] / expected["weight"], "accuracy": hits / 50}
     )
 
@@ -328,10 +328,10 @@ def test_regression_has_no_confusion_matrix() -> None:
 def test_tallies_of_regression_add_up(loss: str, outputs: int) -> None:
     task = RegressionTask(_numbers(outputs), loss)
     predicted, targets = _pairs(50, outputs)
-    tally = sum(task.tally(o, t, task.loss_sum(o, t)) for o, t, _ in _batches(predicted, targets, [20, 20, 10]))
+    tally = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t, _ in _batches(predicted, targets, [20, 20, 10]))
     assert isinstance(tally, Tensor)
     expected = _numpy_scores(predicted, targets, loss)
-    assert task.training_scores(tally.tolist()) == _close({name: expected[name] for name in ("loss", "rmse")})
+    assert task.train_scores(tally.tolist()) == _close({name: expected[name] for name in ("loss", "rmse")})
 
 
 def test_regression_outputs_in_half_precision_are_scored_in_full() -> None:
@@ -352,9 +352,9 @@ def test_a_sample_of_weight_2_counts_as_if_it_were_there_twice(class_weights: li
     weighted = task.loss_sum(logits, targets, counts.float())
     torch.testing.assert_close(weighted, task.loss_sum(logits[many], targets[many]))
     assert float(task.weight(targets, counts.float())) == pytest.approx(float(task.weight(targets[many])))
-    tally = task.tally(logits, targets, weighted, counts.float()).tolist()
-    expected = task.tally(logits[many], targets[many], weighted).tolist()
-    assert task.training_scores(tally)["loss"] == pytest.approx(task.training_scores(expected)["loss"])
+    tally = task.train_sums(logits, targets, weighted, counts.float()).tolist()
+    expected = task.train_sums(logits[many], targets[many], weighted).tolist()
+    assert task.train_scores(tally)["loss"] == pytest.approx(task.train_scores(expected)["loss"])
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -366,10 +366,10 @@ def test_a_number_of_weight_2_counts_as_if_it_were_there_twice(loss: str) -> Non
     weighted = task.loss_sum(predicted, targets, counts.float())
     torch.testing.assert_close(weighted, task.loss_sum(predicted[many], targets[many]))
     assert float(task.weight(targets, counts.float())) == float(task.weight(targets[many]))
-    scores = task.training_scores(task.tally(predicted, targets, weighted, counts.float()).tolist())
-    again = task.tally(predicted[many], targets[many], weighted)
-    assert scores["loss"] == pytest.approx(task.training_scores(again.tolist())["loss"])
-    plain = task.training_scores(task.tally(predicted, targets, task.loss_sum(predicted, targets)).tolist())
+    scores = task.train_scores(task.train_sums(predicted, targets, weighted, counts.float()).tolist())
+    again = task.train_sums(predicted[many], targets[many], weighted)
+    assert scores["loss"] == pytest.approx(task.train_scores(again.tolist())["loss"])
+    plain = task.train_scores(task.train_sums(predicted, targets, task.loss_sum(predicted, targets)).tolist())
     assert scores["rmse"] == plain["rmse"]  # errors count alike
 
 
@@ -381,4 +381,4 @@ def test_a_batch_whose_samples_all_weigh_nothing_has_no_loss() -> None:
     ):
         loss = task.loss_sum(outputs, targets, nothing)
         assert (loss / task.weight(targets, nothing)).item() == 0
-        assert task.training_scores(task.tally(outputs, targets, loss, nothing).tolist())["loss"] == 0
+        assert task.train_scores(task.train_sums(outputs, targets, loss, nothing).tolist())["loss"] == 0

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def rows(samples: Samples, outputs: Tensor, spec: DataSpec) -> Iterator[list[object]]:
-    """The header and a row for each sample: where it comes from, the prediction, and for classes their probabilities.
+    """Yield the header and a row for each sample: where it comes from, the prediction, the probabilities of classes.
 
     With more than `CLASSES` classes only the probability of the predicted one is given.
     """

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainer.config.registry import register
-from trainer.config.section import FIXED, FREE, FUTURE, Section, key
+from trainer.config.section import FIXED, FREE, FUTURE, Section, key, other_default
 from trainer.errors import ConfigError
+
+NO_FLIP = "with augment: none, since a mirrored digit is another sign; or random, alternating"
 
 
 @dataclass
@@ -131,12 +133,7 @@ class ImageDataConfig(DataConfig):
 class Digits(ImageDataConfig):
     """1,797 handwritten digits, 8×8 grey (UCI, CC BY 4.0), shipped with the package."""
 
-    flip: str = key(
-        "none",
-        "with augment: none, since a mirrored digit is another sign; or random, alternating",
-        choices=("none", "random", "alternating"),
-        on_resume=FUTURE,
-    )
+    flip: str = other_default(ImageDataConfig, "flip", "none", NO_FLIP)
 
 
 @register("data", "synthetic")
@@ -168,19 +165,17 @@ class ImageFolder(ImageDataConfig):
     root: str | None = key(
         None, "folder with train/ and val/ (or test/), or with one folder for each class", on_resume=FREE
     )
-    val_fraction: float = key(
+    val_fraction: float = other_default(
+        DataConfig,
+        "val_fraction",
         0.0,
         "share of the training images held out; 0: val/ or test/ where there is one, else 0.2",
-        at_least=0,
-        below=1,
     )
     image_size: int | None = key(
         None, "resize the shorter side to N pixels and crop the centre; null: all have one size", at_least=1
     )
     channels: int = key(3, "3 (RGB) or 1 (grey)", at_least=1, at_most=3)
-    augment: bool = key(
-        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
-    )
+    augment: bool = other_default(ImageDataConfig, "augment", True)
     cache_bytes: int = key(
         4_000_000_000,
         "decode once into memory and a cache file of up to this size; larger datasets are streamed",

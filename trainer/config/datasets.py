@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-from trainer.config.data import ImageDataConfig
+from trainer.config.data import NO_FLIP, ImageDataConfig
 from trainer.config.registry import register
-from trainer.config.section import FREE, FUTURE, key
+from trainer.config.section import FREE, key, other_default
 
 CIFAR10_MEAN, CIFAR10_STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
-FLIPS = ("none", "random", "alternating")
-NO_FLIP = "with augment: none, since a mirrored digit is another sign; or random, alternating"
 
 
 @dataclass
@@ -20,11 +18,11 @@ class Published(ImageDataConfig):
         "folder of the files; missing ones are downloaded; null: $TRAINER_DATA, or ~/.cache/trainer/datasets",
         on_resume=FREE,
     )
-    val_fraction: float = key(
+    val_fraction: float = other_default(
+        ImageDataConfig,
+        "val_fraction",
         0.0,
         "share of the training images held out for validation; 0: validate on the official test images",
-        at_least=0,
-        below=1,
     )
 
 
@@ -33,13 +31,11 @@ class Published(ImageDataConfig):
 class Cifar10(Published):
     """CIFAR-10: 60,000 photographs of 10 classes, 32×32 RGB; downloaded once."""
 
-    augment: bool = key(
-        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
+    augment: bool = other_default(ImageDataConfig, "augment", True)
+    mean: list[float] | None = other_default(
+        ImageDataConfig, "mean", CIFAR10_MEAN, "per channel, of pixels in [0, 1]; null: measured"
     )
-    mean: list[float] | None = key(CIFAR10_MEAN, "per channel, of pixels in [0, 1]; null: measured", on_resume=FUTURE)
-    std: list[float] | None = key(
-        CIFAR10_STD, "per channel, of pixels in [0, 1]; null: measured", above=0, on_resume=FUTURE
-    )
+    std: list[float] | None = other_default(ImageDataConfig, "std", CIFAR10_STD)
 
 
 @register("data", "cifar100")
@@ -47,9 +43,7 @@ class Cifar10(Published):
 class Cifar100(Published):
     """CIFAR-100: 60,000 photographs of 100 classes, 32×32 RGB; downloaded once."""
 
-    augment: bool = key(
-        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
-    )
+    augment: bool = other_default(ImageDataConfig, "augment", True)
 
 
 @register("data", "mnist")
@@ -57,7 +51,7 @@ class Cifar100(Published):
 class Mnist(Published):
     """MNIST: 70,000 handwritten digits, 28×28 grey; downloaded once."""
 
-    flip: str = key("none", NO_FLIP, choices=FLIPS, on_resume=FUTURE)
+    flip: str = other_default(ImageDataConfig, "flip", "none", NO_FLIP)
 
 
 @register("data", "fashion_mnist")
@@ -71,7 +65,7 @@ class FashionMnist(Published):
 class Svhn(Published):
     """SVHN: 99,289 house numbers cropped to single digits, 32×32 RGB; downloaded once, read by SciPy."""
 
-    flip: str = key("none", NO_FLIP, choices=FLIPS, on_resume=FUTURE)
+    flip: str = other_default(ImageDataConfig, "flip", "none", NO_FLIP)
 
 
 @register("data", "tensors")
@@ -79,11 +73,11 @@ class Svhn(Published):
 class Tensors(ImageDataConfig):
     """Arrays in a .npz, .safetensors or idx file: images (uint8), or features of any shape."""
 
-    val_fraction: float = key(
+    val_fraction: float = other_default(
+        ImageDataConfig,
+        "val_fraction",
         0.0,
         "share of the training samples held out; 0: the arrays to validate on where there are some, else 0.2",
-        at_least=0,
-        below=1,
     )
     path: str | None = key(None, "file of the inputs and, except for idx, the targets", on_resume=FREE)
     targets_path: str | None = key(None, "file of the targets, if it is another one", on_resume=FREE)

@@ -70,7 +70,21 @@ class Key:
 
 def key(default: Any, doc: str, **limits: Any) -> Any:
     """A dataclass field with its doc and limits (the fields of `Key`)."""
-    metadata = {"key": Key(doc, **limits)}
+    return _field(default, Key(doc, **limits))
+
+
+def other_default(base: "type[Section]", name: str, default: Any, doc: str | None = None) -> Any:
+    """Give a key of a base class another default in a subclass; its limits stay, and its doc unless one is given.
+
+    Raises:
+        KeyError: where the base class has no key `name`.
+    """
+    known = {field.name: field.metadata["key"] for field in dataclasses.fields(base)}[name]
+    return _field(default, known if doc is None else dataclasses.replace(known, doc=doc))
+
+
+def _field(default: Any, known: Key) -> Any:
+    metadata = {"key": known}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -14,7 +14,7 @@ from trainer.config.data import Digits
 from trainer.config.datasets import CIFAR10_MEAN, CIFAR10_STD, Cifar10
 from trainer.data.images.augment import Pipeline, Warp
 from trainer.data.images.normalize import measure
-from trainer.data.loaders.resident import make_loaders
+from trainer.data.loaders.selection import make_loaders
 from trainer.data.splits import split_index
 from trainer.data.types import BatchContext, Data
 from trainer.runs.build import build_data

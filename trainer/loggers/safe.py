@@ -44,4 +44,4 @@ class SafeLogger:
         except (OSError, TrainerError) as error:
             if not self.failed:
                 self.failed = True
-                self.tell(f"warning: {self.what} can no longer be written ({error}); training goes on without.")
+                self.tell(f"{self.what} can no longer be written ({error}); training goes on without.")

@@ -32,7 +32,7 @@ from trainer.tasks.base import Task
 
 
 def own_builder(config: Section, name: str = "build") -> Callable[..., Any] | None:
-    """The method `name` of a component that makes its part itself, as those of plug-ins do; None: it has none."""
+    """Return the method `name` of a component that makes its part itself, as plug-ins do; None: it has none."""
     return getattr(config, name, None)
 
 

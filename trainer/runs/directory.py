@@ -59,7 +59,7 @@ class Run:
 
     @classmethod
     def create(cls, output_dir: str | Path = "outputs") -> "Run":
-        """A new directory `<date>/<time>-<4 random characters>`, made by this process and no other, and locked.
+        """Make a directory `<date>/<time>-<4 random characters>` that no other process has, and lock it.
 
         Raises:
             ConfigError: where it cannot be made.
@@ -68,8 +68,8 @@ class Run:
 
     @classmethod
     def at(cls, directory: Path) -> "Run":
-        """A new run in a directory that its caller has named (a job of a sweep), locked."""
-        atomic_files.make_directory(directory)
+        """Make a run in a directory that its caller has named (a job of a sweep), and lock it."""
+        atomic_files.make_synced_directory(directory)
         return cls(directory).lock()
 
     def lock(self) -> "Run":
@@ -151,7 +151,7 @@ class Run:
         return environment
 
     def read_config(self) -> str:
-        """The text of `config.yaml`.
+        """Return the text of `config.yaml`.
 
         Raises:
             ConfigError: where it cannot be read, or is too large to be one.
@@ -159,7 +159,7 @@ class Run:
         return read(self.config)
 
     def imports(self) -> list[str]:
-        """What `--import` was given when the run was started."""
+        """Return what `--import` was given when the run was started."""
         try:
             environment = json.loads((self.directory / "environment.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -185,8 +185,12 @@ class Run:
         metrics = self.directory / "metrics.jsonl"
         return next(steps, None) is None and not (metrics.exists() and metrics.stat().st_size)
 
+    def has_started(self) -> bool:
+        """Return whether all parts of the run were once put together, so that training began."""
+        return (self.directory / "environment.json").exists()
+
     def reopen(self) -> None:
-        """The run goes on: it has not ended after all. What a killed process left half-written is removed.
+        """Let the run go on: take back that it has ended, and remove what a killed process left half-written.
 
         Raises:
             TrainerError: where nothing can be removed, as on a disk that is read-only.
@@ -230,7 +234,7 @@ def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
         now = datetime.now()
         directory = Path(output_dir).expanduser() / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{_letters(4)}{suffix}"
         try:
-            atomic_files.make_directory(directory.parent)
+            atomic_files.make_synced_directory(directory.parent)
             with contextlib.suppress(FileExistsError):  # another run has just taken this name
                 directory.mkdir(parents=True)
                 atomic_files.sync_directory(directory.parent)
@@ -240,7 +244,7 @@ def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
 
 
 def commit() -> str | None:
-    """The git commit of the working directory, "+dirty" where files differ from it; None outside a repository."""
+    """Return the git commit of the working directory, "+dirty" where files differ; None outside a repository."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)

@@ -45,12 +45,12 @@ class Task(Protocol):
         """The weighted sum of the losses, a scalar to differentiate."""
         ...
 
-    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
+    def train_sums(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
         """float64 vector of sums over some training samples, whose losses sum to `loss_sum`; vectors add up."""
         ...
 
-    def training_scores(self, tally: list[float]) -> dict[str, float]:
-        """The scores of an added-up tally, without prefix."""
+    def train_scores(self, sums: list[float]) -> dict[str, float]:
+        """The scores of added-up sums, without prefix."""
         ...
 
     def evaluation(self, device: torch.device) -> Evaluation:

@@ -60,7 +60,7 @@ class ClassificationTask:
         )
         return losses if weights is None else losses @ weights.to(losses.dtype)
 
-    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
+    def train_sums(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
         """[Σ loss, Σ weight, correct, samples]; a mixed sample is correct by the share of the predicted class."""
         predicted = outputs.argmax(1)
         mixed = targets.ndim == 2
@@ -69,9 +69,9 @@ class ClassificationTask:
         weight = targets.size(0) if each is None else each.double().sum()
         return sum_vector(loss_sum, weight, correct, targets.size(0))
 
-    def training_scores(self, tally: list[float]) -> dict[str, float]:
+    def train_scores(self, sums: list[float]) -> dict[str, float]:
         """Mean loss and accuracy."""
-        loss, weight, correct, samples = tally
+        loss, weight, correct, samples = sums
         return {"loss": loss / (weight or TINY), "accuracy": correct / samples}
 
     def evaluation(self, device: torch.device) -> Evaluation:

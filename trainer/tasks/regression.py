@@ -53,15 +53,15 @@ class RegressionTask:
         losses = self.losses(outputs, targets)
         return losses.sum() if weights is None else (losses * weights[:, None]).sum()
 
-    def tally(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
+    def train_sums(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
         """[Σ loss, Σ weight, numbers, Σ squared error]."""
         squares = (outputs.float() - targets).square().double().sum()
         weight = targets.numel() if weights is None else weights.double().sum() * targets.size(1)
         return sum_vector(loss_sum, weight, targets.numel(), squares)
 
-    def training_scores(self, tally: list[float]) -> dict[str, float]:
+    def train_scores(self, sums: list[float]) -> dict[str, float]:
         """Mean loss and root mean squared error."""
-        loss, weight, numbers, squares = tally
+        loss, weight, numbers, squares = sums
         return {"loss": loss / (weight or TINY), "rmse": math.sqrt(squares / numbers) if squares >= 0 else math.nan}
 
     def evaluation(self, device: torch.device) -> Evaluation:

@@ -113,7 +113,7 @@ def test_a_file_is_downloaded_once(server: Server, tmp_path: Path, algorithm: st
         assert path == tmp_path / "new" / "folder" / "file.bin"
         assert path.read_bytes() == CONTENT
     assert server.asked == [""]
-    assert files(path.parent) == [".file.bin.lock", "file.bin"]
+    assert files(path.parent) == [".lock", "file.bin"]
 
 
 def test_a_file_that_is_there_needs_no_network(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_wrong_file_is_refused_and_removed(server: Server, tmp_path: Path) -> 
     with pytest.raises(DataError, match="not the published file") as caught:
         fetch(remote(server.url), tmp_path)
     assert server.url in str(caught.value)
-    assert files(tmp_path) == [".file.bin.lock"]
+    assert files(tmp_path) == [".lock"]
     assert server.asked == [""]
 
 
@@ -230,15 +230,38 @@ def test_of_two_processes_one_downloads_and_the_other_waits(server: Server, tmp_
     processes = [start(server, tmp_path) for _ in range(2)]
     for process in processes:  # both have begun once both have opened the lock
         while process.poll() is None and not any(
-            path.resolve().name == ".file.bin.lock" for path in Path(f"/proc/{process.pid}/fd").iterdir()
+            path.resolve().name == ".lock" for path in Path(f"/proc/{process.pid}/fd").iterdir()
         ):
             threading.Event().wait(0.01)
+    told = []
+    for process in processes:
+        assert process.stderr is not None
+        told.append(process.stderr.readline())
+    assert sorted(told) == [
+        f"download  {server.url}\n",
+        f"waiting   for another run that downloads {tmp_path / 'file.bin'}\n",
+    ]
     server.gate.set()
     for process in processes:
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         assert Path(output.strip()).read_bytes() == CONTENT
     assert server.asked == [""]
+
+
+def test_two_files_of_one_folder_do_not_wait_for_one_another(server: Server, tmp_path: Path) -> None:
+    server.gate.clear()
+    first = start(server, tmp_path)
+    assert first.stderr is not None and first.stderr.readline().startswith("download")
+    with Server() as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        other.content = b"another file"
+        found = fetch(Remote("other.bin", remote(content=other.content).digest, (other.url,)), tmp_path)
+        other.shutdown()
+    assert found.read_bytes() == b"another file" and first.poll() is None
+    server.gate.set()
+    first.communicate(timeout=60)
+    assert first.returncode == 0
 
 
 def test_where_the_one_that_downloads_is_killed_the_other_goes_on(server: Server, tmp_path: Path) -> None:

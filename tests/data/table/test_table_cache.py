@@ -18,8 +18,10 @@ import torch
 
 from trainer.config.table import Csv
 from trainer.config.transform import Clip, Impute, MinMax, Standardize
+from trainer.data.on_disk import OnDisk
 from trainer.data.table import table_cache
-from trainer.data.types import Data, OnDisk
+from trainer.data.table.cache_key import APART
+from trainer.data.types import Data
 from trainer.errors import ConfigError, DataError, TrainerError
 from trainer.runs.build import build_data
 
@@ -120,11 +122,9 @@ def test_another_seed_or_key_is_another_table(table: Path, keys: dict[str, Any])
 
 def test_each_key_of_the_config_counts_or_has_a_reason_not_to() -> None:
     names = {field.name for field in dataclasses.fields(Csv)}
-    assert names > table_cache.APART
-    counted = set(dataclasses.asdict(Csv(path="x", target="y"))) - table_cache.APART
-    assert (
-        counted == names - table_cache.APART and {"target", "missing", "val_fraction", "split", "on_error"} <= counted
-    )
+    assert names > APART
+    counted = set(dataclasses.asdict(Csv(path="x", target="y"))) - APART
+    assert counted == names - APART and {"target", "missing", "val_fraction", "split", "on_error"} <= counted
 
 
 def test_which_files_are_for_validation_counts(table: Path) -> None:
@@ -282,8 +282,9 @@ import resource, sys
 from trainer.config.table import Csv
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # no file may be larger: as on a full disk
 from trainer.errors import TrainerError
+from trainer.runs.build import build_data
 try:
-    data = Csv(path=sys.argv[1], target="y", memory=sys.argv[2]).build(0)
+    data = build_data(Csv(path=sys.argv[1], target="y", memory=sys.argv[2]), 0)
 except TrainerError as error:
     sys.exit(f"refused: {error}")
 print(data.description, float(data.train.inputs.double().sum()))
@@ -325,11 +326,11 @@ def test_of_runs_that_start_at_once_one_reads_the_table(table: Path) -> None:
 KILLED = """
 import os, signal, sys
 from trainer.config.table import Csv
-from trainer.data.table import prepared
+from trainer.data.table import table_cache
 from pathlib import Path
 config = Csv(path=sys.argv[1], target="y", memory=sys.argv[2], cache_bytes=int(sys.argv[3]))
-with prepared.place(config, 0, [Path(sys.argv[1])], 0) as place:
-    place.rows("train.inputs", (1000, 10))
+with table_cache.open_cache(config, 0, [Path(sys.argv[1])], 0) as cache:
+    cache.rows("train.inputs", (1000, 10))
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -347,21 +348,25 @@ def test_what_a_killed_process_left_is_removed_by_the_next_whatever_it_reads(
 
 def test_files_that_are_being_made_are_not_taken_for_leftovers(table: Path) -> None:
     config = Csv(path=str(table), target="y")
-    with table_cache.place(config, 0, [table], 0) as place:
+    with table_cache.open_cache(config, 0, [table], 0) as cache:
         (work,) = table.parent.glob(".trainer-cache/.tmp-*")
         command = [sys.executable, "-c", OTHER, str(table)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert work.is_dir()
-        place.rows("train.inputs", (10, 10))
+        cache.rows("train.inputs", (10, 10))
 
 
-OTHER = "import sys; from trainer.config.table import Csv; Csv(path=sys.argv[1], target='y').build(1)"
+OTHER = """
+import sys
+from trainer import Csv, build_data
+build_data(Csv(path=sys.argv[1], target='y'), 1)
+"""
 
 
 def test_who_waits_is_told(table: Path) -> None:
-    other = OTHER.replace("build(1)", "build(0)")
-    with table_cache.place(Csv(path=str(table), target="y"), 0, [table], 0):
+    other = OTHER.replace(", 1)", ", 0)")
+    with table_cache.open_cache(Csv(path=str(table), target="y"), 0, [table], 0):
         process = subprocess.Popen(
             [sys.executable, "-c", other, str(table)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -374,12 +379,12 @@ def test_who_waits_is_told(table: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_not_kept(table: Path) -> None:
     config = Csv(path=str(table), target="y")
     made = build(table, cache_bytes=0)
-    with table_cache.place(config, 0, [table], 0) as place:
+    with table_cache.open_cache(config, 0, [table], 0) as cache:
         os.utime(table)
-        assert_same(made, place.keep(made))
+        assert_same(made, cache.commit(made))
     assert entries(table) == []
-    with table_cache.place(config, 0, [table], 0) as place:
-        place.keep(made)
+    with table_cache.open_cache(config, 0, [table], 0) as cache:
+        cache.commit(made)
     assert len(entries(table)) == 1
 
 
@@ -391,15 +396,15 @@ def test_a_table_that_alone_is_too_large_is_not_kept(table: Path) -> None:
 def test_a_run_in_memory_goes_on_when_the_cache_is_deleted_under_it(table: Path) -> None:
     made = build(table, cache_bytes=0)
     for memory in ("ram", "disk"):
-        with table_cache.place(Csv(path=str(table), target="y", memory=memory), 0, [table], 0) as place:
+        with table_cache.open_cache(Csv(path=str(table), target="y", memory=memory), 0, [table], 0) as cache:
             shutil.rmtree(table.parent / ".trainer-cache")
             if memory == "ram":
-                assert_same(made, place.keep(made))
+                assert_same(made, cache.commit(made))
                 continue
             with pytest.raises(FileNotFoundError) as caught:
-                place.keep(made)
+                cache.commit(made)
             with pytest.raises(TrainerError, match=r"\.trainer-cache"):
-                place.give_up(caught.value)
+                cache.fall_back(caught.value)
     assert entries(table) == []
 
 
@@ -420,9 +425,11 @@ from trainer.config.registry import register
 class Doubled(TransformConfig):
     """Twice the value."""
     takes = NUMBERS
-    def build(self):
-        from doubling import Step
-        return Step()
+    def fit(self, values, levels):
+        return {}
+    def apply(self, values, state):
+        from doubling import factor
+        return values * factor
 '''
 
 
@@ -430,20 +437,16 @@ def test_a_transform_of_a_plugin_may_change_so_its_tables_are_not_kept(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "plugin.py").write_text(PLUGIN)
-    step = (
-        "class Step:\n    def fit(self, values, levels): return {{}}\n"
-        "    def apply(self, values, state): return values * {}\n"
-    )
     source = (
         "import sys; from trainer.config import plugins; plugins.load(['plugin'])\n"
-        "from trainer.config.table import Csv\n"
-        f"data = Csv(path={str(table)!r}, target='y', ignore=['word', 'day'], memory=sys.argv[1],"
-        " transforms={'numeric': ['impute', 'doubled']}).build(0)\n"
+        "from trainer import Csv, build_data\n"
+        f"data = build_data(Csv(path={str(table)!r}, target='y', ignore=['word', 'day'], memory=sys.argv[1],"
+        " transforms={'numeric': ['impute', 'doubled']}), 0)\n"
         "print(float(data.train.inputs[:].double().abs().sum()))"
     )
     sums = []
     for factor, memory in ((2, "ram"), (4, "ram"), (4, "disk")):
-        (tmp_path / "doubling.py").write_text(step.format(factor))
+        (tmp_path / "doubling.py").write_text(f"factor = {factor}\n")
         command = [sys.executable, "-B", "-c", source, memory]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

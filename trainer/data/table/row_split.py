@@ -1,4 +1,4 @@
-"""Which rows of a table are for training and which for validation."""
+"""Which rows of a table are for training and which for validation, and how much each counts."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from trainer.config.table import Csv
-from trainer.data import splits as drawn
-from trainer.data.table import columns, dates
+from trainer.data.splits import split_samples
+from trainer.data.table import dates
 from trainer.data.table.column_types import is_text
-from trainer.data.table.reading import Table, require
+from trainer.data.table.columns import Categories, datetime_column, numeric_column
+from trainer.data.table.reading import Table, require_column
 from trainer.errors import ConfigError, DataError
 
 TRAINING = ("train", "training", "fit", "learn")
@@ -18,15 +19,21 @@ VALIDATION = ("val", "valid", "validation", "dev", "eval")
 TEST = ("test", "testing", "holdout")
 
 
-def split(config: Csv, table: Table, targets: Tensor, held_out_files: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The rows for training and those for validation, each int64 and sorted.
+def split_rows(config: Csv, table: Table, targets: Tensor, held_out_files: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Split the rows of a table.
 
-    By files of their own, by a column that says it, by time (the latest rows are held out), or drawn with the seed:
-    a share or a fold, with the rows of a group on one side and classes stratified where there are no groups.
+    Validation rows are those of files of their own, those that a column names, the latest ones, or drawn with the seed:
+    a share or a fold, with the rows of a group on one side, and stratified by class where there are no groups.
 
     Args:
+        config: says which of these ways.
+        table: all rows.
         targets: of all rows.
         held_out_files: how many of the table's files, the last ones, are for validation.
+        seed: of the run.
+
+    Returns:
+        The rows for training and for validation, each int64 and ascending.
 
     Raises:
         ConfigError: for a column that is not there.
@@ -46,13 +53,13 @@ def split(config: Csv, table: Table, targets: Tensor, held_out_files: int, seed:
     if config.time is not None:
         return _by_time(table, config.time, config.val_fraction)
     groups = None if config.group is None else _groups(table, config.group)
-    return drawn.split(config, targets, seed, groups)
+    return split_samples(config, targets, seed, groups)
 
 
 def _by_column(table: Table, name: str) -> tuple[Tensor, Tensor]:
-    """Rows by the word in a column; those for tests are held out where none is for validation, else left out."""
-    require(name, "data.split", tuple(table.columns.column_names), table.files[0])
-    words = columns.Categories(table.columns[name])
+    """Split by the words in a column. Test rows are used for validation where there are no validation rows."""
+    require_column(name, "data.split", tuple(table.columns.column_names), table.files[0])
+    words = Categories(table.columns[name])
     texts = [text.lower() for text in words.texts.to_pylist()]
     unknown = sorted({text for text in texts if text not in TRAINING + VALIDATION + TEST})
     if unknown:
@@ -60,13 +67,13 @@ def _by_column(table: Table, name: str) -> tuple[Tensor, Tensor]:
             f"data.split: the column {name} holds '{unknown[0]}'; it must say for each row whether it is for training "
             f"({', '.join(TRAINING)}), validation ({', '.join(VALIDATION)}) or test ({', '.join(TEST)})."
         )
-    places = words.places()
-    if (places < 0).any():
-        raise DataError(f"{table.where(int((places < 0).argmax()))}: the column {name} (data.split) is empty.")
+    positions = words.positions()
+    if (positions < 0).any():
+        raise DataError(f"{table.where(int((positions < 0).argmax()))}: the column {name} (data.split) is empty.")
 
     def those(kinds: tuple[str, ...]) -> Tensor:
-        wanted = [place for place, text in enumerate(texts) if text in kinds]
-        return torch.from_numpy(np.flatnonzero(np.isin(places, wanted)))
+        wanted = [position for position, text in enumerate(texts) if text in kinds]
+        return torch.from_numpy(np.flatnonzero(np.isin(positions, wanted)))
 
     train, val = those(TRAINING), those(VALIDATION)
     if not len(val):
@@ -78,8 +85,8 @@ def _by_column(table: Table, name: str) -> tuple[Tensor, Tensor]:
 
 
 def _by_time(table: Table, name: str, fraction: float) -> tuple[Tensor, Tensor]:
-    """The latest rows are held out; those of one moment are on one side."""
-    require(name, "data.time", tuple(table.columns.column_names), table.files[0])
+    """Hold out the latest rows; rows of the same moment are on one side."""
+    require_column(name, "data.time", tuple(table.columns.column_names), table.files[0])
     times = _times(table, name)
     if np.isnan(times).any():
         raise DataError(f"{table.where(int(np.isnan(times).argmax()))}: the column {name} (data.time) is empty.")
@@ -88,12 +95,12 @@ def _by_time(table: Table, name: str, fraction: float) -> tuple[Tensor, Tensor]:
     held_out = times >= first
     if held_out.all():
         raise DataError(f"data.time: the column {name} leaves no rows before the last {fraction:.0%} to train on.")
-    held = torch.from_numpy(held_out)
-    return (~held).nonzero().flatten(), held.nonzero().flatten()
+    later = torch.from_numpy(held_out)
+    return (~later).nonzero().flatten(), later.nonzero().flatten()
 
 
 def _times(table: Table, name: str) -> np.ndarray:
-    """A column of dates or numbers as float64."""
+    """Read a column of dates or numbers as float64 (N,)."""
     column = table.columns[name]
     form = ""
     if is_text(column.type):
@@ -105,27 +112,27 @@ def _times(table: Table, name: str) -> np.ndarray:
                 "numbers, or dates that are all written in one way."
             )
         form = found
-    source = columns.datetime(table, name, form) if form else columns.numeric(table, name)
+    source = datetime_column(table, name, form) if form else numeric_column(table, name)
     return source.between(0, source.rows).astype(np.float64)
 
 
 def _groups(table: Table, name: str) -> Tensor:
-    """The group of each row, int64; rows whose group is missing are of a group each."""
-    require(name, "data.group", tuple(table.columns.column_names), table.files[0])
-    places = columns.Categories(table.columns[name]).places().astype(np.int64)
-    alone = places < 0
-    places[alone] = places.max(initial=-1) + 1 + np.arange(alone.sum())
-    return torch.from_numpy(np.unique(places, return_inverse=True)[1].reshape(-1))
+    """Number the group of each row, int64 (N,); a row whose group is missing is a group of its own."""
+    require_column(name, "data.group", tuple(table.columns.column_names), table.files[0])
+    positions = Categories(table.columns[name]).positions().astype(np.int64)
+    alone = positions < 0
+    positions[alone] = positions.max(initial=-1) + 1 + np.arange(alone.sum())
+    return torch.from_numpy(np.unique(positions, return_inverse=True)[1].reshape(-1))
 
 
-def weights(table: Table, name: str) -> Tensor:
-    """How much each row counts, float32 (N,).
+def row_weights(table: Table, name: str) -> Tensor:
+    """Read how much each row counts, float32 (N,).
 
     Raises:
         DataError: naming a row whose weight is missing, negative or no number.
     """
-    require(name, "data.weight", tuple(table.columns.column_names), table.files[0])
-    source = columns.numeric(table, name)
+    require_column(name, "data.weight", tuple(table.columns.column_names), table.files[0])
+    source = numeric_column(table, name)
     values = source.between(0, source.rows)
     bad = ~(values >= 0)  # also NaN
     if bad.any():

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainer.config.table import Csv
-from trainer.data.table.byte_streams import Checked, DoubtError
-from trainer.data.table.column_store import InMemory
+from trainer.data.table.byte_streams import CheckedStream, DoubtError
+from trainer.data.table.column_store import MemoryColumnStore
 from trainer.data.table.csv_file import CsvFile
-from trainer.data.table.reading import Table, read
+from trainer.data.table.read_options import ReadOptions
+from trainer.data.table.reading import Table, read_table
 from trainer.data.table.sniffing import sniff
 from trainer.errors import ConfigError, DataError
 
@@ -28,7 +29,7 @@ SEEN = {"size": [1.5, 2.5, None], "colour": ["red", "blue", "green"], "y": [0, 1
 
 
 def load(path: Path | str, **keys: Any) -> Table:
-    return read(Csv(path=str(path), **{"target": "y", **keys}))
+    return read_table(Csv(path=str(path), **{"target": "y", **keys}))
 
 
 def written(folder: Path, content: bytes | str, name: str = "table.csv") -> Path:
@@ -272,7 +273,9 @@ def text_file(path: Path, **keys: Any) -> CsvFile:
 
 def test_blank_lines_and_blanks_beside_missing_words_do_not_need_the_slow_way(tmp_path: Path) -> None:
     file = text_file(written(tmp_path, "x,y\n1.5,0\n   \n NA ,1\n\n"))
-    table = file.fast({"x": pa.float32(), "y": pa.int32()}, ["NA"], InMemory())
+    config = Csv(path=str(file.path), target="y", missing=["NA"])
+    options = ReadOptions(config, ["x", "y"], frozenset(), None, lambda rejection: None, MemoryColumnStore())
+    table = file.read_fast({"x": pa.float32(), "y": pa.int32()}, options)
     assert table.to_pydict() == {"x": [1.5, None], "y": [0, 1]}
 
 
@@ -297,7 +300,7 @@ def test_blank_lines_and_blanks_beside_missing_words_do_not_need_the_slow_way(tm
 def test_a_doubt_does_not_depend_on_where_a_block_ends(tmp_path: Path, content: str, doubtful: bool, size: int) -> None:
     path = written(tmp_path, content.encode("utf-8", "surrogateescape"))
     file = text_file(path, comment="#", encoding="utf-8", header="true", delimiter=",")
-    with Checked(path, file.dialect, quotes=True) as stream:
+    with CheckedStream(path, file.dialect, quotes=True) as stream:
         if doubtful:
             with pytest.raises(DoubtError):
                 list(iter(lambda: stream.read(size), b""))
@@ -321,12 +324,12 @@ def test_keys_decide_against_the_inference(tmp_path: Path) -> None:
 
 def test_a_file_without_the_target_is_read_where_that_is_asked(tmp_path: Path) -> None:
     config = Csv(path=str(written(tmp_path, "a,b\n1,2\n")), target="y")
-    assert read(config, labelled=False).columns.to_pydict() == {"a": [1], "b": [2]}
+    assert read_table(config, labelled=False).columns.to_pydict() == {"a": [1], "b": [2]}
     with pytest.raises(ConfigError, match=r"data\.target=y"):
-        read(config)
+        read_table(config)
     gaps = Csv(path=str(written(tmp_path, "a,y\n1,\n2,1\n")), target="y", on_error="skip")
-    assert read(gaps, labelled=False).columns["y"].to_pylist() == [None, 1]
-    assert read(gaps).columns["y"].to_pylist() == [1]
+    assert read_table(gaps, labelled=False).columns["y"].to_pylist() == [None, 1]
+    assert read_table(gaps).columns["y"].to_pylist() == [1]
 
 
 def test_thousands_of_columns_are_read(tmp_path: Path) -> None:
@@ -349,7 +352,7 @@ def test_files_are_read_in_order_whatever_the_order_of_their_columns(tmp_path: P
     assert table.columns.to_pydict() == expected
     assert [path.name for path in table.files] == ["part-1.csv", "part-2.csv", "part-3.csv.gz"]
     assert table.where(2) == f"{tmp_path}/part-3.csv.gz, line 2"
-    listed = read(Csv(path=[str(tmp_path / f"part-{n}.csv") for n in (2, 1)], target="y"))
+    listed = read_table(Csv(path=[str(tmp_path / f"part-{n}.csv") for n in (2, 1)], target="y"))
     assert listed.columns.to_pydict() == {"y": [1, 0], "w": ["b", "a"], "x": [2.5, 1]}
 
 
@@ -385,10 +388,10 @@ def test_what_is_no_file_is_told_with_a_way_out(tmp_path: Path) -> None:
         assert f"data.path={path}: {part}" in str(caught.value)
     for paths, part in ((None, "data.path is needed"), ([], "data.path is needed"), ([1], "data.path=[1]: expected")):
         with pytest.raises(ConfigError) as refusal:
-            read(Csv(path=paths, target="y"))
+            read_table(Csv(path=paths, target="y"))
         assert part in str(refusal.value)
     with pytest.raises(ConfigError, match="twice"):
-        read(Csv(path=[str(tmp_path / "adult.csv")] * 2, target="y"))
+        read_table(Csv(path=[str(tmp_path / "adult.csv")] * 2, target="y"))
 
 
 # Rows that are left out.
@@ -520,7 +523,7 @@ def test_packed_files_are_told_by_their_bytes_not_their_names(
 )
 def test_a_column_beside_the_header_gets_a_name(tmp_path: Path, content: str, names: list[str], note: str) -> None:
     path = written(tmp_path, content)
-    table = read(Csv(path=str(path), target="y"))
+    table = read_table(Csv(path=str(path), target="y"))
     assert table.columns.column_names == names
     assert table.notes == (f"{path}: {note}.",)
     assert table.columns["a"].to_pylist()[:2] == [1.5, 2.5] and table.columns["y"].to_pylist()[:2] == [0, 1]
@@ -529,4 +532,4 @@ def test_a_column_beside_the_header_gets_a_name(tmp_path: Path, content: str, na
 def test_rows_that_are_too_long_only_in_part_are_faults(tmp_path: Path) -> None:
     for content in ("a,y\n1,0,\n2,1\n3,0,\n", "a,y\n1,0,\n2,1,\n"):  # not all of them; too few to tell
         with pytest.raises(DataError, match="the row has 3 values instead of 2"):
-            read(Csv(path=str(written(tmp_path, content)), target="y"))
+            read_table(Csv(path=str(written(tmp_path, content)), target="y"))

@@ -1,4 +1,4 @@
-"""Which image files there are in a folder, and of which class."""
+"""The image files in a folder, and the class of each."""
 
 import hashlib
 import os
@@ -13,12 +13,12 @@ from trainer.data.files.cache import FOLDER
 from trainer.data.images.image_files import EXTENSIONS, Decoder
 from trainer.errors import DataError
 
-VERSION = 2  # of what files are decoded to: another one has another cache
+VERSION = 2  # of how files are decoded: raising it makes every cache anew
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one split: their paths, and the class of each."""
+    """The images of one split: their paths, and the class of each, int64 (N,)."""
 
     paths: tuple[Path, ...]
     targets: Tensor
@@ -27,12 +27,19 @@ class Listing:
         return len(self.paths)
 
     def subset(self, index: Tensor) -> "Listing":
-        """The images at `index`."""
+        """Return the images at `index`, int64 (n,), in that order."""
         return Listing(tuple(self.paths[i] for i in index.tolist()), self.targets[index])
 
 
 def scan(root: Path) -> tuple[tuple[str, ...], list[Listing]]:
-    """The class names and the images: [train, val] where both folders exist, else [all]."""
+    """Find the images of a dataset that has a folder for each class, below train/ and val/ or directly.
+
+    Returns:
+        The names of the classes, and the images: [train, val] where both folders exist, else [all].
+
+    Raises:
+        DataError: where the folders are not as they should be; names one.
+    """
     if not root.is_dir():
         raise DataError(f"data.root={root}: no such folder.")
     train = root / "train"
@@ -55,7 +62,7 @@ def scan(root: Path) -> tuple[tuple[str, ...], list[Listing]]:
 
 
 def by_class(folder: Path) -> dict[str, list[Path]]:
-    """The images below each folder of `folder`, by the folder's name.
+    """Find the images below each folder of `folder`, by the folder's name.
 
     Raises:
         DataError: where there are no such folders, or no images in them.
@@ -71,7 +78,7 @@ def by_class(folder: Path) -> dict[str, list[Path]]:
 
 
 def unlabelled(source: Path) -> list[Path]:
-    """The file itself, or the images below the folder.
+    """Return the file itself, or all images below the folder.
 
     Raises:
         DataError: where there are none.
@@ -101,7 +108,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The images below a folder, in a fixed order; links are followed, each folder is entered once."""
+    """Find the images below a folder, in a fixed order; links are followed, each folder is entered once."""
     found, entered = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = Path(parent).resolve()
@@ -117,7 +124,13 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def fingerprint(root: Path, listings: Sequence[Listing], decoder: Decoder) -> str:
-    """Changes with every file's name, size and time of change, and with how they are decoded."""
+    """Return a key that changes with the name, size and time of change of any file, and with how files are decoded.
+
+    Args:
+        root: that the names are relative to.
+        listings: the files.
+        decoder: what they are decoded to.
+    """
     digest = hashlib.sha256(repr((VERSION, decoder.size, decoder.channels)).encode())
     for listing in listings:
         for path in listing.paths:

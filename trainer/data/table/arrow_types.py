@@ -1,4 +1,4 @@
-"""What the columns of a table hold, judged by their text."""
+"""The Arrow type of a text column, judged by its values."""
 
 import math
 from collections.abc import Iterable
@@ -8,17 +8,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 NUMBER, WHOLE = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$", r"^-?[0-9]+$"
-ALMOST = 0.95  # the share of numbers from which a column is one of numbers, and the rest of it faults
+ALMOST = 0.95  # the share of numbers from which a column counts as numeric, and its other values as errors
 NARROW = 1e-3  # a spread below this share of the magnitude is told apart in float64 only
 
 
 @dataclass
-class Kind:
-    """Counts over the values of a column that are not missing.
+class ValueStats:
+    """Statistics of the values of a column that are not missing.
 
     Attributes:
-        filled: how many there are; `numbers`: how many of them are finite numbers.
-        whole: whether the numbers are written without fraction or exponent.
+        filled: how many there are.
+        numbers: how many of them are finite numbers.
+        whole: whether all numbers are written without fraction or exponent.
         low, high: the least and the greatest number.
     """
 
@@ -29,7 +30,13 @@ class Kind:
     high: float = -math.inf
 
     def add(self, values: pa.ChunkedArray, missing: pa.Array, decimal: str) -> None:
-        """Count more values: strings, as they are written."""
+        """Count more values.
+
+        Args:
+            values: strings, as they are written.
+            missing: the strings that mean a missing value.
+            decimal: the decimal point.
+        """
         text = pc.utf8_trim_whitespace(values)
         text = text.filter(pc.invert(pc.is_in(text, value_set=missing)))
         self.filled += len(text)
@@ -52,7 +59,12 @@ class Kind:
             self.low, self.high = min(self.low, bounds["min"]), max(self.high, bounds["max"])
 
     def type(self, numeric: bool, categorical: bool) -> pa.DataType:
-        """How to hold the column: null (nothing is known), string, or the smallest type that tells its values apart."""
+        """Choose the type of the column: null without values, string, or the smallest that tells its numbers apart.
+
+        Args:
+            numeric: whether it must be numbers.
+            categorical: whether it must be strings.
+        """
         if not self.filled:
             return pa.null()
         if categorical or not (numeric or self.numbers >= ALMOST * self.filled):
@@ -66,10 +78,10 @@ class Kind:
         return pa.float64() if narrow or magnitude > 1e37 or 0 < magnitude < 1e-30 else pa.float32()
 
 
-def survey(blocks: Iterable[pa.Table], kinds: dict[str, Kind], missing: list[str], decimal: str) -> None:
-    """Add tables of strings to the counts of their columns."""
+def collect_stats(blocks: Iterable[pa.Table], stats: dict[str, ValueStats], missing: list[str], decimal: str) -> None:
+    """Add tables of strings to the statistics of their columns; columns without statistics are passed over."""
     values = pa.array(missing, pa.string())
     for block in blocks:
         for name in block.column_names:
-            if name in kinds:
-                kinds[name].add(block[name], values, decimal)
+            if name in stats:
+                stats[name].add(block[name], values, decimal)

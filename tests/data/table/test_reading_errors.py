@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainer.config.table import Csv
-from trainer.data.table.reading import read
+from trainer.data.table.reading import read_table
 from trainer.errors import ConfigError, DataError
 
 MANY = "".join(f"{i},{i % 2}\n" for i in range(100))  # lines 2 to 101 of a file with a header
@@ -38,7 +38,7 @@ def bomb() -> bytes:
 # Every case: name, content, keys beside data.target=y, parts of the message.
 CASES: list[tuple[str, bytes | str, dict[str, Any], tuple[str, ...]]] = [
     # Rows that do not fit.
-    ("a short row", "x,y\n1,0\n2\n3,1\n", {}, ("line 3, column y", "1 values instead of 2", "'2'")),
+    ("a short row", "x,y\n1,0\n2\n3,1\n", {}, ("line 3, column y", "1 value instead of 2", "'2'")),
     ("a short row at the end, unfinished", "x,z,y\n1,2,0\n2,3", {}, ("line 3, column y", "2 values instead of 3")),
     ("a long row", "x,y\n1,0\n2,1,9\n", {}, ("line 3, column number 3", "3 values instead of 2", "'2,1,9'")),
     ("a long row far below", f"x,y\n{MANY}1,2,3\n", {}, ("line 102, column number 3",)),
@@ -163,7 +163,7 @@ def test_a_bad_file_is_refused_and_told_where(
     path = tmp_path / "table.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises((ConfigError, DataError)) as caught:
-        read(Csv(path=str(path), **{"target": "y", **keys}))
+        read_table(Csv(path=str(path), **{"target": "y", **keys}))
     expected = [*parts, str(path)] if caught.type is DataError else parts
     assert [part for part in expected if part not in str(caught.value)] == [], str(caught.value)
 
