@@ -96,17 +96,17 @@ def test_the_gradient_of_micro_batches_adds_up_to_that_of_the_batch(weights: lis
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]], ids=str)
-def test_tallies_add_up_to_the_scores_of_all_samples(weights: list[float] | None) -> None:
+def test_training_sums_add_up_to_the_scores_of_all_samples(weights: list[float] | None) -> None:
     task = ClassificationTask(_classes(3), 0.0, weights)
     logits, targets = _logits(50, 3)
-    tally = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t, _ in _batches(logits, targets, [20, 20, 10]))
-    assert isinstance(tally, Tensor)
-    assert tally.dtype == torch.float64
+    sums = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t, _ in _batches(logits, targets, [20, 20, 10]))
+    assert isinstance(sums, Tensor)
+    assert sums.dtype == torch.float64
     expected = {
         "loss": F.cross_entropy(logits, targets, task.class_weights).item(),
         "accuracy": (logits.argmax(1) == targets).float().mean().item(),
     }
-    assert task.train_scores(tally.tolist()) == _close(expected)
+    assert task.train_scores(sums.tolist()) == _close(expected)
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]], ids=str)
@@ -127,11 +127,11 @@ def test_mixed_targets_share_the_loss_and_the_hits_of_their_two_classes(weights:
     assert task.loss_sum(logits, mixed).item() == pytest.approx(expected["loss"], rel=1e-5)
     assert float(task.weight(mixed)) == pytest.approx(expected["weight"], rel=1e-5)
     parts = zip(logits.split([20, 30]), mixed.split([20, 30]), strict=True)
-    tally = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t in parts)
+    sums = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t in parts)
     predicted = logits.argmax(1)
     hits = ((1 - share) * (predicted == targets) + share * (predicted == partners)).sum().item()
-    assert isinstance(tally, Tensor)
-    assert task.train_scores(tally.tolist()) == _close(
+    assert isinstance(sums, Tensor)
+    assert task.train_scores(sums.tolist()) == _close(
         {"loss": expected["loss"] / expected["weight"], "accuracy": hits / 50}
     )
 
@@ -325,13 +325,13 @@ def test_regression_has_no_confusion_matrix() -> None:
 
 
 @pytest.mark.parametrize(("loss", "outputs"), list(itertools.product(LOSSES, [1, 2])))
-def test_tallies_of_regression_add_up(loss: str, outputs: int) -> None:
+def test_training_sums_of_regression_add_up(loss: str, outputs: int) -> None:
     task = RegressionTask(_numbers(outputs), loss)
     predicted, targets = _pairs(50, outputs)
-    tally = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t, _ in _batches(predicted, targets, [20, 20, 10]))
-    assert isinstance(tally, Tensor)
+    sums = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t, _ in _batches(predicted, targets, [20, 20, 10]))
+    assert isinstance(sums, Tensor)
     expected = _numpy_scores(predicted, targets, loss)
-    assert task.train_scores(tally.tolist()) == _close({name: expected[name] for name in ("loss", "rmse")})
+    assert task.train_scores(sums.tolist()) == _close({name: expected[name] for name in ("loss", "rmse")})
 
 
 def test_regression_outputs_in_half_precision_are_scored_in_full() -> None:
@@ -352,9 +352,9 @@ def test_a_sample_of_weight_2_counts_as_if_it_were_there_twice(class_weights: li
     weighted = task.loss_sum(logits, targets, counts.float())
     torch.testing.assert_close(weighted, task.loss_sum(logits[many], targets[many]))
     assert float(task.weight(targets, counts.float())) == pytest.approx(float(task.weight(targets[many])))
-    tally = task.train_sums(logits, targets, weighted, counts.float()).tolist()
+    sums = task.train_sums(logits, targets, weighted, counts.float()).tolist()
     expected = task.train_sums(logits[many], targets[many], weighted).tolist()
-    assert task.train_scores(tally)["loss"] == pytest.approx(task.train_scores(expected)["loss"])
+    assert task.train_scores(sums)["loss"] == pytest.approx(task.train_scores(expected)["loss"])
 
 
 @pytest.mark.parametrize("loss", LOSSES)

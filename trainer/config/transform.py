@@ -6,17 +6,17 @@ Not a section of the config: a chain of them is given for a kind of column or fo
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from trainer.config import registry
+from trainer.config import parts
 from trainer.config.registry import register
-from trainer.config.section import FIXED, Section, key
-from trainer.errors import ConfigError, did_you_mean
+from trainer.config.section import FIXED, key
+from trainer.errors import ConfigError
 
 KINDS = ("numeric", "categorical", "boolean", "datetime")
 NUMBERS, CATEGORIES, BOTH = "numbers", "categories", "both"
 
 
 @dataclass
-class TransformConfig(Section):
+class TransformConfig(parts.Part):
     """Base of the transforms. What the built-in ones do is in `trainer/data/table/transforms.py`.
 
     A transform of a plug-in has `fit(values, levels) -> state` and `apply(values, state) -> columns` beside its keys.
@@ -28,14 +28,10 @@ class TransformConfig(Section):
     """
 
     on_resume: ClassVar[str] = FIXED
+    selected_by: ClassVar[str] = "data.transforms"
     takes: ClassVar[str] = NUMBERS
     beside: ClassVar[bool] = False
     codes: ClassVar[bool] = False
-
-    @classmethod
-    def key_name(cls, field: str) -> str:
-        """A key of a transform, such as `data.transforms: clip.low`."""
-        return f"data.transforms: {cls.option}.{field}"
 
 
 @register("transform", "impute")
@@ -157,30 +153,5 @@ def parse_transforms(chains: dict[str, Any]) -> dict[str, list[TransformConfig]]
 
 
 def chain(entries: Any, where: str) -> list[TransformConfig]:
-    """Transforms from entries that are each a name, or a mapping of `name` and keys; `where` begins the errors."""
-    if isinstance(entries, str):
-        entries = [entries]
-    if not isinstance(entries, (list, tuple)) or not entries:
-        raise ConfigError(f"{where}={entries}: expected a list of transforms, such as [impute, standardize].")
-    return [_transform(entry, where) for entry in entries]
-
-
-def _transform(entry: Any, where: str) -> TransformConfig:
-    if isinstance(entry, TransformConfig):
-        return entry
-    keys = dict(entry) if isinstance(entry, dict) else {"name": entry}
-    name = keys.pop("name", None)
-    known = registry.names("transform")
-    if name is None and isinstance(entry, dict):
-        raise ConfigError(f"{where}: {entry} does not say which transform; write {{name: clip, low: 0.02}}.")
-    if name not in known:
-        hint = did_you_mean(str(name), known)
-        raise ConfigError(f"{where}: no transform '{name}'.{hint} Transforms: {', '.join(known)}.")
-    component = registry.lookup("transform", name)
-    for word in keys:
-        if word not in component.keys():
-            has = f"Its keys: {', '.join(component.keys())}." if component.keys() else "It has no keys."
-            raise ConfigError(f"{where}: {name} has no key '{word}'.{did_you_mean(str(word), component.keys())} {has}")
-    built = component(**keys)
-    assert isinstance(built, TransformConfig)
-    return built
+    """Return the transforms of a list of entries, in their order; see `parts.select`."""
+    return parts.select("transform", entries, where)

@@ -4,21 +4,18 @@ import contextlib
 import fcntl
 import json
 import os
-import platform
 import re
 import secrets
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from trainer.config.safe_yaml import read
 from trainer.errors import CheckpointError, ConfigError
+from trainer.runs.environment import describe_environment
 from trainer.system import atomic_files
 
 APPENDED = (
@@ -28,7 +25,6 @@ APPENDED = (
     "metrics.csv",
     "gradients.jsonl",
 )  # the files of a run that are written in place
-PACKAGES = ("torch", "torchvision", "numpy", "pyarrow", "hydra-core", "omegaconf", "tensorboard")
 
 # A forked worker shares its parent's lock and may outlive it by seconds: it closes its copy at once.
 _locks: set[int] = set()
@@ -137,16 +133,7 @@ class Run:
 
     def write_environment(self, imports: list[str], **facts: Any) -> dict[str, Any]:
         """Write what the run depends on beside its config: versions, machine, commit, imported plug-ins, ..."""
-        environment = {
-            "command": sys.argv,
-            "python": platform.python_version(),
-            "packages": {name: _version(name) for name in PACKAGES},
-            "platform": platform.platform(),
-            "cpus": os.cpu_count(),
-            "commit": commit(),
-            "imports": imports,
-            **facts,
-        }
+        environment = describe_environment() | {"imports": imports, **facts}
         atomic_files.write_text(self.directory / "environment.json", json.dumps(environment, indent=2) + "\n")
         return environment
 
@@ -243,26 +230,5 @@ def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
             raise ConfigError(f"output_dir={output_dir}: cannot make {directory} ({error.strerror}).") from error
 
 
-def commit() -> str | None:
-    """Return the git commit of the working directory, "+dirty" where files differ; None outside a repository."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
-        return done.stdout.strip()
-
-    try:
-        head = git("rev-parse", "--short=12", "HEAD")
-        return head + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
 def _letters(count: int) -> str:
     return "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(count))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -50,7 +50,7 @@ class Task(Protocol):
         ...
 
     def train_scores(self, sums: list[float]) -> dict[str, float]:
-        """The scores of added-up sums, without prefix."""
+        """Return the scores of added-up `train_sums`, without prefix."""
         ...
 
     def evaluation(self, device: torch.device) -> Evaluation:

@@ -128,16 +128,16 @@ class TrainState:
     scaler: torch.amp.GradScaler
     monitor: Monitor
     average: NoAverage
-    step: int = 0
-    train_sums: Tensor | None = None
-    scores: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    records: int = 0
-    pending: dict[str, Any] | None = None
-    micro_batch: int | None = None
-    rate: float = 1.0
-    rollbacks: int = 0
-    skips: int = 0
+    step: int = field(default=0, init=False)
+    train_sums: Tensor | None = field(default=None, init=False)
+    scores: dict[str, float] = field(default_factory=dict, init=False)
+    seconds: float = field(default=0.0, init=False)
+    records: int = field(default=0, init=False)
+    pending: dict[str, Any] | None = field(default=None, init=False)
+    micro_batch: int | None = field(default=None, init=False)
+    rate: float = field(default=1.0, init=False)
+    rollbacks: int = field(default=0, init=False)
+    skips: int = field(default=0, init=False)
 
     @property
     def evaluated(self) -> nn.Module:
