@@ -313,12 +313,25 @@ def test_the_state_of_a_plateau_survives_saving_and_loading(values: dict[str, An
     assert second.state_dict() == whole.state_dict()
 
 
+def test_the_memory_of_a_plateau_has_the_names_that_checkpoints_of_earlier_versions_have() -> None:
+    schedule = build_schedule(config.PlateauLR(factor=0.5, patience=2, cooldown=4), RunLength(10, 100))
+    saved = {"factor": 0.25, "best": 0.7, "bad": 2, "cooldown": 0}
+    schedule.load_state_dict(saved)
+    assert schedule.state_dict() == saved
+    schedule.observe(0.9, "min")
+    assert schedule.state_dict() == {"factor": 0.125, "best": 0.7, "bad": 0, "cooldown": 4}
+    assert schedule(5, BASE) == BASE / 8
+    for name, value in (("factor", None), ("bad", "3"), ("best", [1.0])):
+        with pytest.raises(ValueError, match=f"the plateau's {name} is"):
+            schedule.load_state_dict(saved | {name: value})
+
+
 def test_the_pure_schedules_have_no_state() -> None:
     schedule = build_schedule(config.CosineLR(), RunLength(10, 100))
     before = _ours(schedule, 100)
     schedule.observe(1.0, "min")
     assert schedule.state_dict() == {}
-    schedule.load_state_dict({})
+    schedule.load_state_dict({"factor": 0.5, "best": 0.7, "bad": 2, "cooldown": 0})  # the run had a plateau before
     assert _ours(schedule, 100) == before
 
 

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
-    args = parse(arguments)
+    args = parse_arguments(arguments)
     if args.help:
         from trainer.commands.help import help_text
 
@@ -36,10 +36,10 @@ def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
             plugins.load(args.imports)
             from trainer.commands.sweep import sweep
         return sweep(args.overrides, args.imports, args.config_dir, signals)
-    return train(args, signals)
+    return train_run(args, signals)
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; flags may stand anywhere among the overrides."""
     parser = argparse.ArgumentParser(prog="train", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def train(args: argparse.Namespace, signals: SignalHandler) -> int:
+def train_run(args: argparse.Namespace, signals: SignalHandler) -> int:
     """Train one run, new or resumed; return the exit code."""
     with signals.interruptible:
         plugins.load(args.imports)

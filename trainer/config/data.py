@@ -7,7 +7,7 @@ from trainer.config.registry import register
 from trainer.config.section import FIXED, FREE, FUTURE, Section, key, other_default
 from trainer.errors import ConfigError
 
-NO_FLIP = "with augment: none, since a mirrored digit is another sign; or random, alternating"
+NO_FLIP = "with augment: mirror left-right; none, since a mirrored digit is another sign"
 
 
 @dataclass
@@ -169,7 +169,7 @@ class ImageFolder(ImageDataConfig):
         DataConfig,
         "val_fraction",
         0.0,
-        "share of the training images held out; 0: val/ or test/ where there is one, else 0.2",
+        "fraction of the training images held out; 0: val/ or test/ where there is one, else 0.2",
     )
     image_size: int | None = key(
         None, "resize the shorter side to N pixels and crop the centre; null: all have one size", at_least=1

@@ -22,7 +22,7 @@ class Published(ImageDataConfig):
         ImageDataConfig,
         "val_fraction",
         0.0,
-        "share of the training images held out for validation; 0: validate on the official test images",
+        "fraction of the training images held out for validation; 0: validate on the official test images",
     )
 
 
@@ -77,7 +77,7 @@ class Tensors(ImageDataConfig):
         ImageDataConfig,
         "val_fraction",
         0.0,
-        "share of the training samples held out; 0: the arrays to validate on where there are some, else 0.2",
+        "fraction of the training samples held out; 0: the arrays to validate on where there are some, else 0.2",
     )
     path: str | None = key(None, "file of the inputs and, except for idx, the targets", on_resume=FREE)
     targets_path: str | None = key(None, "file of the targets, if it is another one", on_resume=FREE)

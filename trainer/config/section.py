@@ -69,7 +69,7 @@ class Key:
 
 
 def key(default: Any, doc: str, **limits: Any) -> Any:
-    """A dataclass field with its doc and limits (the fields of `Key`)."""
+    """Return a dataclass field with its doc and limits (the fields of `Key`)."""
     return _field(default, Key(doc, **limits))
 
 
