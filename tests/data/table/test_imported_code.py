@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import trainer
+from trainer.data.table.cache_key import LOADER
 from trainer.data.table.imported_code import imported_names, imported_sources
 
 PACKAGE = Path(trainer.__file__).parent
@@ -65,12 +66,11 @@ def test_a_module_that_the_table_code_imports_changes_the_key_wherever_it_lies(t
     assert len(set(changed)) == len(imported) + 1, "each change has a key of its own"
 
 
-@pytest.mark.parametrize("module", ["trainer.data.table.table_data", "trainer.data.table.transforms"])
-def test_the_code_is_what_python_imports_and_no_more(module: str) -> None:
-    source = f"import sys; before = set(sys.modules); import {module}; print(*(set(sys.modules) - before))"
+def test_the_code_is_what_python_imports_and_no_more() -> None:
+    source = f"import sys; before = set(sys.modules); import {LOADER}; print(*(set(sys.modules) - before))"
     run = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     loaded = {name for name in run.stdout.split() if name.startswith("trainer.")}
-    code = imported_sources(module)
+    code = imported_sources(LOADER)
     assert all(path.is_file() for path in code.values())
     packages = {name for name in loaded if (PACKAGE.parent / name.replace(".", "/")).is_dir()}
     assert code.keys() >= loaded - packages - {"trainer.version"}

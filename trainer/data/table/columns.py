@@ -106,8 +106,8 @@ class Categories:
 
     def codes(self, levels: tuple[str, ...]) -> LazyColumn:
         """Return the position of each row's value in `levels`, from 1, float32; 0: it is none of them; NaN: missing."""
-        place = {level: code for code, level in enumerate(levels, 1)}
-        return self.lazy(np.array([place.get(text, 0) for text in self.texts.to_pylist()], dtype=np.float32))
+        numbers = {level: number for number, level in enumerate(levels, 1)}
+        return self.lazy(np.array([numbers.get(text, 0) for text in self.texts.to_pylist()], dtype=np.float32))
 
 
 def _floats(part: pa.Array | pa.ChunkedArray) -> Values:

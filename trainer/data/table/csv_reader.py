@@ -83,7 +83,7 @@ class CsvReader:
         return tables, schema
 
     def _collect_stats(self) -> dict[str, ValueStats]:
-        """Look at the values of each column: of the first blocks, or of all rows."""
+        """Collect statistics of the values of each column: of the first blocks, or of all rows."""
         columns, missing = self.options.columns, self.options.config.missing
         stats = {name: ValueStats() for name in columns}
         for file in self.files:

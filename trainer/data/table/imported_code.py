@@ -50,15 +50,18 @@ def imported_names(source: bytes, package: str) -> Iterator[str]:
         source: of a module.
         package: that its relative imports start from.
     """
-    for text in _STATEMENTS.findall(source):
-        try:
-            statements = ast.parse(text.strip()).body
-        except SyntaxError:  # a line of a docstring that begins with such a word
-            continue
-        for statement in statements:
-            if isinstance(statement, ast.Import):
-                yield from (alias.name for alias in statement.names)
-            elif isinstance(statement, ast.ImportFrom):
-                base = importlib.util.resolve_name("." * statement.level + (statement.module or ""), package)
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in statement.names)
+    for statement in _parsed([text.strip() for text in _STATEMENTS.findall(source)]):
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * statement.level + (statement.module or ""), package)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in statement.names)
+
+
+def _parsed(statements: list[bytes]) -> list[ast.stmt]:
+    """Parse statements at once; where one is a line of a docstring, parse each by itself and leave that one out."""
+    try:
+        return ast.parse(b"\n".join(statements)).body
+    except SyntaxError:
+        return [] if len(statements) == 1 else [part for one in statements for part in _parsed([one])]

@@ -117,7 +117,7 @@ def _times(table: Table, name: str) -> np.ndarray:
 
 
 def _groups(table: Table, name: str) -> Tensor:
-    """Number the group of each row, int64 (N,); a row whose group is missing is a group of its own."""
+    """Return the number of each row's group, int64 (N,); a row whose group is missing is a group of its own."""
     require_column(name, "data.group", tuple(table.columns.column_names), table.files[0])
     positions = Categories(table.columns[name]).positions().astype(np.int64)
     alone = positions < 0
