@@ -3,13 +3,13 @@
 import copy
 import inspect
 import io
-import subprocess
-import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support import run_python
 from torch import Tensor, nn
 
 from trainer.config import optimizer as config
@@ -278,5 +278,4 @@ optimizer.zero_grad()
 optimizer.load_state_dict(optimizer.state_dict())
 assert "torch._dynamo" not in sys.modules
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 0, result.stderr
+    run_python(Path.cwd(), "-c", program)
