@@ -13,6 +13,25 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from support import Command, run_trainer
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults", "campaigns of faults (pytest -m faults)")
+    group.addoption("--full", action="store_true", help="every trial, instead of a spread of them")
+    group.addoption("--seed", type=int, default=0, help="of the campaigns' own random choices (default 0)")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many trials each campaign has made, and what was measured."""
+    trials: dict[str, int] = {}
+    notes: dict[str, list[str]] = {}
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        noted, campaign = dict(report.user_properties), report.nodeid.partition("::")[0]
+        if "trials" in noted:
+            trials[campaign] = trials.get(campaign, 0) + noted["trials"]
+            notes.setdefault(campaign, []).extend([noted["note"]] if noted["note"] else [])
+    for campaign, count in sorted(trials.items()):
+        terminalreporter.write_line("; ".join([f"{campaign}: {count:,} trials", *notes[campaign]]))
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """As many workers as a container allows, where xdist counts all cores of the machine."""
     from trainer.system.process import cores

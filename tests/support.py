@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from warm import Process, python
 
+from trainer.checkpoint.store import Store
+from trainer.errors import CheckpointError
 from trainer.loggers.files import read_metrics
 
 TINY = ("model=linear", "data=synthetic", "data.num_samples=200")  # 160 samples to train on: 3 steps an epoch
@@ -17,6 +19,7 @@ CLOCKS = ("time", "samples_per_second")  # of a record: what two equal runs do n
 
 AnyProcess = Process | subprocess.Popen[str]
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Verdict = Callable[..., None]
 
 
 # Processes
@@ -76,6 +79,15 @@ def payload(run: Path, name: str = "last") -> dict[str, Any]:
     """The state that a checkpoint of a run holds."""
     loaded: dict[str, Any] = torch.load(run / "checkpoints" / name / "state.pt", weights_only=True)
     return loaded
+
+
+def loadable(checkpoints: Path) -> int | None:
+    """The step that `last` can be resumed from, after verification; None where nothing can be loaded."""
+    try:
+        step: int = Store(checkpoints).load("last")[0]["step"]
+    except CheckpointError:
+        return None
+    return step
 
 
 def rows(run: Path) -> list[dict[str, Any]]:

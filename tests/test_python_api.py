@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import run_python
 
 import trainer
 from trainer import Config, Run, assemble, load_model
@@ -158,9 +159,7 @@ for wrong in (lambda: Narrow(scale=0), lambda: register("modle", "x")):
 def test_a_component_of_ones_own_is_registered_checked_and_trained(tmp_path: Path) -> None:
     # In a process of its own: what is registered stays registered.
     (tmp_path / "own.py").write_text(OWN_COMPONENT)
-    command = [sys.executable, str(tmp_path / "own.py")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 0, result.stderr
+    result = run_python(tmp_path, str(tmp_path / "own.py"))
     trained, scale, group = result.stdout.splitlines()
     assert trained == "narrow 3.0 2"
     assert scale.startswith("model.scale=0.0: must be > 0")

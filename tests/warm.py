@@ -27,7 +27,7 @@ import types
 from pathlib import Path
 from typing import IO, Any
 
-# What a run of training imports.
+# What a run of training or a lesson imports.
 PRELOADED = (
     "trainer.commands.train",
     "trainer.commands.sweep",
@@ -44,8 +44,8 @@ PRELOADED = (
     "trainer.tasks.classification",
     "trainer.tasks.regression",
     "torch.utils.tensorboard",
-    "matplotlib.figure",
     "matplotlib.backends.backend_agg",
+    "matplotlib.pyplot",
 )
 # Read once, by the interpreter or by a library as it is loaded: a process with another value starts cold.
 READ_AT_THE_START = ("PYTHON", "OMP_", "LD_", "MALLOC_", "GLIBC_")
@@ -240,16 +240,18 @@ def become(arguments: list[str], cwd: str, env: dict[str, str]) -> None:
     os.environ.update(env)
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115  # a terminal, perhaps
     importlib.invalidate_caches()
-    match arguments:
+    sys.path.pop(0)
+    with_folder = arguments[0] != "-P"
+    match arguments if with_folder else arguments[1:]:
         case ["-m", module, *rest]:
-            sys.path[0], sys.argv = cwd, ["-m", *rest]
+            sys.path[:0], sys.argv = [cwd] * with_folder, ["-m", *rest]
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         case ["-c", code, *rest]:
-            sys.path[0], sys.argv = "", ["-c", *rest]
+            sys.path[:0], sys.argv = [""] * with_folder, ["-c", *rest]
             main = sys.modules["__main__"] = types.ModuleType("__main__")
             exec(compile(code, "<string>", "exec"), main.__dict__)
         case [path, *rest]:
-            sys.path[0], sys.argv = str(Path(path).parent), [path, *rest]
+            sys.path[:0], sys.argv = [str(Path(path).parent)] * with_folder, [path, *rest]
             runpy.run_path(path, run_name="__main__")
 
 

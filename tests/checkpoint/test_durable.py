@@ -7,7 +7,6 @@ import pickle
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from typing import Any
 
 import pytest
 import torch
+from support import AnyProcess, run_python
+from warm import python
 
 from trainer.checkpoint import durable
 from trainer.errors import CheckpointError
@@ -284,24 +285,22 @@ from trainer.system import atomic_files
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 durable.save_durably(Path({str(saved)!r}), {{"weights": torch.ones(1_000_000)}}, {{}})
 """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert result.returncode == 1, result.stderr
-    assert "Error" in result.stderr
+    assert "Error" in run_python(saved.parent, "-c", script, code=1).stderr
     assert same(durable.load_verified(saved), content(1))
     assert names(saved.parent) == [saved.name]
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-c", FORKING_WRITER, str(tmp_path / "checkpoint"), str(tmp_path / "done")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def writer(tmp_path: Path) -> Iterator[AnyProcess]:
+    places = (str(tmp_path / "checkpoint"), str(tmp_path / "done"))
+    process = python("-c", FORKING_WRITER, *places, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     yield process
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(30) == 0
 
 
-def test_a_writer_killed_at_random_leaves_what_it_had_saved(tmp_path: Path, writer: "subprocess.Popen[str]") -> None:
+def test_a_writer_killed_at_random_leaves_what_it_had_saved(tmp_path: Path, writer: AnyProcess) -> None:
     assert writer.stdin is not None
     assert writer.stdout is not None
     draw, number = random.Random(2), 0
@@ -333,9 +332,7 @@ def wait_until_done(folder: Path, number: int, seconds: float = 30) -> None:
 
 def killed_at_each_event(folder: Path, old: str) -> list[tuple[int, Any, str]]:
     """[event, the number that loads or what went wrong, the text] for every event of one save and one text."""
-    command = [sys.executable, "-c", KILLED_AT_EACH_EVENT, str(folder), old]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    outcomes = json.loads(result.stdout)
+    outcomes = json.loads(run_python(folder, "-c", KILLED_AT_EACH_EVENT, str(folder), old).stdout)
     assert len(outcomes) > 10
     assert outcomes[-1] == [len(outcomes), 2, "new " * 1000]
     assert {text for _, _, text in outcomes} == {"old " * 1000, "new " * 1000}

@@ -3,13 +3,12 @@
 import inspect
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support import run_python
 
 from trainer.checkpoint.store import NullStore, Store
 from trainer.errors import CheckpointError
@@ -251,9 +250,7 @@ def test_where_there_is_nothing_it_says_so(store: Store, name: str) -> None:
 
 
 def test_killed_at_any_system_event_both_names_still_load(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", KILLED_AT_EACH_EVENT, str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    outcomes = json.loads(result.stdout)
+    outcomes = json.loads(run_python(tmp_path, "-c", KILLED_AT_EACH_EVENT, str(tmp_path)).stdout)
     assert len(outcomes) > 10
     assert outcomes[-1] == [3, 3, 4, 4]
     assert {last for last, *_ in outcomes} == {2, 3}

@@ -3,8 +3,6 @@
 import io
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import run_python, run_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -365,20 +364,9 @@ def test_any_layers_can_be_drawn(layers: tuple[str, ...], size: float, tmp_path:
     assert 500 <= width <= 2400 and 500 <= height <= 2400
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "trainer", "train", "model=mlp", "data=synthetic", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-
-
 def test_a_run_leaves_lines_charts_and_a_picture(tmp_path: Path) -> None:
-    result = command(tmp_path, "trainer.epochs=2", "trainer.log_gradients=10", "trainer.log_every=null")
-    assert "matplotlib.figure" in result.stderr
+    words = ("model=mlp", "data=synthetic", "trainer.epochs=2", "trainer.log_gradients=10", "trainer.log_every=null")
+    run_trainer(tmp_path, "train", *words)
     [run] = (tmp_path / "outputs").glob("*/*")
     rows = read_rows(run / "gradients.jsonl")
     total = json.loads((run / "summary.json").read_text())["total_steps"]
@@ -398,10 +386,11 @@ def test_a_run_leaves_lines_charts_and_a_picture(tmp_path: Path) -> None:
 
 
 def test_a_run_without_it_has_no_such_file_and_loads_no_library(tmp_path: Path) -> None:
-    result = command(tmp_path, "trainer.epochs=1")
+    words = ("train", "model=mlp", "data=synthetic", "trainer.epochs=1")
+    imported = run_python(tmp_path, "-X", "importtime", "-m", "trainer", *words, cold=True).stderr
     [run] = (tmp_path / "outputs").glob("*/*")
     assert not list(run.glob("grad*"))
-    assert "matplotlib.figure" not in result.stderr
+    assert "matplotlib.figure" not in imported
 
 
 SMALL = ("model=mlp", "data=synthetic", "trainer.epochs=3", "trainer.save_every=7", "trainer.keep=99")

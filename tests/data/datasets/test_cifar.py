@@ -3,8 +3,6 @@
 import hashlib
 import os
 import pickle
-import subprocess
-import sys
 import tarfile
 from collections import OrderedDict
 from dataclasses import replace
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import run_python
 from torchvision import datasets as theirs
 
 from trainer.checkpoint import durable
@@ -209,9 +208,7 @@ def test_a_second_load_neither_imports_torchvision_nor_unpickles(tmp_path: Path)
     cached_cifar(tmp_path / "files")
     for name in CIFAR10.train | CIFAR10.test:
         write_pickle(tmp_path / "files" / CIFAR10.folder / name, Bomb(tmp_path / "executed"))
-    result = subprocess.run(
-        [sys.executable, "-c", SECOND_LOAD], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
-    )
+    result = run_python(tmp_path, "-c", SECOND_LOAD)
     assert result.stdout.strip() == f"decoded cache {5 * PER_FILE} {PER_FILE} False"
     assert not (tmp_path / "executed").exists()
 

@@ -3,7 +3,6 @@
 import hashlib
 import resource
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import AnyProcess
+from warm import python
 
 from trainer.data.files.download import ATTEMPTS, Remote, datasets_folder, fetch
 from trainer.errors import DataError, TrainerError
@@ -92,7 +93,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield running
         running.shutdown()
 
@@ -170,7 +171,7 @@ def test_a_wrong_file_is_refused_and_removed(server: Server, tmp_path: Path) -> 
 
 def test_the_next_address_is_tried(server: Server, tmp_path: Path) -> None:
     with Server() as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
+        threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
         other.status = 404
         assert fetch(remote(other.url, "http://127.0.0.1:9/x", server.url), tmp_path).read_bytes() == CONTENT
         assert other.asked == [""]
@@ -217,12 +218,10 @@ def test_what_the_disk_does_not_take_is_an_error_of_the_disk(server: Server, tmp
     assert fetch(remote(server.url), tmp_path).read_bytes() == CONTENT
 
 
-def start(server: Server, folder: Path) -> subprocess.Popen[str]:
+def start(server: Server, folder: Path) -> AnyProcess:
     digest = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, digest, server.url, str(folder)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return python("-c", PROGRAM, digest, server.url, str(folder), cwd=folder, **pipes)
 
 
 def test_of_two_processes_one_downloads_and_the_other_waits(server: Server, tmp_path: Path) -> None:

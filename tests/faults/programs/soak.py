@@ -1,20 +1,13 @@
-"""Soak: memory, file descriptors and threads of a long run stay what they were.
-
-    python tests/faults/soak.py            (10 cycles of 1,000 steps)
-    python tests/faults/soak.py --full     (200 cycles: 200,000 steps)
-
-One process makes one run, as `train` does it: every 1,000 steps it validates, writes its records and TensorBoard's,
-and saves. At each validation a logger reads /proc. After the first cycles nothing may grow.
-"""
+"""Train for so many cycles of 1,000 steps, in a folder; print what the kernel says of this process at each."""
 
 import io
-import tempfile
+import json
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import arguments, verdict
 from rich.console import Console
 
 from trainer.config import compose
@@ -25,10 +18,7 @@ from trainer.runs.run_loggers import open_loggers
 from trainer.system.signals import SAVING, SignalHandler
 
 CYCLE = 1000  # steps
-WARM_UP = 0.1  # share of the cycles
-FEWEST = 3  # cycles of warm-up at least: the second save is the first that finds its memory there
 LOOKS = 5  # at the process, for one reading
-GROWTH = 2.0  # MB that the memory may grow in all, measured by its slope
 WORDS = (
     "model=mlp",
     "model.hidden=[256,256]",  # 0.9 MB of state: one that is kept at each save would be seen
@@ -100,49 +90,5 @@ def soak(folder: Path, cycles: int) -> list[Reading]:
     return probe.readings
 
 
-def slope(values: list[float]) -> float:
-    """What the line of least squares rises by from one value to the next."""
-    middle, mean = (len(values) - 1) / 2, sum(values) / len(values)
-    squares = sum((i - middle) ** 2 for i in range(len(values)))
-    return sum((i - middle) * (value - mean) for i, value in enumerate(values)) / squares
-
-
-def grown(readings: list[Reading]) -> list[str]:
-    """What has grown, in words."""
-    memory = [reading.resident for reading in readings]
-    rise = slope(memory) * (len(memory) - 1)
-    found = [f"memory grew by {rise:.1f} MB from {memory[0]:.1f} MB"] if rise > GROWTH else []
-    for name, values in (
-        ("file descriptors", [reading.descriptors for reading in readings]),
-        ("threads", [reading.threads for reading in readings]),
-    ):
-        if len(set(values)) > 1:
-            first = next(i for i, value in enumerate(values) if value != values[0])
-            found.append(f"{name}: {values[0]}, but {values[first]} at step {readings[first].step}, {values[-1]} last")
-    return found
-
-
-def main() -> None:
-    """Run the campaign."""
-    chosen = arguments("Soak: memory, file descriptors and threads stay what they were.", 10, 200, "cycles")
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        readings = soak(Path(folder), chosen.trials)
-    seconds = time.monotonic() - began
-    warm = min(max(FEWEST, round(WARM_UP * len(readings))), len(readings) - 2)
-    for reading in readings[:: max(1, len(readings) // 10)]:
-        print(
-            f"step {reading.step:>7}  {reading.resident:7.1f} MB  {reading.descriptors} descriptors  "
-            f"{reading.threads} threads"
-        )
-    rest = readings[warm:]
-    failures = grown(rest)
-    if len(readings) != chosen.trials:
-        failures.append(f"{len(readings)} validations instead of {chosen.trials}")
-    rise = slope([reading.resident for reading in rest]) * (len(rest) - 1)
-    print(f"{readings[-1].step:,} steps in {seconds:.0f} s; memory {rise:+.2f} MB over the last {len(rest)} cycles")
-    verdict("soak", len(readings), failures)
-
-
 if __name__ == "__main__":
-    main()
+    print(json.dumps(soak(Path(), int(sys.argv[1]))))
