@@ -247,6 +247,9 @@ def _yaml_error(error: Exception) -> ConfigError:
 
 def _assign(cfg: DictConfig, name: str, value: Any) -> None:
     path = name.split(".")
+    if _selects_part(cfg, path):
+        OmegaConf.update(cfg, name, value, merge=False)  # another one: the keys of the one before do not stay
+        return
     node: Any = cfg
     for depth, word in enumerate(path):
         if isinstance(node, DictConfig) and node._metadata.element_type is Any and node._metadata.object_type is dict:
@@ -271,6 +274,12 @@ def _assign(cfg: DictConfig, name: str, value: Any) -> None:
         known = owner.keys()
         expected = f"expected {known[path[-1]][0]}" if path[-1] in known else _first_line(error)
         raise ConfigError(f"{name}={value}: {expected}.") from error
+
+
+def _selects_part(cfg: DictConfig, path: list[str]) -> bool:
+    """Return whether a key selects a component by name, such as `task.loss`: its value may be a mapping."""
+    known = section_type(cfg, path[0]).keys() if path[0] in SECTIONS else {}
+    return len(path) == 2 and path[1] in known and known[path[1]][2].part is not None
 
 
 def _unknown_key(cfg: DictConfig, section: str, word: str, name: str) -> ConfigError:
