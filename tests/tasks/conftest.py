@@ -7,6 +7,6 @@ from trainer.config import registry
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the losses and metrics that a test registers."""
-    for group in ("loss", "metric"):
+    """Forget the losses, metrics and tasks that a test registers."""
+    for group in ("loss", "metric", "task"):
         monkeypatch.setitem(registry._registry, group, dict(registry._registry[group]))

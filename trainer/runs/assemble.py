@@ -27,7 +27,7 @@ from trainer.runs.loading import load_weights
 from trainer.system.device import choose_device, choose_precision, numerics
 from trainer.system.process import configure, configure_denormals, configure_malloc, configure_threads
 from trainer.system.signals import SignalHandler
-from trainer.tasks.base import Task
+from trainer.tasks.base import Task, score_direction
 from trainer.training.interval import Interval
 from trainer.training.state import Monitor, TrainState
 from trainer.training.timeline import Timeline
@@ -257,9 +257,7 @@ def _state(config: Config, task: Task, plan: Timeline, model: nn.Module) -> Trai
     name = name if name.startswith("val/") else f"val/{name}"
     if name not in known:
         raise ConfigError(f"trainer.monitor={settings.monitor}: not one of {', '.join(known)}.")
-    mode = settings.mode
-    if mode == "auto":
-        mode = "min" if name in ("val/loss", "val/rmse") else "max"
+    mode = score_direction(task, name) if settings.mode == "auto" else settings.mode
     device = next(model.parameters()).device
     return TrainState(
         model=model,
