@@ -8,6 +8,8 @@ from trainer.version import __version__
 if TYPE_CHECKING:
     from trainer.config.data import DataConfig, Digits, ImageDataConfig, ImageFolder, Synthetic, SyntheticImages
     from trainer.config.datasets import Cifar10, Cifar100, FashionMnist, Mnist, Svhn, Tensors
+    from trainer.config.loss import LossConfig
+    from trainer.config.metric import MetricConfig
     from trainer.config.model import Attention, Cnn, Linear, Mlp, ModelConfig, Tabular, Torchvision
     from trainer.config.optimizer import OptimizerConfig
     from trainer.config.registry import register
@@ -25,11 +27,14 @@ if TYPE_CHECKING:
     from trainer.runs.build import build_data
     from trainer.runs.directory import Run
     from trainer.runs.loading import load_model
+    from trainer.tasks.base import Task
     from trainer.training.trainer import Trainer
 
 _NAMES = {
     "trainer.config.data": "DataConfig Digits ImageDataConfig ImageFolder Synthetic SyntheticImages",
     "trainer.config.datasets": "Cifar10 Cifar100 FashionMnist Mnist Svhn Tensors",
+    "trainer.config.loss": "LossConfig",
+    "trainer.config.metric": "MetricConfig",
     "trainer.config.model": "Attention Cnn Linear Mlp ModelConfig Tabular Torchvision",
     "trainer.config.optimizer": "OptimizerConfig",
     "trainer.config.registry": "register",
@@ -47,6 +52,7 @@ _NAMES = {
     "trainer.runs.build": "build_data",
     "trainer.runs.directory": "Run",
     "trainer.runs.loading": "load_model",
+    "trainer.tasks.base": "Task",
     "trainer.training.trainer": "Trainer",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -69,6 +75,8 @@ __all__ = [
     "Linear",
     "LogRecord",
     "Logger",
+    "LossConfig",
+    "MetricConfig",
     "Mlp",
     "Mnist",
     "ModelConfig",
@@ -80,6 +88,7 @@ __all__ = [
     "Synthetic",
     "SyntheticImages",
     "Tabular",
+    "Task",
     "TaskConfig",
     "Tensors",
     "Torchvision",

@@ -14,6 +14,7 @@ from trainer.config import task as config
 from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
 from trainer.runs.build import build_task
+from trainer.tasks.base import Task
 from trainer.tasks.classification import ClassificationTask
 from trainer.tasks.regression import RegressionTask
 
@@ -51,7 +52,19 @@ def _padded(outputs: Tensor, targets: Tensor, size: int) -> Batches:
     return batches
 
 
-def _scores(task: Any, batches: Batches) -> dict[str, float]:
+def _classifier(spec: DataSpec, smoothing: float = 0.0, weights: Any = None, **keys: Any) -> ClassificationTask:
+    task = build_task(config.Classification(label_smoothing=smoothing, class_weights=weights, **keys), spec)
+    assert isinstance(task, ClassificationTask)
+    return task
+
+
+def _regressor(spec: DataSpec, loss: str = "mse", **keys: Any) -> RegressionTask:
+    task = build_task(config.Regression(loss=loss, **keys), spec)
+    assert isinstance(task, RegressionTask)
+    return task
+
+
+def _scores(task: Task, batches: Batches) -> dict[str, float]:
     evaluation = task.evaluation(CPU)
     for batch in batches:
         evaluation.update(*batch)
@@ -85,7 +98,7 @@ def test_the_loss_of_a_batch_is_the_mean_cross_entropy_of_torch(
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]], ids=str)
 def test_the_gradient_of_micro_batches_adds_up_to_that_of_the_batch(weights: list[float] | None) -> None:
-    task = ClassificationTask(_classes(3), 0.1, weights)
+    task = _classifier(_classes(3), 0.1, weights)
     logits, targets = _logits(12, 3)
     whole, parts = (logits.clone().requires_grad_() for _ in range(2))
     F.cross_entropy(whole, targets, task.class_weights, label_smoothing=0.1).backward()
@@ -97,7 +110,7 @@ def test_the_gradient_of_micro_batches_adds_up_to_that_of_the_batch(weights: lis
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]], ids=str)
 def test_training_sums_add_up_to_the_scores_of_all_samples(weights: list[float] | None) -> None:
-    task = ClassificationTask(_classes(3), 0.0, weights)
+    task = _classifier(_classes(3), 0.0, weights)
     logits, targets = _logits(50, 3)
     sums = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t, _ in _batches(logits, targets, [20, 20, 10]))
     assert isinstance(sums, Tensor)
@@ -111,7 +124,7 @@ def test_training_sums_add_up_to_the_scores_of_all_samples(weights: list[float] 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]], ids=str)
 def test_mixed_targets_share_the_loss_and_the_hits_of_their_two_classes(weights: list[float] | None) -> None:
-    task = ClassificationTask(_classes(3), 0.1, weights)
+    task = _classifier(_classes(3), 0.1, weights)
     logits, targets = _logits(50, 3)
     partners, share = targets.roll(1), torch.rand(50, generator=torch.Generator().manual_seed(1))
     mixed = F.one_hot(targets, 3).float().lerp(F.one_hot(partners, 3).float(), share[:, None])
@@ -162,7 +175,7 @@ def _brute_force(logits: Tensor, targets: Tensor, classes: int) -> dict[str, flo
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("classes", "samples"), [(2, 9), (3, 50), (10, 30), (11, 40), (30, 17)])
 def test_scores_equal_brute_force_over_uneven_and_padded_batches(classes: int, samples: int, seed: int) -> None:
-    task = ClassificationTask(_classes(classes))
+    task = _classifier(_classes(classes))
     logits, targets = _logits(samples, classes, seed)
     logits[torch.arange(samples), targets] += 1.0
     expected = _brute_force(logits, targets, classes)
@@ -173,21 +186,21 @@ def test_scores_equal_brute_force_over_uneven_and_padded_batches(classes: int, s
 
 
 def test_uneven_batches_are_averaged_over_samples_not_batches() -> None:
-    task = ClassificationTask(_classes(2))
+    task = _classifier(_classes(2))
     right, wrong = torch.tensor([[5.0, 0.0]]), torch.tensor([[0.0, 5.0]])
     logits, targets = torch.cat([right] * 9 + [wrong]), torch.zeros(10, dtype=torch.int64)
     assert _scores(task, _batches(logits, targets, [9, 1]))["accuracy"] == pytest.approx(0.9)
 
 
 def test_padding_leaves_weighted_and_smoothed_losses_alone() -> None:
-    task = ClassificationTask(_classes(4), 0.1, [1.0, 2.0, 0.5, 3.0])
+    task = _classifier(_classes(4), 0.1, [1.0, 2.0, 0.5, 3.0])
     logits, targets = _logits(21, 4)
     expected = F.cross_entropy(logits, targets, task.class_weights, label_smoothing=0.1).item()
     assert _scores(task, _padded(logits, targets, 8))["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_class_that_is_neither_present_nor_predicted_does_not_count_in_f1() -> None:
-    task = ClassificationTask(_classes(3))
+    task = _classifier(_classes(3))
     logits = torch.tensor([[5.0, 0, 0], [0, 5.0, 0], [0, 5.0, 0]])
     assert _scores(task, [(logits, torch.tensor([0, 1, 1]), None)])["macro_f1"] == pytest.approx(1.0)
     absent_but_predicted = torch.tensor([[5.0, 0, 0], [0, 5.0, 0], [0, 0, 5.0]])
@@ -196,7 +209,7 @@ def test_a_class_that_is_neither_present_nor_predicted_does_not_count_in_f1() ->
 
 
 def test_the_confusion_matrix_has_the_true_classes_in_its_rows() -> None:
-    evaluation = ClassificationTask(_classes(3)).evaluation(CPU)
+    evaluation = _classifier(_classes(3)).evaluation(CPU)
     logits = F.one_hot(torch.tensor([0, 1, 1, 2, 0]), 3).float()
     evaluation.update(logits, torch.tensor([0, 0, 1, 1, 2]), torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0]))
     confusion = evaluation.confusion()
@@ -207,20 +220,20 @@ def test_the_confusion_matrix_has_the_true_classes_in_its_rows() -> None:
 
 @pytest.mark.parametrize(("classes", "has"), [(10, False), (11, True)])
 def test_top5_is_reported_from_11_classes_on(classes: int, has: bool) -> None:
-    task = ClassificationTask(_classes(classes))
+    task = _classifier(_classes(classes))
     assert ("top5" in task.score_names) == has
     assert ("top5" in _scores(task, [(*_logits(6, classes), None)])) == has
 
 
 def test_outputs_in_half_precision_are_scored_in_full() -> None:
-    task = ClassificationTask(_classes(4))
+    task = _classifier(_classes(4))
     logits, targets = _logits(33, 4)
     half = logits.bfloat16()
     assert _scores(task, [(half, targets, None)]) == _close(_brute_force(half.float(), targets, 4))
 
 
 def test_balanced_weights_are_n_over_classes_times_count() -> None:
-    task = ClassificationTask(_classes(3, (10, 30, 60)), class_weights="balanced")
+    task = _classifier(_classes(3, (10, 30, 60)), weights="balanced")
     assert task.class_weights is not None
     assert task.class_weights.tolist() == pytest.approx([100 / (3 * 10), 100 / (3 * 30), 100 / (3 * 60)])
     each = [task.weight(torch.full((count,), c)) for c, count in enumerate((10, 30, 60))]
@@ -252,9 +265,7 @@ def test_auto_follows_the_data() -> None:
     assert build_task(config.Auto(), _numbers()).kind == "regression"
 
 
-@pytest.mark.parametrize(
-    "task", [ClassificationTask(_classes(3)), RegressionTask(_numbers())], ids=["classes", "numbers"]
-)
+@pytest.mark.parametrize("task", [_classifier(_classes(3)), _regressor(_numbers())], ids=["classes", "numbers"])
 def test_the_monitored_score_is_one_of_the_scores(task: ClassificationTask | RegressionTask) -> None:
     assert task.monitor.removeprefix("val/") in task.score_names
     assert task.mode == ("max" if task.monitor == "val/accuracy" else "min")
@@ -302,7 +313,7 @@ def test_regression_equals_the_formulas_of_numpy(loss: str, delta: float, output
 @pytest.mark.parametrize("offset", [1e3, -1e4, 1e6])
 def test_r2_keeps_its_digits_under_a_large_offset(offset: float) -> None:
     predicted, targets = _pairs(400, 2, offset)
-    scores = _scores(RegressionTask(_numbers(2)), _padded(predicted, targets, 64))
+    scores = _scores(_regressor(_numbers(2)), _padded(predicted, targets, 64))
     expected = _numpy_scores(predicted, targets)
     assert scores == _close(expected)
     assert scores["r2"] == pytest.approx(expected["r2"], rel=1e-9)
@@ -310,7 +321,7 @@ def test_r2_keeps_its_digits_under_a_large_offset(offset: float) -> None:
 
 
 def test_r2_is_1_for_perfect_0_for_the_mean_and_nan_without_variation() -> None:
-    task = RegressionTask(_numbers())
+    task = _regressor(_numbers())
     _, targets = _pairs(30, 1)
     assert _scores(task, [(targets, targets, None)])["r2"] == 1.0
     assert _scores(task, [(targets.mean().expand(30, 1), targets, None)])["r2"] == pytest.approx(0.0, abs=1e-6)
@@ -319,14 +330,14 @@ def test_r2_is_1_for_perfect_0_for_the_mean_and_nan_without_variation() -> None:
 
 
 def test_regression_has_no_confusion_matrix() -> None:
-    evaluation = RegressionTask(_numbers()).evaluation(CPU)
+    evaluation = _regressor(_numbers()).evaluation(CPU)
     evaluation.update(*_pairs(5, 1), None)
     assert evaluation.confusion() is None
 
 
 @pytest.mark.parametrize(("loss", "outputs"), list(itertools.product(LOSSES, [1, 2])))
 def test_training_sums_of_regression_add_up(loss: str, outputs: int) -> None:
-    task = RegressionTask(_numbers(outputs), loss)
+    task = _regressor(_numbers(outputs), loss)
     predicted, targets = _pairs(50, outputs)
     sums = sum(task.train_sums(o, t, task.loss_sum(o, t)) for o, t, _ in _batches(predicted, targets, [20, 20, 10]))
     assert isinstance(sums, Tensor)
@@ -337,7 +348,7 @@ def test_training_sums_of_regression_add_up(loss: str, outputs: int) -> None:
 def test_regression_outputs_in_half_precision_are_scored_in_full() -> None:
     predicted, targets = _pairs(33, 1)
     half = predicted.bfloat16()
-    assert _scores(RegressionTask(_numbers()), [(half, targets, None)]) == _close(_numpy_scores(half.float(), targets))
+    assert _scores(_regressor(_numbers()), [(half, targets, None)]) == _close(_numpy_scores(half.float(), targets))
 
 
 # Weights of samples
@@ -345,7 +356,7 @@ def test_regression_outputs_in_half_precision_are_scored_in_full() -> None:
 
 @pytest.mark.parametrize("class_weights", [None, [1.0, 2.0, 0.5]], ids=str)
 def test_a_sample_of_weight_2_counts_as_if_it_were_there_twice(class_weights: list[float] | None) -> None:
-    task = ClassificationTask(_classes(3), 0.1, class_weights)
+    task = _classifier(_classes(3), 0.1, class_weights)
     logits, targets = _logits(12, 3)
     counts = torch.tensor([0, 1, 2, 3]).repeat(3)
     many = torch.arange(12).repeat_interleave(counts)
@@ -359,7 +370,7 @@ def test_a_sample_of_weight_2_counts_as_if_it_were_there_twice(class_weights: li
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_number_of_weight_2_counts_as_if_it_were_there_twice(loss: str) -> None:
-    task = RegressionTask(_numbers(2), loss)
+    task = _regressor(_numbers(2), loss)
     predicted, targets = _pairs(12, 2)
     counts = torch.tensor([0, 1, 2, 3]).repeat(3)
     many = torch.arange(12).repeat_interleave(counts)
@@ -376,8 +387,8 @@ def test_a_number_of_weight_2_counts_as_if_it_were_there_twice(loss: str) -> Non
 def test_a_batch_whose_samples_all_weigh_nothing_has_no_loss() -> None:
     nothing = torch.zeros(4)
     for task, outputs, targets in (
-        (ClassificationTask(_classes(3)), *_logits(4, 3)),
-        (RegressionTask(_numbers()), *_pairs(4, 1)),
+        (_classifier(_classes(3)), *_logits(4, 3)),
+        (_regressor(_numbers()), *_pairs(4, 1)),
     ):
         loss = task.loss_sum(outputs, targets, nothing)
         assert (loss / task.weight(targets, nothing)).item() == 0

@@ -231,7 +231,8 @@ def _assign(cfg: DictConfig, name: str, value: Any) -> None:
     mapping = is_mapping(fields[field])
     if entry and not mapping:
         raise ConfigError(f"{name}: {full} holds no further keys.")
-    if isinstance(value, dict) and not mapping:
+    selects = owner.keys()[field][2].part is not None  # a component by name: the value may be a mapping
+    if isinstance(value, dict) and not (mapping or selects):
         raise ConfigError(f"{name}={value}: expected one value, not several keys.")
     try:
         if mapping and (entry or isinstance(value, dict)):
@@ -240,6 +241,6 @@ def _assign(cfg: DictConfig, name: str, value: Any) -> None:
             entries |= {entry: value} if entry else {str(word): item for word, item in value.items()}
             OmegaConf.update(cfg, full, entries, merge=False)
         else:
-            OmegaConf.update(cfg, name, value)
+            OmegaConf.update(cfg, name, value, merge=False)  # the keys of another component do not stay
     except OmegaConfBaseException as error:
         raise override_errors.wrong_type(owner, key, name, value, error) from error

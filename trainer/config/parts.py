@@ -11,6 +11,8 @@ from trainer.errors import ConfigError, did_you_mean
 # A list of entries, and an entry with keys, as they are typed: for messages.
 EXAMPLES = {
     "transform": ("[impute, standardize]", "{name: clip, low: 0.02}"),
+    "loss": ("[focal]", "{name: focal, gamma: 2}"),
+    "metric": ("[accuracy, auroc]", "{name: top5, k: 3}"),
 }
 
 

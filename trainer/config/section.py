@@ -29,6 +29,7 @@ class Key:
     length: int | None = None  # of a list
     duration: bool = False  # a string such as 500, 10ep, 5%, 15min
     wall_clock: bool = True  # whether a duration may be in minutes
+    part: str | None = None  # the group of which it selects one by name, alone or as a mapping of name and keys
     on_resume: str | None = None  # FREE, FUTURE or FIXED; None: as its section says
 
     def allowed(self) -> str:

@@ -18,7 +18,7 @@ from trainer.runs.loading import load_weights
 from trainer.runs.restoring import open_store
 from trainer.system.process import configure, configure_denormals, configure_malloc, configure_threads
 from trainer.system.signals import SignalHandler
-from trainer.tasks.base import Task
+from trainer.tasks.base import Task, score_direction
 from trainer.training.context import Compute, RunContext
 from trainer.training.state import TrainState, average_of
 from trainer.training.stopping import Monitor
@@ -127,9 +127,7 @@ def _monitor(config: Config, task: Task) -> Monitor:
     name = name if name.startswith("val/") else f"val/{name}"
     if name not in known:
         raise ConfigError(f"trainer.monitor={settings.monitor}: not one of {', '.join(known)}.")
-    mode = settings.mode
-    if mode == "auto":
-        mode = "min" if name in ("val/loss", "val/rmse") else "max"
+    mode = score_direction(task, name) if settings.mode == "auto" else settings.mode
     return Monitor(name, mode, settings.min_delta, settings.patience)
 
 

@@ -6,8 +6,6 @@ run imports only what it uses.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +17,6 @@ from trainer.config.model import Attention, Cnn, Linear, Mlp, ModelConfig, Tabul
 from trainer.config.optimizer import OptimizerConfig
 from trainer.config.root import Config
 from trainer.config.scheduler import SchedulerConfig
-from trainer.config.section import Section
 from trainer.config.table import Csv
 from trainer.config.task import Auto, Classification, Regression, TaskConfig
 from trainer.data.types import Data, DataSpec, Samples
@@ -27,20 +24,11 @@ from trainer.errors import ConfigError
 from trainer.models.rescale import Rescale
 from trainer.optim.optimizers import make_optimizer
 from trainer.optim.schedules import Schedule, make_schedule
+from trainer.runs.build_parts import build_class_loss, build_metrics, build_number_loss, no_builder, own_builder
 from trainer.system import seeds
 from trainer.tasks.base import Task
 
-
-def own_builder(config: Section, name: str = "build") -> Callable[..., Any] | None:
-    """Return the method `name` of a component that makes its part itself, as plug-ins do; None: it has none."""
-    return getattr(config, name, None)
-
-
-def _no_builder(config: Section, signature: str) -> ConfigError:
-    kind = type(config)
-    return ConfigError(
-        f"{config.section}={config.option}: {kind.__module__}.{kind.__qualname__} has no method {signature}; write it."
-    )
+RENAMED = {"train_sums": "tally", "train_scores": "training_scores"}  # methods of a task, and what they were called
 
 
 def build_data(config: DataConfig, seed: int) -> Data:
@@ -97,7 +85,7 @@ def build_data(config: DataConfig, seed: int) -> Data:
             from trainer.data.datasets.synthetic import make_synthetic_images
 
             return make_synthetic_images(config, seed)
-    raise _no_builder(config, "build(self, seed) -> Data")
+    raise no_builder(config, "build(self, seed) -> Data")
 
 
 def read_samples(config: DataConfig, source: str, spec: DataSpec, preprocessing: str | None, labelled: bool) -> Samples:
@@ -189,7 +177,7 @@ def build_network(config: ModelConfig, spec: DataSpec) -> nn.Module:
             from trainer.models.torchvision import build_classifier
 
             return build_classifier(config.arch, config.weights, spec)
-    raise _no_builder(config, "build(self, spec) -> torch.nn.Module")
+    raise no_builder(config, "build(self, spec) -> torch.nn.Module")
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -212,19 +200,33 @@ def build_task(config: TaskConfig, spec: DataSpec) -> Task:
     """Make the task for data of that kind; raises `ConfigError` where the data does not suit it."""
     if own := own_builder(config):
         task: Task = own(spec)
+        _check_task(config, task)
         return task
     match config:
-        case Auto():
-            return build_task(Classification() if spec.labels is not None else Regression(), spec)
+        case Auto(loss=loss, metrics=metrics) if spec.labels is not None:
+            return build_task(Classification(loss=loss, metrics=metrics), spec)
+        case Auto(loss=loss, metrics=metrics):
+            return build_task(Regression(loss=loss, metrics=metrics), spec)
         case Classification():
             from trainer.tasks.classification import ClassificationTask
 
-            return ClassificationTask(spec, config.label_smoothing, config.class_weights)
+            loss, metrics = build_class_loss(config), build_metrics(config, spec)
+            return ClassificationTask(spec, config.label_smoothing, config.class_weights, loss, metrics)
         case Regression():
             from trainer.tasks.regression import RegressionTask
 
-            return RegressionTask(spec, config.loss, config.delta)
-    raise _no_builder(config, "build(self, spec) -> Task")
+            return RegressionTask(spec, build_number_loss(config), build_metrics(config, spec))
+    raise no_builder(config, "build(self, spec) -> Task")
+
+
+def _check_task(config: TaskConfig, task: Task) -> None:
+    """Raise `ConfigError` for a task of a plug-in that lacks what training needs."""
+    needed = ("kind", "monitor", "mode", "score_names", "to", "weight", "loss_sum", *RENAMED, "evaluation")
+    lacking = [name for name in needed if not hasattr(task, name)]
+    if lacking:
+        old = [f"{name} was called {RENAMED[name]}" for name in lacking if name in RENAMED]
+        hint = f" ({'; '.join(old)})" if old else ""
+        raise ConfigError(f"task={config.option}: {type(task).__qualname__} has no {', '.join(lacking)}{hint}.")
 
 
 def build_data_and_task(config: Config) -> tuple[Data, Task]:

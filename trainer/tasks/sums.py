@@ -7,7 +7,7 @@ TINY = 1e-12  # stands for the weight of a batch whose classes all weigh nothing
 
 
 def sum_vector(*values: Tensor | float) -> Tensor:
-    """float64 vector on the device of the first value, without a wait for any."""
+    """Return a float64 vector on the device of the first value, without a wait for any."""
     vector = torch.empty(len(values), dtype=torch.float64, device=values[0].device)  # type: ignore[union-attr]
     for i, value in enumerate(values):
         vector[i] = value
