@@ -1,7 +1,7 @@
 """Random kill campaign: `kill -9` at random moments, resumed until done, equals the run that nothing has stopped.
 
-    pytest -m faults -k kills            # 10 runs
-    pytest -m faults -k kills --full     # 300 runs
+    pytest -m faults tests/faults/test_kills.py            # 10 runs
+    pytest -m faults tests/faults/test_kills.py --full     # 300 runs
 
 Each run is killed 1 to 5 times, half of the times while it saves; half of the kills hit the whole process group, the
 others the training process alone, whose loader workers must then end by themselves. What is compared: every bit of the
