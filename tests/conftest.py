@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -20,16 +21,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many trials each campaign has made, and what was measured."""
-    trials: dict[str, int] = {}
-    notes: dict[str, list[str]] = {}
+    """Say how many trials each campaign has made, and what it has counted and measured."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    notes: defaultdict[str, list[str]] = defaultdict(list)
     for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
-        noted, campaign = dict(report.user_properties), report.nodeid.partition("::")[0]
-        if "trials" in noted:
-            trials[campaign] = trials.get(campaign, 0) + noted["trials"]
-            notes.setdefault(campaign, []).extend([noted["note"]] if noted["note"] else [])
-    for campaign, count in sorted(trials.items()):
-        terminalreporter.write_line("; ".join([f"{campaign}: {count:,} trials", *notes[campaign]]))
+        campaign, properties = report.nodeid.partition("::")[0], dict(report.user_properties)
+        counts[campaign] += Counter(properties.get("counts", {}))
+        notes[campaign] += filter(None, [properties.get("note")])
+    for campaign, counted in sorted(counts.items()):
+        if counted:
+            words = [f"{count:,} {name.replace('_', ' ')}" for name, count in counted.items()]
+            terminalreporter.write_line(f"{campaign}: {', '.join([*words, *notes[campaign]])}")
 
 
 def pytest_xdist_auto_num_workers() -> int:

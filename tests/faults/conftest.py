@@ -30,13 +30,13 @@ def seed(pytestconfig: pytest.Config) -> int:
 def verdict(record_property: Callable[[str, object], None]) -> Verdict:
     """`verdict(outcomes)` takes what was wrong with each trial, or None; fails where something was, or none was made.
 
-    A second argument is a measurement that the summary shows.
+    What else is counted, by name, and a note of what was measured are shown in the summary.
     """
 
-    def judge(outcomes: Iterable[str | None], note: str = "") -> None:
+    def judge(outcomes: Iterable[str | None], note: str = "", **counts: int) -> None:
         made = list(outcomes)
         failures = [wrong for wrong in made if wrong]
-        record_property("trials", len(made))
+        record_property("counts", {"trials": len(made), **counts})
         record_property("note", note)
         assert not failures, f"{len(failures)} of {len(made)} trials:\n" + "\n".join(failures)
         assert made, "nothing was tried"

@@ -1,7 +1,7 @@
 """Damage to a checkpoint: one-bit flips, zeroed 4 KiB blocks, truncations. All detected, the one before is taken.
 
-    pytest -m faults -k corruption           # 100 flips, 25 blocks, some truncations: seconds
-    pytest -m faults -k corruption --full    # 2,000 flips, every bit of the manifest, 500 blocks, every 4 KiB
+    pytest -m faults tests/faults/test_corruption.py           # 100 flips, 25 blocks, some cuts: seconds
+    pytest -m faults tests/faults/test_corruption.py --full    # 2,000 flips, all of the manifest, 500 blocks
 
 The checkpoint is the state of a small network and its Adam (1.2 MB). Each damage is done to the newest of two and
 undone again. Loading `last` must warn, naming the damaged directory, and give the one before, bit for bit. A flip in

@@ -1,7 +1,7 @@
 """SIGKILL at each system call of a save: 0 states without a loadable, verified checkpoint, 0 leftovers afterwards.
 
-    pytest -m faults -k crash_points           # a spread of crash points, under a minute
-    pytest -m faults -k crash_points --full    # every one
+    pytest -m faults tests/faults/test_crash_points.py           # a spread of crash points, under a minute
+    pytest -m faults tests/faults/test_crash_points.py --full    # every one
 
 One process imports torch and forks a child for each trial; strace attaches to the child and kills it as it enters the
 k-th call of one kind. A call that is entered with SIGKILL pending is not carried out (Linux, ptrace(2)), so this is

@@ -1,7 +1,7 @@
 """A disk that is full or fails, at each call of a save: the checkpoints of before are intact, and the message says why.
 
-    pytest -m faults -k io_errors           # a spread of the calls, ENOSPC and EIO in turn
-    pytest -m faults -k io_errors --full    # both at every call
+    pytest -m faults tests/faults/test_io_errors.py           # a spread of the calls, ENOSPC and EIO in turn
+    pytest -m faults tests/faults/test_io_errors.py --full    # both at every call
 
 strace lets the k-th call of one kind fail (see saves.py, whose cases and children these are). Then two disks
 that are really full: a small tmpfs (as root) for one save after another until nothing fits, and for a real `train`;

@@ -1,7 +1,7 @@
 """Random kill campaign: `kill -9` at random moments, resumed until done, equals the run that nothing has stopped.
 
-    pytest -m faults -k kills            # 10 runs
-    pytest -m faults -k kills --full     # 300 runs
+    pytest -m faults tests/faults/test_kills.py            # 10 runs
+    pytest -m faults tests/faults/test_kills.py --full     # 300 runs
 
 Each run is killed 1 to 5 times, half of the times while it saves; half of the kills hit the whole process group, the
 others the training process alone, whose loader workers must then end by themselves. What is compared: every bit of the
@@ -121,7 +121,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
 ) -> None:
     recipe = RECIPES[number % len(RECIPES)]
     draw, reference = random.Random(f"{seed} {number}"), campaign.reference(recipe)
-    kills, wrong = 0, []
+    kills, in_saves, wrong = 0, 0, []
     for part in sorted(draw.random() for _ in range(draw.randint(1, MOST_KILLS))):
         made, steps = last_step(tmp_path), len(reference.ledger)
         in_save, group = draw.random() < 0.5, draw.random() < 0.5
@@ -134,6 +134,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
         if not strike(process, moment, tmp_path if in_save else None, late, group):
             break
         kills += 1
+        in_saves += in_save
         wrong += examine(tmp_path)
         killed = time.monotonic()
         while (left := members(process.pid)) and time.monotonic() - killed < SURVIVAL:
@@ -150,7 +151,8 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
     (run,) = runs_in(tmp_path)
     wrong += differences(outcome(run), reference.outcome)
     wrong += differences(read_ledger(tmp_path / "ledger", wrong), reference.ledger)[:5]
-    verdict(["; ".join(wrong) and f"run {number} ({recipe.name}), {kills} kills: {'; '.join(wrong)}"])
+    told = f"run {number} ({recipe.name}), {kills} kills: {'; '.join(wrong)}"
+    verdict([told if wrong else None], kills=kills, of_them_in_saves=in_saves)
 
 
 def examine(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """Two processes for one run directory: exactly one trains, and the other is told who does.
 
-    pytest -m faults -k races          # 10 races
-    pytest -m faults -k races --full   # 200 races
+    pytest -m faults tests/faults/test_races.py          # 10 races
+    pytest -m faults tests/faults/test_races.py --full   # 200 races
 
 Both racers have imported everything and wait for the same starting shot; the run is longer than a race, so the winner
 is stopped by SIGTERM and resumed by the next race. Then a holder is killed and taken over, and a thousand run

@@ -1,7 +1,7 @@
 """Soak: memory, file descriptors and threads of a long run stay what they were.
 
-    pytest -m faults -k soak            # 10 cycles of 1,000 steps
-    pytest -m faults -k soak --full     # 200 cycles: 200,000 steps
+    pytest -m faults tests/faults/test_soak.py            # 10 cycles of 1,000 steps
+    pytest -m faults tests/faults/test_soak.py --full     # 200 cycles: 200,000 steps
 
 One process makes one run, as `train` does it (programs/soak.py): every 1,000 steps it validates, writes its records and
 TensorBoard's, and saves. At each validation a logger reads /proc. After the first cycles nothing may grow.

@@ -1,7 +1,7 @@
 """Signals: a run that is told to stop does so soon, with the right exit code, and loses nothing.
 
-    pytest -m faults -k stops            # each signal once in each of the main phases, and the special cases
-    pytest -m faults -k stops --full     # every phase, 10 times
+    pytest -m faults tests/faults/test_stops.py            # each signal in each of the main phases, and special cases
+    pytest -m faults tests/faults/test_stops.py --full     # every phase, 10 times
 
 SIGTERM and SIGINT end a run with 143 and 130; SIGUSR1 saves and lets it go on. A plug-in (programs/sleeping_parts.py)
 sleeps where a trial wants the signal to arrive (and says so in a file), so that every phase is really hit. Resumed, a
