@@ -17,13 +17,12 @@ from rich.console import Console
 from trainer.config import compose
 from trainer.config.root import Config
 from trainer.errors import ConfigError, TrainerError
-from trainer.loggers.base import Logger
-from trainer.loggers.console import LiveConsoleLogger, PlainConsoleLogger, Progress
-from trainer.loggers.files import FilesLogger
+from trainer.loggers.base import Logger, LoggerContext
+from trainer.loggers.console import console_logger
 from trainer.loggers.layer_stats import LayerStatsLogger
 from trainer.loggers.safe import SafeLogger
-from trainer.loggers.tensorboard import TensorBoardLogger
 from trainer.runs.assemble import RunContext, assemble
+from trainer.runs.build_parts import build_loggers, check_packages
 from trainer.runs.changes import Change
 from trainer.runs.directory import Run
 from trainer.runs.summary import change_lines, closing_lines, opening_lines
@@ -107,6 +106,7 @@ class Execution:
         return summary
 
     def _assemble(self) -> Trainer:
+        check_packages(self.config)  # before the data is read
         try:
             return assemble(
                 self.config,
@@ -184,25 +184,28 @@ class Execution:
             atomic_files.write_text(self.run.directory / name, text)
         for line in parts.data.notes if not start else ():
             self._say(line)
-        progress = Progress(plan.total, plan.steps_per_epoch, parts.state.monitor.name, start)
-        hparams = {
-            k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in compose.flat(self.cfg).items()
-        }
-        sinks: list[tuple[Logger, str]] = [
-            (PlainConsoleLogger(self._log, progress), str(self.run.log)),
-            (FilesLogger(self.run.directory, recorded), f"{self.run.directory}/metrics.jsonl and metrics.csv"),
-            (
-                TensorBoardLogger(self.run.tensorboard, hparams, parts.data.spec.labels, recorded),
-                str(self.run.tensorboard),
-            ),
-        ]
+        monitor = parts.state.monitor
+        context = LoggerContext(
+            directory=self.run.directory,
+            tensorboard=self.run.tensorboard,
+            start_step=start,
+            recorded=recorded,
+            total_steps=plan.total,
+            steps_per_epoch=plan.steps_per_epoch,
+            monitor=monitor.name,
+            mode=monitor.mode,
+            hparams={
+                k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in compose.flat(self.cfg).items()
+            },
+            labels=parts.data.spec.labels,
+            console=self.console,
+        )
+        self._sinks.append(SafeLogger(console_logger(self._log, context), str(self.run.log)))
         flow = self.run.directory / "gradients.jsonl"
         if plan.gradients.recurs or flow.exists():  # what is there is cut back even where no more is to be recorded
-            sinks.append((LayerStatsLogger(self.run.directory, recorded), f"{flow} and gradient_flow.png"))
-        if self.console is not None:
-            sink = LiveConsoleLogger if self.console.is_terminal else PlainConsoleLogger
-            sinks.append((sink(self.console, progress), "the screen"))
-        self._sinks += [SafeLogger(sink, what, self._say) for sink, what in sinks]
+            layers = LayerStatsLogger(self.run.directory, recorded)
+            self._sinks.append(SafeLogger(layers, f"{flow} and gradient_flow.png"))
+        self._sinks += build_loggers(self.config, context)
         return self._sinks
 
 
