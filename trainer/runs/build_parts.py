@@ -182,7 +182,7 @@ def build_loggers(config: Config, context: LoggerContext) -> list[Logger]:
     try:
         for one in configs:
             if (logger := build_logger(one, context)) is not None:
-                loggers.append(logger)  # noqa: PERF401  # what was opened before a failure is closed
+                loggers.append(logger)  # what was opened before a failure is closed
     except BaseException:
         for logger in loggers:
             logger.close({"status": "failed"})
