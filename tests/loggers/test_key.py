@@ -121,3 +121,18 @@ def test_a_logger_from_python_is_saved_with_its_name() -> None:
     saved = to_config(from_yaml(to_yaml(from_config(Config(logger=[WandbLog(project="x")]))), "x"))
     [one] = saved.logger_configs()
     assert one == WandbLog(project="x")
+
+
+def test_a_logger_that_cannot_begin_ends_the_run_and_closes_those_before_it(train: Any, tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(
+        PLUGIN
+        + """
+    def open(self, context):
+        raise ConfigError("logger=least: there is no paper.")
+""".replace("ConfigError", "__import__('trainer.errors').errors.ConfigError")
+    )
+    path = tmp_path / "diary.txt"
+    said = train("--import", "plugin.py", *WORDS, f"logger=[{{name: diary, file: {path}}},least]", code=2)
+    assert said.stderr == "error: logger=least: there is no paper.\n"
+    assert path.read_text().splitlines() == ["open 0 0 4 val/accuracy max", "close failed"]
+    assert not (tmp_path / "outputs").exists()
