@@ -1,6 +1,7 @@
 """The Python API: a config, a trainer, a loop of one's own, and the trained network."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -164,3 +165,18 @@ def test_a_component_of_ones_own_is_registered_checked_and_trained(tmp_path: Pat
     assert trained == "narrow 3.0 2"
     assert scale.startswith("model.scale=0.0: must be > 0")
     assert group.startswith("There is no group 'modle'")
+
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "fundamentals.md")]
+
+
+def test_the_pages_import_nothing_deeper_than_the_public_names() -> None:
+    """What plug-ins and user scripts need is importable from `trainer` itself: the pages show nothing else."""
+    shown = [line.strip() for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()]
+    imports = [line for line in shown if re.match(r"(from|import) trainer\b", line)]
+    assert imports
+    assert [line for line in imports if not line.startswith("from trainer import ")] == []
+    for line in imports:
+        for name in line.removeprefix("from trainer import ").split(","):
+            assert name.strip() in trainer.__all__, line

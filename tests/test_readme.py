@@ -1,6 +1,8 @@
 """What the README shows is run as it stands."""
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 from support import run_python
@@ -20,6 +22,32 @@ def test_the_model_and_dataset_in_one_file_train(train, tmp_path):
     output = train(*command[1].split()).stdout
     accuracy = re.search(r"^best +val/accuracy ([\d.]+)", output, flags=re.MULTILINE)
     assert accuracy is not None and float(accuracy[1]) > 0.7, output
+
+
+def test_the_metric_loss_and_logger_in_one_file_are_used(train, tmp_path):
+    plugin = next(block for block in BLOCKS if '@register("metric", "worst_class")' in block)
+    command = re.search(r"^\$ train (--import my_scores.py .*)$", README, flags=re.MULTILINE)
+    assert command is not None
+    (tmp_path / "my_scores.py").write_text(plugin)
+    output = train(*shlex.split(command[1]), "trainer.epochs=2").stdout
+    [run] = tmp_path.glob("outputs/*/*")
+    best = json.loads((run / "summary.json").read_text())["best"]
+    scores = re.findall(r"accuracy [\d.]+ worst_class ([\d.]+)", output)
+    assert "best by val/worst_class (max)" in output and len(scores) == 2
+    assert best["metric"] == "val/worst_class" and f"{best['value']:.4f}" == max(scores)
+    assert len((run / "best.txt").read_text().splitlines()) == 2
+    train(
+        *("--import", "my_scores.py", "task=regression", "task.metrics=[median_error]"),
+        *("trainer.monitor=val/median_error", "model=linear", "trainer.epochs=1", "output_dir=numbers"),
+    )
+    [run] = tmp_path.glob("numbers/*/*")
+    assert json.loads((run / "summary.json").read_text())["best"]["mode"] == "min"
+
+
+def test_every_loss_metric_and_logger_is_named():
+    for group in ("loss", "metric", "logger"):
+        missing = [name for name in registry.names(group) if f"`{name}`" not in README]
+        assert not missing
 
 
 def test_the_python_loop_runs_and_learns(tmp_path):

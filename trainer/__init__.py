@@ -8,6 +8,7 @@ from trainer.version import __version__
 if TYPE_CHECKING:
     from trainer.config.data import DataConfig, Digits, ImageDataConfig, ImageFolder, Synthetic, SyntheticImages
     from trainer.config.datasets import Cifar10, Cifar100, FashionMnist, Mnist, Svhn, Tensors
+    from trainer.config.logger import LoggerConfig
     from trainer.config.loss import LossConfig
     from trainer.config.metric import MetricConfig
     from trainer.config.model import Attention, Cnn, Linear, Mlp, ModelConfig, Tabular, Torchvision
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from trainer.config.transform import TransformConfig
     from trainer.data.splits import from_splits, from_tensors
     from trainer.data.types import Batch, Data, DataSpec, Split
-    from trainer.loggers.base import Logger, LogRecord
+    from trainer.loggers.base import Logger, LoggerContext, LogRecord
     from trainer.runs.assemble import assemble
     from trainer.runs.build import build_data
     from trainer.runs.directory import Run
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "trainer.config.data": "DataConfig Digits ImageDataConfig ImageFolder Synthetic SyntheticImages",
     "trainer.config.datasets": "Cifar10 Cifar100 FashionMnist Mnist Svhn Tensors",
+    "trainer.config.logger": "LoggerConfig",
     "trainer.config.loss": "LossConfig",
     "trainer.config.metric": "MetricConfig",
     "trainer.config.model": "Attention Cnn Linear Mlp ModelConfig Tabular Torchvision",
@@ -47,7 +49,7 @@ _NAMES = {
     "trainer.config.transform": "TransformConfig",
     "trainer.data.splits": "from_splits from_tensors",
     "trainer.data.types": "Batch Data DataSpec Split",
-    "trainer.loggers.base": "Logger LogRecord",
+    "trainer.loggers.base": "Logger LoggerContext LogRecord",
     "trainer.runs.assemble": "assemble",
     "trainer.runs.build": "build_data",
     "trainer.runs.directory": "Run",
@@ -75,6 +77,8 @@ __all__ = [
     "Linear",
     "LogRecord",
     "Logger",
+    "LoggerConfig",
+    "LoggerContext",
     "LossConfig",
     "MetricConfig",
     "Mlp",

@@ -1,5 +1,6 @@
 """Logs that cannot be written are reported once; training goes on."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from trainer.loggers.safe import SafeLogger
 
 
 class Full:
-    """A sink on a device that is always full."""
+    """A logger on a device that is always full."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -32,26 +33,28 @@ class Full:
         self._write("close")
 
 
-def test_the_first_failure_is_told_and_then_only_closing_is_tried() -> None:
-    sink, said = Full(), []
-    guarded = SafeLogger(sink, "metrics.jsonl", said.append)
+def test_the_first_failure_is_told_and_then_only_closing_is_tried(caplog: pytest.LogCaptureFixture) -> None:
+    logger = Full()
+    safe = SafeLogger(logger, "metrics.jsonl")
     for _ in range(3):
-        guarded.write(LogRecord(1, 0, 0.0))
-        guarded.flush()
-        guarded.rewind(0)
-    guarded.close({})
-    assert sink.calls == ["write", "close"]
-    assert len(said) == 1
-    assert "metrics.jsonl" in said[0] and "No space left on device" in said[0] and "training goes on" in said[0]
+        safe.write(LogRecord(1, 0, 0.0))
+        safe.flush()
+        safe.rewind(0)
+    safe.close({})
+    assert logger.calls == ["write", "close"]
+    [said] = caplog.records
+    assert (said.name, said.levelno) == ("trainer", logging.WARNING)
+    words = "metrics.jsonl can no longer be written ([Errno 28] No space left on device); training goes on without."
+    assert said.getMessage() == words
 
 
-def test_a_bug_in_a_sink_is_no_full_disk() -> None:
+def test_a_bug_in_a_logger_is_no_full_disk() -> None:
     class Broken(Full):
         def write(self, record: LogRecord) -> None:
             raise KeyError("a bug")
 
     with pytest.raises(KeyError):
-        SafeLogger(Broken(), "x", print).write(LogRecord(1, 0, 0.0))
+        SafeLogger(Broken(), "x").write(LogRecord(1, 0, 0.0))
 
 
 def test_a_run_whose_logs_fail_trains_to_the_same_end(train, tmp_path) -> None:

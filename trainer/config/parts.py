@@ -13,6 +13,7 @@ EXAMPLES = {
     "transform": ("[impute, standardize]", "{name: clip, low: 0.02}"),
     "loss": ("[focal]", "{name: focal, gamma: 2}"),
     "metric": ("[accuracy, auroc]", "{name: top5, k: 3}"),
+    "logger": ("[console, files]", "{name: wandb, project: demo}"),
 }
 
 

@@ -1,15 +1,18 @@
 """The whole of a run's config: one section for each group, and the few keys that belong to none."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from trainer.config import datasets, table, transform  # noqa: F401  # a class is registered when it is imported
+from trainer.config import datasets, parts, table, transform  # noqa: F401  # a class is registered when it is imported
 from trainer.config.data import DataConfig, Digits
+from trainer.config.logger import LoggerConfig
 from trainer.config.model import Cnn, ModelConfig
 from trainer.config.optimizer import AdamW, OptimizerConfig
 from trainer.config.scheduler import CosineLR, SchedulerConfig
 from trainer.config.section import FIXED, FREE, Section, key
 from trainer.config.task import Auto, TaskConfig
 from trainer.config.trainer import TrainerConfig
+from trainer.errors import ConfigError
 
 
 @dataclass
@@ -36,3 +39,25 @@ class Config(Section):
     init_from: str | None = key(
         None, "start from the weights of a run or checkpoint, and nothing else of it", on_resume=FIXED
     )
+    logger: list[Any] = key(
+        ["console", "files", "tensorboard"],
+        "where the records of training and validation go (trainer list logger); train.log is always written",
+        on_resume=FREE,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.logger = [parts.plain(entry) for entry in self.logger]
+        self.logger_configs()
+
+    def logger_configs(self) -> list[LoggerConfig]:
+        """Return what `logger` names, in its order.
+
+        Raises:
+            ConfigError: for a logger that does not exist, does not have such a key, or is named twice.
+        """
+        chosen: list[LoggerConfig] = parts.select("logger", self.logger, "logger", may_be_empty=True)
+        names = [one.option for one in chosen]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"logger: {twice[0]} is there twice; leave one out.")
+        return chosen

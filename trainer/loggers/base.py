@@ -1,14 +1,16 @@
 """What loggers take: one record of numbers and tensors for each interval, and what a logger must do with it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+from rich.console import Console
 from torch import Tensor
 
 
 @dataclass
 class LogRecord:
-    """What is known at one step: numbers for every sink, tensors for those that draw.
+    """What is known at one step: numbers for every logger, tensors for those that draw.
 
     Attributes:
         step, epoch: optimizer steps and whole epochs done.
@@ -33,8 +35,39 @@ class LogRecord:
     gradients: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LoggerContext:
+    """What is known of a run when its loggers are opened.
+
+    Attributes:
+        directory: of the run; its name is that of the run.
+        tensorboard: folder of the event files.
+        start_step: steps done when this process starts; 0 in a new run.
+        recorded: the last step whose record is complete; records after it belong to a past that was given up.
+        total_steps: of the whole run.
+        steps_per_epoch: of one pass over the training data.
+        monitor: the score that decides what is best, such as "val/accuracy".
+        mode: whether a larger value of it is better ("max") or a smaller one ("min").
+        hparams: every key of the config by its full name; lists and null as text.
+        labels: names of the classes; None for numbers.
+        console: where a person reads; None: nobody does.
+    """
+
+    directory: Path
+    tensorboard: Path
+    start_step: int
+    recorded: int
+    total_steps: int
+    steps_per_epoch: int
+    monitor: str
+    mode: str
+    hparams: dict[str, int | float | str | bool]
+    labels: tuple[str, ...] | None = None
+    console: Console | None = None
+
+
 class Logger(Protocol):
-    """Where records go. A sink cannot touch the run, so the order of sinks cannot matter."""
+    """Where records go. A logger cannot touch the run, so the order of loggers cannot matter."""
 
     def write(self, record: LogRecord) -> None:
         """Take one record."""
@@ -45,9 +78,9 @@ class Logger(Protocol):
         ...
 
     def rewind(self, step: int) -> None:
-        """The run goes on from `step` again: forget the records after it."""
+        """Forget the records after `step`: the run goes on from there again."""
         ...
 
     def close(self, summary: dict[str, Any]) -> None:
-        """The run has ended, with this summary (see `trainer.runs.directory`)."""
+        """End with the run, of which this is the summary (see `trainer.runs.directory`)."""
         ...

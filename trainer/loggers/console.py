@@ -10,7 +10,7 @@ import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 
-from trainer.loggers.base import LogRecord
+from trainer.loggers.base import Logger, LoggerContext, LogRecord
 
 QUIET_SECONDS = 1.0  # plain lines of training alone come at most this often; validations are always printed
 
@@ -18,14 +18,14 @@ WIDE = 120  # columns of a terminal from which the live display has room for a b
 
 
 def format_value(name: str, value: float) -> str:
-    """A score as it is printed: four decimals, or scientific where those say nothing."""
+    """Return a score as it is printed: four decimals, or scientific where those say nothing."""
     if name == "lr" or (value and not 1e-3 <= abs(value) < 1e5):
         return f"{value:.3g}"
     return f"{value:.4f}"
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as 9s, 3m20s, 2h05m."""
+    """Return seconds as 9s, 3m20s, 2h05m."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
@@ -35,7 +35,7 @@ def format_duration(seconds: float) -> str:
 
 
 def scores(record: LogRecord) -> str:
-    """`train loss 0.39 accuracy 0.89  val loss 0.37 accuracy 0.90`."""
+    """Return `train loss 0.39 accuracy 0.89  val loss 0.37 accuracy 0.90`."""
     groups: dict[str, list[str]] = {}
     for name, value in record.scalars.items():
         split, _, score = name.partition("/")
@@ -68,20 +68,20 @@ class Progress:
         self.restart(start_step)
 
     def restart(self, step: int) -> None:
-        """The run goes on from `step`, now."""
+        """Measure the rate from here: the run goes on from `step`."""
         self.start_step, self._started = step, time.monotonic()
 
     def rate(self, step: int) -> float:
-        """Steps a second since the start of the process, validations and saves included."""
+        """Return the steps a second since the start of the process, validations and saves included."""
         return max(step - self.start_step, 1) / max(time.monotonic() - self._started, 1e-9)
 
     def position(self, step: int) -> str:
-        """`epoch 3/20  step 69/460`; the epoch is the one that the step belongs to."""
+        """Return `epoch 3/20  step 69/460`; the epoch is the one that the step belongs to."""
         epoch, epochs = (-(-steps // self.steps_per_epoch) for steps in (step, self.total))
         return f"epoch {epoch}/{epochs}  step {step}/{self.total}"
 
     def speed(self, record: LogRecord) -> str:
-        """`lr 0.001  6,176 samples/s  eta 3m20s`."""
+        """Return `lr 0.001  6,176 samples/s  eta 3m20s`."""
         words = []
         if "lr" in record.scalars:
             words.append(f"lr {format_value('lr', record.scalars['lr'])}")
@@ -90,12 +90,12 @@ class Progress:
         return _join(*words, self.eta(record))
 
     def eta(self, record: LogRecord) -> str:
-        """`eta 3m20s`; "" at the end."""
+        """Return `eta 3m20s`; "" at the end."""
         left = self.total - record.step
         return f"eta {format_duration(left / self.rate(record.step))}" if left > 0 else ""
 
     def best(self, record: LogRecord) -> str:
-        """`best 0.9972`; "" before the first validation."""
+        """Return `best 0.9972`; "" before the first validation."""
         return "" if record.best is None else f"best {format_value(self.monitor, record.best)}"
 
 
@@ -114,6 +114,7 @@ class PlainConsoleLogger:
         self.console, self.progress, self._printed = console, progress, -math.inf
 
     def write(self, record: LogRecord) -> None:
+        """Print a line, unless there was one just before."""
         now, progress = time.monotonic(), self.progress
         if not _is_validation(record) and now - self._printed < QUIET_SECONDS:
             return
@@ -127,14 +128,14 @@ class PlainConsoleLogger:
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def flush(self) -> None:
-        """Lines are written at once."""
+        """Do nothing: lines are written at once."""
 
     def rewind(self, step: int) -> None:
-        """What was printed stays; the rate is measured from here."""
+        """Measure the rate from here; what was printed stays."""
         self.progress.restart(step)
 
     def close(self, summary: dict[str, Any]) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 class LiveConsoleLogger:
@@ -150,6 +151,7 @@ class LiveConsoleLogger:
         self.bar.start()
 
     def write(self, record: LogRecord) -> None:
+        """Move the bar; print a line for a validation."""
         progress = self.progress
         where, best = progress.position(record.step), progress.best(record)
         if _is_validation(record):
@@ -159,7 +161,7 @@ class LiveConsoleLogger:
         self.bar.update(self.task, completed=record.step, description=where, numbers=numbers)
 
     def flush(self) -> None:
-        """Nothing here is kept."""
+        """Do nothing: nothing is kept here."""
 
     def rewind(self, step: int) -> None:
         """Set the bar back."""
@@ -169,3 +171,9 @@ class LiveConsoleLogger:
     def close(self, summary: dict[str, Any]) -> None:
         """Remove the bar; the lines above it stay."""
         self.bar.stop()
+
+
+def console_logger(console: Console, context: LoggerContext) -> Logger:
+    """Return the display that suits a console: a live one for a terminal, lines for anything else."""
+    progress = Progress(context.total_steps, context.steps_per_epoch, context.monitor, context.start_step)
+    return (LiveConsoleLogger if console.is_terminal else PlainConsoleLogger)(console, progress)

@@ -32,6 +32,7 @@ class Lines:
         return len(rows) - len(kept)
 
     def append(self, row: dict[str, Any]) -> None:
+        """Write one line."""
         assert self._file is not None, "cut() opens it"
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
@@ -42,6 +43,7 @@ class Lines:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Close the file, where it is open."""
         if self._file is not None:
             self._file.close()
 
@@ -61,6 +63,7 @@ class FilesLogger:
         self._open(start_step)
 
     def write(self, record: LogRecord) -> None:
+        """Append a line and a row, unless there are no numbers."""
         if not record.scalars:
             return
         row: dict[str, Any] = {"step": record.step, "epoch": record.epoch, "time": round(record.time, 3)}
@@ -97,7 +100,7 @@ class FilesLogger:
         self._table.close()
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
-        """The whole table anew, when its columns have changed."""
+        """Write the whole table anew, when its columns have changed."""
         header = ",".join(self.columns) + "\n"
         atomic_files.write_text(self.csv, header + "".join(map(self._csv_line, rows)))
         self._table = open(self.csv, "a", encoding="utf-8", newline="")  # noqa: SIM115  # closed in close()
@@ -109,12 +112,12 @@ class FilesLogger:
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """The records of a run, oldest first; see `read_rows`."""
+    """Return the records of a run, oldest first; see `read_rows`."""
     return read_rows(directory / "metrics.jsonl")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects with a step, in order; a line that is none, such as one that a kill has cut short, is left out."""
+    """Return the objects with a step, in order, without lines that are none, such as one that a kill has cut short."""
     if not path.is_file():
         return []
     rows = []

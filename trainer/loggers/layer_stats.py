@@ -29,6 +29,7 @@ class LayerStatsLogger:
         self.rewind(start_step)
 
     def write(self, record: LogRecord) -> None:
+        """Append a line, where layers were measured."""
         if record.gradients:
             self.lines.append({"step": record.step, "layers": record.gradients})
             self._layers = list(record.gradients)
@@ -51,7 +52,7 @@ class LayerStatsLogger:
 
 
 def draw(rows: list[dict[str, Any]], layers: list[str]) -> bytes:
-    """A PNG of the typical step: medians over the rows, from the first layer to the last."""
+    """Return a PNG of the typical step: medians over the rows, from the first layer to the last."""
     from matplotlib.figure import Figure
 
     mean, largest, ratio = (
@@ -86,7 +87,7 @@ def draw(rows: list[dict[str, Any]], layers: list[str]) -> bytes:
 
 
 def _median(rows: list[dict[str, Any]], layer: str, key: str) -> float:
-    """Over the rows that have the number; NaN, which is not drawn, where none has one that a logarithm can show."""
+    """Return the median over the rows that have the number; NaN, which is not drawn, where none fits on a log scale."""
     values = [
         value
         for row in rows

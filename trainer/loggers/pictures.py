@@ -11,7 +11,7 @@ Pixels = np.ndarray  # uint8 (height, width, 3)
 
 
 def image_grid(images: Tensor, labels: list[str] | None, columns: int = 8, side: int = 96) -> Pixels:
-    """Images (N, C, H, W) in [0, 1] in rows of `columns`, each enlarged to `side` pixels over its label."""
+    """Draw images (N, C, H, W) in [0, 1] in rows of `columns`, each enlarged to `side` pixels over its label."""
     font = ImageFont.load_default(12)
     text_height = 18 if labels else 2
     rows = -(-len(images) // columns)
@@ -30,7 +30,7 @@ def image_grid(images: Tensor, labels: list[str] | None, columns: int = 8, side:
 
 
 def confusion_picture(matrix: Tensor, labels: tuple[str, ...], cell: int = 36) -> Pixels:
-    """A confusion matrix: rows are true classes, columns predictions, darker is more of its row; counts if they fit."""
+    """Draw a confusion matrix: rows are true classes, columns predictions; darker is more of its row."""
     classes = len(labels)
     counted = classes <= 20
     cell = cell if counted else max(2, 720 // classes)
@@ -57,7 +57,7 @@ def confusion_picture(matrix: Tensor, labels: tuple[str, ...], cell: int = 36) -
 def _upright(
     canvas: Image.Image, text: str, x: int, bottom: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont"
 ) -> None:
-    """Text from bottom to top, ending at `bottom`."""
+    """Draw text from bottom to top, ending at `bottom`."""
     width = int(font.getlength(text)) + 2
     label = Image.new("RGB", (width, 16), "white")
     ImageDraw.Draw(label).text((0, 0), text, fill="black", font=font)
@@ -65,7 +65,7 @@ def _upright(
 
 
 def pictures(record: LogRecord, labels: tuple[str, ...] | None) -> dict[str, Pixels]:
-    """The pictures that a record gives, by name."""
+    """Return the pictures that a record gives, by name."""
     drawn: dict[str, Pixels] = {}
     if record.images is not None:
         drawn["train/images"] = image_grid(record.images, record.labels)

@@ -1,40 +1,41 @@
-"""Logs are worth less than the training they tell of."""
+"""A logger that may fail without stopping the training."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from trainer.errors import TrainerError
 from trainer.loggers.base import Logger, LogRecord
 
+_log = logging.getLogger("trainer")
+
 
 class SafeLogger:
-    """A sink that may fail: the first `OSError` is reported, and nothing more is given to it.
+    """Passes everything on until the first `OSError` or `TrainerError`: that is reported, and no more is passed on.
 
     Args:
-        sink: the one that writes.
-        what: its files, as they are named to a person.
-        tell: is told of the failure.
+        logger: the one that writes.
+        what: it writes, as that is named to a person.
     """
 
-    def __init__(self, sink: Logger, what: str, tell: Callable[[str], None]) -> None:
-        self.sink, self.what, self.tell = sink, what, tell
-        self.failed = False
+    def __init__(self, logger: Logger, what: str) -> None:
+        self.logger, self.what, self.failed = logger, what, False
 
     def write(self, record: LogRecord) -> None:
-        """See `Sink`."""
-        self._try(self.sink.write, record)
+        """Take one record; see `Logger`."""
+        self._try(self.logger.write, record)
 
     def flush(self) -> None:
-        """See `Sink`."""
-        self._try(self.sink.flush)
+        """Make durable what was written; see `Logger`."""
+        self._try(self.logger.flush)
 
     def rewind(self, step: int) -> None:
-        """See `Sink`."""
-        self._try(self.sink.rewind, step)
+        """Forget the records after `step`; see `Logger`."""
+        self._try(self.logger.rewind, step)
 
     def close(self, summary: dict[str, Any]) -> None:
-        """See `Sink`; tried also after a failure, to release what can be released."""
-        self._try(self.sink.close, summary, always=True)
+        """End with the run; tried also after a failure, to release what can be released."""
+        self._try(self.logger.close, summary, always=True)
 
     def _try(self, act: Callable[..., None], *arguments: Any, always: bool = False) -> None:
         if self.failed and not always:
@@ -44,4 +45,4 @@ class SafeLogger:
         except (OSError, TrainerError) as error:
             if not self.failed:
                 self.failed = True
-                self.tell(f"{self.what} can no longer be written ({error}); training goes on without.")
+                _log.warning("%s can no longer be written (%s); training goes on without.", self.what, error)

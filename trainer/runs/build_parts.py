@@ -1,18 +1,26 @@
-"""From what keys select by name to the parts of a run: losses and metrics, as `build` does for sections."""
+"""From what keys select by name to the parts of a run: losses, metrics and loggers, as `build` does for sections."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, cast
 
 import torch.nn.functional as F
 
 from trainer.config import metric
+from trainer.config.logger import ConsoleLog, FilesLog, LoggerConfig, MlflowLog, TensorBoardLog, WandbLog
 from trainer.config.loss import CrossEntropyLoss, FocalLoss, HuberLoss, LossConfig, MaeLoss, MseLoss
 from trainer.config.metric import MetricConfig
+from trainer.config.root import Config
 from trainer.config.section import Section
 from trainer.config.task import Classification, Regression
 from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
+from trainer.loggers.base import Logger, LoggerContext
+from trainer.loggers.console import console_logger
+from trainer.loggers.files import FilesLogger
+from trainer.loggers.safe import SafeLogger
+from trainer.loggers.tensorboard import TensorBoardLogger
 from trainer.tasks import classification_metrics, regression_metrics
 from trainer.tasks.losses import ClassLoss, Losses, OutputLoss, SampleLoss, focal
 from trainer.tasks.metrics import DerivedMetric, Metric, SampleMetric, SummedMetric, share
@@ -149,3 +157,61 @@ def _number_metric(config: MetricConfig, spec: DataSpec) -> Metric | None:
 
             return SampleMetric(name, larger, spearman)
     return None
+
+
+def check_packages(config: Config) -> None:
+    """Raise `ConfigError` where a logger needs a package that is not installed."""
+    for one in config.logger_configs():
+        if one.package and find_spec(one.package) is None:
+            raise ConfigError(
+                f"logger={one.option}: the package {one.package} is not installed; "
+                f"pip install 'trainer[{one.option}]', or leave {one.option} out of logger."
+            )
+
+
+def build_loggers(config: Config, context: LoggerContext) -> list[Logger]:
+    """Make the loggers of a config, open for a run; from then on, one that fails is left alone.
+
+    Raises:
+        ConfigError: where a logger cannot work at all: its package is missing, or its service does not answer.
+    """
+    check_packages(config)
+    configs, loggers = config.logger_configs(), list[Logger]()
+    if not any(isinstance(one, FilesLog) for one in configs) and (context.directory / "metrics.jsonl").exists():
+        FilesLogger(context.directory, context.recorded).close({})  # what is there is cut back all the same
+    try:
+        for one in configs:
+            if (logger := build_logger(one, context)) is not None:
+                loggers.append(logger)  # what was opened before a failure is closed
+    except BaseException:
+        for logger in loggers:
+            logger.close({"status": "failed"})
+        raise
+    return loggers
+
+
+def build_logger(config: LoggerConfig, context: LoggerContext) -> Logger | None:
+    """Make one logger, open for a run; None where there is nothing to write to, as for the screen of a job."""
+    if own_builder(config, "write"):
+        config.open(context)
+        return SafeLogger(cast(Logger, config), f"logger={config.option}")
+    directory = context.directory
+    match config:
+        case ConsoleLog():
+            screen = context.console
+            return None if screen is None else SafeLogger(console_logger(screen, context), "the screen")
+        case FilesLog():
+            files = FilesLogger(directory, context.recorded)
+            return SafeLogger(files, f"{directory}/metrics.jsonl and metrics.csv")
+        case TensorBoardLog():
+            board = TensorBoardLogger(context.tensorboard, context.hparams, context.labels, context.recorded)
+            return SafeLogger(board, str(context.tensorboard))
+        case WandbLog():
+            from trainer.loggers.wandb import WandbLogger
+
+            return SafeLogger(WandbLogger(config, context), "logger=wandb")
+        case MlflowLog():
+            from trainer.loggers.mlflow import MlflowLogger
+
+            return SafeLogger(MlflowLogger(config, context), "logger=mlflow")
+    raise no_builder(config, "write(self, record)")

@@ -16,6 +16,7 @@ from trainer.config import compose
 from trainer.errors import ConfigError, TrainerError
 from trainer.loggers.base import Logger
 from trainer.runs.assemble import assemble
+from trainer.runs.build_parts import check_packages
 from trainer.runs.directory import Run
 from trainer.runs.messages import messages_to
 from trainer.runs.run_loggers import open_loggers
@@ -78,6 +79,7 @@ def run_training(start: RunStart, run: Run, console: Console | None, signals: Si
 
 
 def _assemble(start: RunStart, run: Run, signals: SignalHandler) -> Trainer:
+    check_packages(start.config)  # before the data is read
     try:
         return assemble(start.config, run, resume=start.checkpoint, signals=signals)
     except (RuntimeError, MemoryError) as error:

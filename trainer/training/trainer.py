@@ -221,7 +221,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _errors_explained(self) -> Iterator[None]:
-        """Let a save come to its end, release what the run holds, and turn what a person can mend into a message."""
+        """Let a save come to its end, release what the run holds, and turn what a person can fix into a message."""
         try:
             yield
         except Exception as error:
