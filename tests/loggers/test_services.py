@@ -4,6 +4,7 @@ import json
 import math
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,18 @@ SUMMARY = {"status": "completed", "best": {"metric": "val/accuracy", "value": 0.
 
 
 def wandb_records(folder: Path) -> list[Record]:
-    """The records of a `.wandb` file: a LevelDB log of protocol buffers behind a header of 7 bytes."""
+    """The records of a run that has ended; its service writes them a moment after that."""
+    deadline = time.monotonic() + 30
+    found = parsed(folder)
+    while not any(one.WhichOneof("record_type") == "exit" for one in found):
+        assert time.monotonic() < deadline, f"the run in {folder} has no end"
+        time.sleep(0.05)
+        found = parsed(folder)
+    return found
+
+
+def parsed(folder: Path) -> list[Record]:
+    """The records in a `.wandb` file: a LevelDB log of protocol buffers behind a header of 7 bytes."""
     [path] = folder.glob("run-*.wandb")
     data, place, found, parts = path.read_bytes(), 7, [], b""
     while place + 7 <= len(data):

@@ -61,6 +61,7 @@ def test_the_keys_of_no_section_and_the_choices_have_theirs() -> None:
         "init_from": FIXED,
         "output_dir": FREE,
         "resume": FREE,
+        "logger": FREE,
     }
     kinds = {group: kind_of(cfg, group) for group in registry.GROUPS}
     assert kinds == {

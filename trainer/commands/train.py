@@ -75,7 +75,7 @@ def train_run(args: argparse.Namespace, signals: SignalHandler) -> int:
     try:
         return exit_code(run_training(start, run, Screen(), signals))
     except (TrainerError, Interrupted):
-        if start.run is None and not run.has_started():
+        if start.run is None and not run.began:
             run.discard()  # nothing was trained, and the message says why
         raise
     finally:

@@ -44,6 +44,9 @@ class Run:
     Files: `config.yaml` (complete, `${...}` as written), `overrides.yaml` (what was typed), `environment.json`,
     `train.log`, `metrics.jsonl`, `metrics.csv`, `summary.json` (once it has ended), `tensorboard/`, `checkpoints/`;
     with `trainer.log_gradients` also `gradients.jsonl` and `gradient_flow.png`.
+
+    Attributes:
+        began: whether this process has put all parts of the run together, and begun to train.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -51,6 +54,7 @@ class Run:
         self.checkpoints = directory / "checkpoints"
         self.tensorboard = directory / "tensorboard"
         self.config, self.log = directory / "config.yaml", directory / "train.log"
+        self.began = False
         self._lock: int | None = None
 
     @classmethod
@@ -171,10 +175,6 @@ class Run:
         steps = self.checkpoints.glob("step-*") if self.checkpoints.is_dir() else iter(())
         metrics = self.directory / "metrics.jsonl"
         return next(steps, None) is None and not (metrics.exists() and metrics.stat().st_size)
-
-    def has_started(self) -> bool:
-        """Return whether all parts of the run were once put together, so that training began."""
-        return (self.directory / "environment.json").exists()
 
     def reopen(self) -> None:
         """Let the run go on: take back that it has ended, and remove what a killed process left half-written.

@@ -55,6 +55,7 @@ def run_training(start: RunStart, run: Run, console: Console | None, signals: Si
                 trainer = _assemble(start, run, signals)
                 _introduce(start, run, trainer)
                 loggers = open_loggers(start.cfg, trainer.context, run, console, log_console)
+            run.began = True
             summary = summarize(trainer, trainer.fit(loggers), run)
         except KeyboardInterrupt:
             summary |= {"status": "stopped", "reason": "interrupted twice"}
@@ -70,7 +71,7 @@ def run_training(start: RunStart, run: Run, console: Console | None, signals: Si
             raise
         finally:
             summary.setdefault("seconds", round(time.monotonic() - began, 3))
-            if loggers or start.checkpoint is None:  # a change that does not fit leaves the resumed run as it was
+            if run.began or start.checkpoint is None:  # a change that does not fit leaves the resumed run as it was
                 _write_summary(run, summary)
             for logger in loggers:
                 logger.close(summary)
