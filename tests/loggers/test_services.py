@@ -4,6 +4,7 @@ import json
 import math
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,20 @@ SUMMARY = {"status": "completed", "best": {"metric": "val/accuracy", "value": 0.
 
 
 def wandb_records(folder: Path) -> list[Record]:
-    """The records of a `.wandb` file: a LevelDB log of protocol buffers behind a header of 7 bytes."""
+    """The records of a run that has ended; the process that writes them may end a moment later."""
     [path] = folder.glob("run-*.wandb")
-    data, place, found, parts = path.read_bytes(), 7, [], b""
+    until = time.monotonic() + 20
+    while True:
+        found = decoded(path.read_bytes())
+        if any(one.WhichOneof("record_type") == "exit" for one in found):
+            return found
+        assert time.monotonic() < until, f"{path} has no end"
+        time.sleep(0.02)
+
+
+def decoded(data: bytes) -> list[Record]:
+    """The records of a `.wandb` file: a LevelDB log of protocol buffers behind a header of 7 bytes."""
+    place, found, parts = 7, [], b""
     while place + 7 <= len(data):
         if 32768 - place % 32768 < 7:
             place += 32768 - place % 32768
@@ -108,7 +120,9 @@ def test_wandb_has_scalars_pictures_histograms_and_the_best_score(tmp_path: Path
     assert any("weights/w" in (i.key, *i.nested_key) for o in wandb_records(folder) for i in o.history.item)
 
 
-def test_wandb_takes_no_step_twice_and_a_resumed_run_has_the_same_id(tmp_path: Path) -> None:
+def test_wandb_takes_no_step_twice_and_a_resumed_run_has_the_same_id(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     first = WandbLogger(WandbLog(), context_of(tmp_path))
     for step in range(1, 5):
         first.write(record(step, float(step)))
@@ -116,6 +130,7 @@ def test_wandb_takes_no_step_twice_and_a_resumed_run_has_the_same_id(tmp_path: P
     for step in range(3, 7):
         first.write(record(step, 10.0 * step))
     first.close({"status": "stopped"})
+    assert "WARNING" not in capfd.readouterr().err, "it is not asked to take a step twice"
     again = WandbLogger(WandbLog(), context_of(tmp_path, 6))
     again.write(record(7, 70.0))
     again.close(SUMMARY)
