@@ -23,8 +23,8 @@ GREYS = 32  # colours of a picture: enough for black lines on white, and small
 HEAD = """\
 # The fundamentals
 
-Lessons that run, on the same code that trains. Each is one short file in `trainer/lessons/`, to be read from top
-to bottom; it prints what it shows, asserts the facts that it teaches, and draws into a run directory.
+Runnable lessons on the code that trains. Each is one short file in `trainer/lessons/`, to be read from top to
+bottom; it prints its results, asserts the facts that it teaches, and draws pictures into a run directory.
 
 ```
 $ trainer learn
@@ -33,10 +33,9 @@ $ trainer learn
 
 `python trainer/lessons/01_tensors.py` is the same as `trainer learn 1`, and `trainer/lessons/00_index.py` as
 `trainer learn`. Each lesson takes `--seed`, `--device` and `--output-dir`. Run all:
-`pytest tests/test_fundamentals.py`.
+`pytest tests/lessons`.
 
-Below is what they print and draw on one CPU thread, cut short at `...`, as `python scripts/fundamentals_page.py`
-wrote it.
+Below is their output on one CPU thread, shortened at `...`, as written by `python scripts/fundamentals_page.py`.
 """
 
 

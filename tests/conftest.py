@@ -1,43 +1,61 @@
-"""What tests share: the command line as a real process in an empty folder."""
+"""What tests share as fixtures: the command line as a real process in an empty folder."""
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+# Before torch is imported here, in the workers and in the processes of tests: each has one thread, for the workers
+# have the cores already. Tests of threads set it themselves.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from support import Command, run_trainer
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults", "campaigns of faults (pytest -m faults)")
+    group.addoption("--full", action="store_true", help="every trial, instead of a spread of them")
+    group.addoption("--seed", type=int, default=0, help="of the campaigns' own random choices (default 0)")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many trials each campaign has made, and what it has counted and measured."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    notes: defaultdict[str, list[str]] = defaultdict(list)
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        campaign, properties = report.nodeid.partition("::")[0], dict(report.user_properties)
+        counts[campaign] += Counter(properties.get("counts", {}))
+        notes[campaign] += filter(None, [properties.get("note")])
+    for campaign, counted in sorted(counts.items()):
+        if counted:
+            words = [f"{count:,} {name.replace('_', ' ')}" for name, count in counted.items()]
+            terminalreporter.write_line(f"{campaign}: {', '.join([*words, *notes[campaign]])}")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """As many workers as a container allows, where xdist counts all cores of the machine."""
+    from trainer.system.process import cores
+
+    return cores()
 
 
 @pytest.fixture
 def trainer(tmp_path: Path) -> Command:
     """`trainer("list", "model")` runs `python -m trainer list model` in `tmp_path`; checks the exit code."""
 
-    def run(
-        *arguments: str, code: int = 0, timeout: float = 120, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        result = subprocess.run(
-            [sys.executable, "-m", "trainer", *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"COLUMNS": "200"} | environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
-        return result
+    def command(*words: str, code: int = 0, cold: bool = False, **variables: str) -> subprocess.CompletedProcess[str]:
+        return run_trainer(tmp_path, *words, code=code, cold=cold, env=variables)
 
-    return run
+    return command
 
 
 @pytest.fixture
 def train(trainer: Command) -> Command:
     """`train("model=mlp", "trainer.epochs=1")` runs `train` in `tmp_path`; checks the exit code."""
 
-    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-        return trainer("train", *arguments, **options)
+    def command(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+        return trainer("train", *words, **options)
 
-    return run
+    return command

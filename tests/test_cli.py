@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from support import TINY, start_trainer
 
 from trainer import cli
-from trainer.commands import help as help_
+from trainer.commands.help import help_text
 from trainer.config import registry
 from trainer.config.yaml_files import options
 
-TINY = ("data=synthetic", "data.num_samples=200", "model=linear", "trainer.epochs=1")
+WORDS = (*TINY, "trainer.epochs=1")
 GROUPS = ("model", "data", "optimizer", "scheduler", "task", "trainer", "experiment")
 
 MISTAKES = {  # what is typed: words of the message
@@ -86,14 +87,14 @@ def test_the_process_exits_with_2_and_no_traceback(typed: str, train, tmp_path: 
 
 
 def test_several_processes_are_refused(train, tmp_path: Path) -> None:
-    result = train(*TINY, code=2, WORLD_SIZE="2")
+    result = train(*WORDS, code=2, WORLD_SIZE="2")
     assert result.stderr.startswith("error: WORLD_SIZE=2")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "outputs").exists()
 
 
 def test_help_gives_every_group_and_option_a_line() -> None:
-    sections = dict(re.findall(r"^(\w+)=\n((?:  .+\n)*)", help_.text() + "\n", re.MULTILINE))
+    sections = dict(re.findall(r"^(\w+)=\n((?:  .+\n)*)", help_text() + "\n", re.MULTILINE))
     assert set(sections) == set(GROUPS)
     for group in GROUPS:
         lines = dict(line.split(maxsplit=1) for line in sections[group].splitlines())
@@ -164,7 +165,7 @@ def test_list_names_every_option_with_its_keys(trainer) -> None:
 def test_list_names_the_transforms_with_their_keys(trainer) -> None:
     text = trainer("list", "transform").stdout
     assert re.findall(r"^(\w+)$", text, re.MULTILINE) == registry.names("transform")
-    assert re.search(r"^clip\n    Cut off .*\n    low: 0.01 +quantile", text, re.MULTILINE)
+    assert re.search(r"^clip\n    Clip .*\n    low: 0.01 +lower quantile", text, re.MULTILINE)
 
 
 def test_explain_gives_type_default_range_and_meaning(trainer) -> None:
@@ -172,7 +173,7 @@ def test_explain_gives_type_default_range_and_meaning(trainer) -> None:
     assert re.search(r"^optimizer.lr: float, default 0.001, > 0\n    learning rate", text, re.MULTILINE)
     assert "optimizer=adamw" in text
     assert re.search(r"^model=cnn: CNNClassifier.*\nmodel.conv_dropout: float, default 0.25, >= 0, < 1$", text, re.M)
-    assert re.search(r"^seed: int, default 0, >= 0\n    decides", text, re.MULTILINE)
+    assert re.search(r"^seed: int, default 0, >= 0\n    seed of", text, re.MULTILINE)
     assert re.search(r"^  classification +One class", text, re.MULTILINE)
 
 
@@ -223,7 +224,7 @@ class BrokenConfig(ModelConfig):
 
 def test_a_bug_inside_a_run_keeps_its_traceback_there_and_in_the_log(train, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(BROKEN_MODEL)
-    result = train("--import", "broken.py", *TINY, "model=broken", code=1)
+    result = train("--import", "broken.py", *WORDS, "model=broken", code=1)
     [run] = (tmp_path / "outputs").glob("*/*")
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "failed"
@@ -235,7 +236,7 @@ def test_a_bug_inside_a_run_keeps_its_traceback_there_and_in_the_log(train, tmp_
 
 
 def test_a_run_that_diverges_fails_with_a_message_and_no_traceback(train, tmp_path: Path) -> None:
-    result = train(*TINY, "optimizer=sgd", "optimizer.lr=1e38", "trainer.epochs=4", code=1)
+    result = train(*WORDS, "optimizer=sgd", "optimizer.lr=1e38", "trainer.epochs=4", code=1)
     assert "Traceback" not in result.stderr
     assert re.match(r"error: .*diverged.*optimizer\.lr", result.stderr)
     [run] = (tmp_path / "outputs").glob("*/*")
@@ -243,13 +244,7 @@ def test_a_run_that_diverges_fails_with_a_message_and_no_traceback(train, tmp_pa
 
 
 def test_a_reader_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", "train", *TINY, "trainer.epochs=30"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_trainer(tmp_path, "train", *WORDS, "trainer.epochs=30")
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.readline().startswith("run ")

@@ -4,81 +4,19 @@ Every import counts: at the top of a file, inside a function, and for type check
 """
 
 import ast
-from collections.abc import Iterator
-from importlib.util import resolve_name
 from pathlib import Path
+from xml.etree import ElementTree
 
+import floors
 import pytest
+from floors import FLOORS, PACKAGE, Graph, Sources, floor_of, imports, room_of, sources
 
 import trainer
 
-# From the ground up. Rooms of one floor are neighbours: they do not import from one another.
-FLOORS: list[list[str]] = [
-    ["errors", "version"],
-    ["config", "system"],
-    ["checkpoint", "loggers", "optim"],
-    ["data"],
-    ["models", "tasks"],
-    ["training"],
-    ["runs"],
-    ["commands"],
-    ["cli"],
-    ["__main__"],
-    [""],  # the public face: `trainer` itself
-    ["lessons"],
-]
-PACKAGE = Path(trainer.__file__).parent
 MOST_AT_THE_TOP = 6  # modules beside the rooms
 
-Sources = dict[str, str]  # module name -> source; a package's is that of its __init__.py
 
-
-def _sources() -> Sources:
-    found = {}
-    for path in PACKAGE.rglob("*.py"):
-        parts = ("trainer", *path.relative_to(PACKAGE).with_suffix("").parts)
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
-    return found
-
-
-def _room(module: str) -> str:
-    """`data` of `trainer.data.table.reading`; "" of the public face, `trainer` itself."""
-    return module.partition(".")[2].partition(".")[0]
-
-
-def _floor(module: str) -> int | None:
-    """The number of a module's floor; None for one that is not in the table."""
-    return next((i for i, rooms in enumerate(FLOORS) if _room(module) in rooms), None)
-
-
-def _names(statement: ast.Import | ast.ImportFrom, module: str, modules: Sources) -> Iterator[str]:
-    """What a statement imports, as full module names: `from trainer.system import seeds` is `trainer.system.seeds`."""
-    if isinstance(statement, ast.Import):
-        targets = [alias.name for alias in statement.names]
-    else:
-        package = module if any(name.startswith(f"{module}.") for name in modules) else module.rpartition(".")[0]
-        base = resolve_name("." * statement.level + (statement.module or ""), package)
-        targets = [full if (full := f"{base}.{alias.name}") in modules else base for alias in statement.names]
-    for target in targets:
-        while target.partition(".")[0] == "trainer" and target not in modules:
-            target = target.rpartition(".")[0]
-        yield target
-
-
-def _imports(modules: Sources) -> dict[str, set[str]]:
-    """What each module imports, wherever the statement stands."""
-    return {
-        module: {
-            name
-            for node in ast.walk(ast.parse(source))
-            if isinstance(node, (ast.Import, ast.ImportFrom))
-            for name in _names(node, module, modules)
-        }
-        for module, source in modules.items()
-    }
-
-
-def _circle(graph: dict[str, set[str]]) -> list[str]:
+def _circle(graph: Graph) -> list[str]:
     """A circle of the graph, or []."""
     done: set[str] = set()
 
@@ -98,29 +36,33 @@ def _circle(graph: dict[str, set[str]]) -> list[str]:
 
 def violations(modules: Sources) -> list[str]:
     """Every broken rule, in words."""
-    found = [f"{module} is not in the table" for module in modules if _floor(module) is None]
-    graph = _imports(modules)
+    found = [f"{module} is not in the table" for module in modules if floor_of(module) is None]
+    graph = imports(modules)
     inner = {module: {name for name in names if name.partition(".")[0] == "trainer"} for module, names in graph.items()}
     for module, names in inner.items():
         for name in names:
-            here, there = _floor(module), _floor(name)
-            if here is not None and there is not None and not (there < here or _room(module) == _room(name)):
+            here, there = floor_of(module), floor_of(name)
+            if here is not None and there is not None and not (there < here or room_of(module) == room_of(name)):
                 found.append(f"{module} (floor {here}) imports {name} (floor {there})")
     if circle := _circle(inner):
         found.append(f"circle: {' -> '.join(circle)}")
     for module, names in graph.items():
         heavy = {name.partition(".")[0] for name in names} & {"torch", "torchvision"}
-        if _room(module) in ("config", "errors", "version") and heavy:
+        if room_of(module) in ("config", "errors", "version") and heavy:
             found.append(f"{module} imports {', '.join(sorted(heavy))}")
     return sorted(found)
 
 
+def test_these_are_the_floors_of_the_package_that_is_tested() -> None:
+    assert Path(trainer.__file__).parent == PACKAGE
+
+
 def test_every_module_imports_only_from_lower_floors() -> None:
-    assert violations(_sources()) == []
+    assert violations(sources()) == []
 
 
 def test_every_room_of_the_table_is_there() -> None:
-    rooms = {_room(module) for module in _sources()}
+    rooms = {room_of(module) for module in sources()}
     assert rooms == {room for rooms in FLOORS for room in rooms}
 
 
@@ -132,11 +74,11 @@ def test_the_top_folder_is_small_and_every_package_says_what_belongs_there() -> 
 
 
 def test_the_imports_of_the_package_are_seen() -> None:
-    imports = _imports(_sources())
-    assert {"trainer.training.trainer", "trainer.runs.directory"} <= imports["trainer.runs.assemble"]
-    assert "trainer.runs.run_training" in imports["trainer.commands.train"], "inside a function"
-    assert "trainer.models.mlp" in imports["trainer.runs.build"], "inside an arm of a match"
-    assert "trainer.runs.assemble" in imports["trainer"], "for type checkers"
+    found = imports(sources())
+    assert {"trainer.training.trainer", "trainer.runs.directory"} <= found["trainer.runs.assemble"]
+    assert "trainer.runs.run_training" in found["trainer.commands.train"], "inside a function"
+    assert "trainer.models.mlp" in found["trainer.runs.build"], "inside an arm of a match"
+    assert "trainer.runs.assemble" in found["trainer"], "for type checkers"
 
 
 EMPTY = {"trainer": "", "trainer.config": "", "trainer.data": "", "trainer.runs": "", "trainer.tasks": ""}
@@ -191,3 +133,30 @@ ALLOWED: dict[str, Sources] = {
 @pytest.mark.parametrize("modules", ALLOWED.values(), ids=ALLOWED.keys())
 def test_what_the_rules_allow_is_no_violation(modules: Sources) -> None:
     assert violations(EMPTY | modules) == []
+
+
+def test_the_picture_of_the_floors_is_current() -> None:
+    assert floors.is_current(floors.drawn(floors.TARGET), floors.described(sources())), "python scripts/floors.py"
+
+
+def test_a_picture_is_out_of_date_with_another_arrow_or_numbers_that_are_far_off() -> None:
+    picture = ["data: 50 modules, 7000 lines; imports errors", "errors: 1 modules, 40 lines; imports nothing"]
+    assert floors.is_current(picture, picture)
+    assert floors.is_current(picture, [picture[0].replace("7000", "8000"), picture[1]])
+    assert not floors.is_current(picture, [picture[0].replace("7000", "10000"), picture[1]])
+    assert not floors.is_current(picture, [picture[0].replace("50", "80"), picture[1]])
+    assert not floors.is_current(picture, [picture[0].replace("errors", "errors, system"), picture[1]])
+    assert not floors.is_current(picture, [picture[0].replace("errors", "errors (by name)"), picture[1]])
+    assert not floors.is_current(picture, picture[:1])
+
+
+def test_the_picture_is_drawn_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(floors, "TARGET", tmp_path / "floors.svg")
+    monkeypatch.setattr(floors, "REPOSITORY", tmp_path)
+    monkeypatch.setattr("sys.argv", ["floors.py"])
+    assert floors.main() == 0
+    assert ElementTree.parse(floors.TARGET).getroot().tag.endswith("svg")
+    monkeypatch.setattr("sys.argv", ["floors.py", "--check"])
+    assert floors.main() == 0
+    floors.TARGET.write_text(floors.TARGET.read_text().replace("config, data", "data"))
+    assert floors.main() == 1

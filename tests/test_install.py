@@ -77,12 +77,11 @@ def test_the_wheel_has_the_package_its_yaml_its_data_and_its_licence(installed: 
         licence = next(name for name in names if name.endswith("/licenses/LICENSE"))
         assert archive.read(licence) == (REPOSITORY / "LICENSE").read_bytes()
     assert installed.wheel.name == f"trainer-{trainer.__version__}-py3-none-any.whl"
-    assert {"trainer/cli.py", "trainer/data/digits.csv.gz", "trainer/conf/train.yaml"} <= names
+    assert {"trainer/cli.py", "trainer/data/datasets/digits.csv.gz", "trainer/conf/train.yaml"} <= names
     ours = {path.relative_to(REPOSITORY) for path in (REPOSITORY / "conf").rglob("*.yaml")}
     assert {f"trainer/{path.as_posix()}" for path in ours} == {name for name in names if "/conf/" in name}
     sources = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "trainer").rglob("*.py")}
-    lessons = {f"trainer/fundamentals/{path.name}" for path in (REPOSITORY / "scripts" / "fundamentals").glob("*.py")}
-    assert sources | lessons == {name for name in names if name.endswith(".py")}
+    assert sources == {name for name in names if name.endswith(".py")}
 
 
 def test_the_wheel_has_nothing_else(installed: Installed) -> None:
@@ -94,7 +93,7 @@ def test_the_wheel_has_nothing_else(installed: Installed) -> None:
 
 
 def test_the_installed_package_is_the_one_that_runs(installed: Installed, tmp_path: Path) -> None:
-    code = "import trainer, trainer.config.files as f; print(trainer.__file__); print(f.conf_dir())"
+    code = "import trainer, trainer.config.yaml_files as f; print(trainer.__file__); print(f.conf_dir())"
     result = installed.run(tmp_path, "python", "-c", code)
     assert result.returncode == 0, result.stderr
     package = installed.packages / "trainer"

@@ -1,12 +1,14 @@
 """The Python API: a config, a trainer, a loop of one's own, and the trained network."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from support import run_python
 
 import trainer
 from trainer import Config, Run, assemble, load_model
@@ -158,10 +160,23 @@ for wrong in (lambda: Narrow(scale=0), lambda: register("modle", "x")):
 def test_a_component_of_ones_own_is_registered_checked_and_trained(tmp_path: Path) -> None:
     # In a process of its own: what is registered stays registered.
     (tmp_path / "own.py").write_text(OWN_COMPONENT)
-    command = [sys.executable, str(tmp_path / "own.py")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 0, result.stderr
+    result = run_python(tmp_path, str(tmp_path / "own.py"))
     trained, scale, group = result.stdout.splitlines()
     assert trained == "narrow 3.0 2"
     assert scale.startswith("model.scale=0.0: must be > 0")
     assert group.startswith("There is no group 'modle'")
+
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "fundamentals.md")]
+
+
+def test_the_pages_import_nothing_deeper_than_the_public_names() -> None:
+    """What plug-ins and user scripts need is importable from `trainer` itself: the pages show nothing else."""
+    shown = [line.strip() for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()]
+    imports = [line for line in shown if re.match(r"(from|import) trainer\b", line)]
+    assert imports
+    assert [line for line in imports if not line.startswith("from trainer import ")] == []
+    for line in imports:
+        for name in line.removeprefix("from trainer import ").split(","):
+            assert name.strip() in trainer.__all__, line

@@ -3,24 +3,15 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
+
+from support import run_python
 
 from trainer.commands.help import options_of
 from trainer.config import registry
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-
-
-def python(code: str, folder: Path) -> str:
-    """Run code as a process of its own; gives what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_the_model_and_dataset_in_one_file_train(train, tmp_path):
@@ -61,7 +52,7 @@ def test_every_loss_metric_and_logger_is_named():
 
 def test_the_python_loop_runs_and_learns(tmp_path):
     code = next(block for block in BLOCKS if "trainer.steps()" in block)
-    losses = [float(line.split()[1]) for line in python(code, tmp_path).splitlines()]
+    losses = [float(line.split()[1]) for line in run_python(tmp_path, "-c", code).stdout.splitlines()]
     assert len(losses) >= 5 and losses[-1] < 0.5
 
 
@@ -71,8 +62,8 @@ def test_three_lines_load_a_trained_model(train, tmp_path):
     code = next(block for block in BLOCKS if "load_model(" in block)
     loaded = re.sub(r'load_model\("[^"]+"\)', f"load_model({str(run)!r})", code)
     assert loaded != code
-    output = python(f"import torch\ninputs = torch.zeros(2, 1, 8, 8)\n{loaded}\nprint(tuple(logits.shape))", tmp_path)
-    assert output == "(2, 10)\n"
+    whole = f"import torch\ninputs = torch.zeros(2, 1, 8, 8)\n{loaded}\nprint(tuple(logits.shape))"
+    assert run_python(tmp_path, "-c", whole).stdout == "(2, 10)\n"
 
 
 def test_the_table_names_every_option_of_every_group():

@@ -1,4 +1,4 @@
-"""The errors that a user can cause and mend: printed as one message, without a traceback.
+"""The errors that a user can cause and fix: printed as one message, without a traceback.
 
 Any other exception is a bug of ours (or of a plug-in) and keeps its traceback.
 """

@@ -40,7 +40,7 @@ def run_of(megabytes: int, folder: Path) -> Trainer:
 def ways(trainer: Trainer, folder: Path) -> dict[str, Callable[[], float]]:
     """Each way of keeping the state of a run: does it, and returns the seconds that count."""
     state: dict[str, Any] = trainer.state.state_dict(1)
-    tensors = [tensor.detach() for tensor in untrusted.tensors(state)]
+    tensors = [tensor.detach() for tensor in untrusted.tensors_in(state)]
     kept, store = [tensor.clone() for tensor in tensors], trainer.store
     assert store is not None
 
@@ -57,7 +57,7 @@ def ways(trainer: Trainer, folder: Path) -> dict[str, Callable[[], float]]:
             copy.copy_(tensor)
 
     def held() -> float:
-        store.outdated(trainer.state.step)
+        store.invalidate(trainer.state.step)
         began = time.perf_counter()
         trainer.save(best=False)
         seconds = time.perf_counter() - began
@@ -66,7 +66,7 @@ def ways(trainer: Trainer, folder: Path) -> dict[str, Callable[[], float]]:
 
     return {
         "bare torch.save": timed(lambda: torch.save(state, folder / "bare.pt")),
-        "durable save, in the foreground": timed(lambda: durable.save(folder / "ours", state, {})),
+        "durable save, in the foreground": timed(lambda: durable.save_durably(folder / "ours", state, {})),
         "copy into fresh memory": timed(lambda: Snapshot().take(state)),
         "copy into kept memory": timed(into_kept_memory),
         "training held by Trainer.save": held,

@@ -122,7 +122,7 @@ def train(path: Path, steps: int, rounds: int) -> dict[str, object]:
         keep = 20_000_000_000 if held == "disk" else 0  # what is to be compared with is in memory, not in the cache
         data = Csv(path=str(path), target="y", memory=held, batch_size=128, cache_bytes=keep)
         settings = TrainerConfig(steps=steps * (rounds + 1), limit_val="10")
-        trainer = assemble(Config(model=Mlp(), data=data, trainer=settings), Run.create(folder), sinks=lambda _: [])
+        trainer = assemble(Config(model=Mlp(), data=data, trainer=settings), Run.create(folder))
         loop = trainer.steps()
 
         def segment() -> float:

@@ -50,7 +50,6 @@ from trainer.loggers.files import FilesLogger
 from trainer.loggers.tensorboard import TensorBoardLogger
 from trainer.models.cnn import CNNClassifier
 from trainer.models.linear import linear_model
-from trainer.runs.assemble import RunContext
 from trainer.system.process import ALL_THREADS
 
 Segment = Callable[[], float]  # trains for a fixed number of steps; returns samples per second
@@ -85,28 +84,22 @@ def by_hand(model: nn.Module, loader: DataLoader, steps: int) -> Segment:
 def ours(config: Config, directory: Path) -> Segment:
     """The same recipe with this trainer: a whole `fit`, its records and its checkpoints at start and end included."""
 
-    opened: list[Logger] = []
-
-    def sinks(parts: RunContext) -> list[Logger]:
-        run, plan = parts.run, parts.plan
-        assert run is not None
-        opened[:] = [
-            PlainConsoleLogger(
-                Console(file=io.StringIO()), Progress(plan.total, plan.steps_per_epoch, parts.state.monitor.name)
-            ),
-            FilesLogger(run.directory),
-            TensorBoardLogger(run.tensorboard, {}, parts.data.spec.labels),
-        ]
-        return opened
-
     def segment() -> float:
-        trainer = assemble(config, Run.create(directory), sinks=sinks)
+        run = Run.create(directory)
+        trainer = assemble(config, run)
+        timeline, monitor = trainer.timeline, trainer.state.monitor.name
+        progress = Progress(timeline.total, timeline.steps_per_epoch, monitor)
+        loggers: list[Logger] = [
+            PlainConsoleLogger(Console(file=io.StringIO()), progress),
+            FilesLogger(run.directory),
+            TensorBoardLogger(run.tensorboard, {}, trainer.context.data.spec.labels),
+        ]
         began = time.perf_counter()
-        trainer.fit()
+        trainer.fit(loggers)
         seconds = time.perf_counter() - began
-        for sink in opened:
-            sink.close({})
-        return trainer.plan.total * config.data.batch_size / seconds
+        for logger in loggers:
+            logger.close({})
+        return timeline.total * config.data.batch_size / seconds
 
     return segment
 

@@ -22,7 +22,7 @@ from trainer.loggers.files import FilesLogger
 from trainer.loggers.tensorboard import TensorBoardLogger
 
 
-class MemorySink:
+class MemoryLogger:
     """Prints the resident memory at each validation."""
 
     def write(self, record: LogRecord) -> None:
@@ -57,9 +57,8 @@ def main() -> None:
         trainer = assemble(
             Config(model=Cnn(), data=data, optimizer=Adam(), trainer=settings),
             run,
-            sinks=lambda _: [MemorySink(), FilesLogger(run.directory), TensorBoardLogger(run.tensorboard, {}, None)],
         )
-        trainer.fit()
+        trainer.fit([MemoryLogger(), FilesLogger(run.directory), TensorBoardLogger(run.tensorboard, {}, None)])
     print(f"peak      {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.3f} GB")
 
 

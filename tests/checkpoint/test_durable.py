@@ -7,7 +7,6 @@ import pickle
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from typing import Any
 
 import pytest
 import torch
+from support import AnyProcess, run_python
+from warm import python
 
 from trainer.checkpoint import durable
 from trainer.errors import CheckpointError
@@ -36,7 +37,7 @@ for line in sys.stdin:
         number = int(line)
         while True:
             number += 1
-            durable.save(directory, {"number": number, "weights": torch.full((100_000,), float(number))}, {})
+            durable.save_durably(directory, {"number": number, "weights": torch.full((100_000,), float(number))}, {})
             atomic_files.write_text(done, str(number))
     print(child, flush=True)
     os.waitpid(child, 0)
@@ -61,7 +62,7 @@ for k in range(1, 200):
     directory = base / str(k) / "checkpoint"
     directory.parent.mkdir(parents=True)
     if old:
-        durable.save(directory, content(1), {})
+        durable.save_durably(directory, content(1), {})
     atomic_files.write_text(directory.parent / "note.txt", "old " * 1000)
     child = os.fork()
     if not child:
@@ -72,12 +73,12 @@ for k in range(1, 200):
                 if seen[0] == k:
                     os.kill(os.getpid(), signal.SIGKILL)
         sys.addaudithook(count)
-        durable.save(directory, content(2), {})
+        durable.save_durably(directory, content(2), {})
         atomic_files.write_text(directory.parent / "note.txt", "new " * 1000)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     try:
-        number = durable.load(directory)["number"] if old or directory.exists() else "absent"
+        number = durable.load_verified(directory)["number"] if old or directory.exists() else "absent"
     except Exception as error:
         number = repr(error)
     outcomes.append([k, number, (directory.parent / "note.txt").read_text()])
@@ -127,13 +128,13 @@ def write_manifest_for(directory: Path) -> None:
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     directory = tmp_path / "step-00000001"
-    durable.save(directory, content(1), {"step": 1, "scores": {"val/loss": 0.5}})
+    durable.save_durably(directory, content(1), {"step": 1, "scores": {"val/loss": 0.5}})
     return directory
 
 
 @pytest.mark.parametrize("mmap", [False, True])
 def test_what_is_saved_is_what_is_loaded(saved: Path, mmap: bool) -> None:
-    assert same(durable.load(saved, mmap=mmap), content(1))
+    assert same(durable.load_verified(saved, mmap=mmap), content(1))
 
 
 def test_the_payload_loads_with_plain_torch(saved: Path) -> None:
@@ -149,15 +150,15 @@ def test_the_manifest_has_the_size_the_hash_and_the_notes(saved: Path) -> None:
 
 
 def test_saving_makes_missing_parents_and_leaves_nothing_else(tmp_path: Path) -> None:
-    durable.save(tmp_path / "a" / "b" / "c", content(1), {})
+    durable.save_durably(tmp_path / "a" / "b" / "c", content(1), {})
     assert names(tmp_path / "a" / "b") == ["c"]
     assert names(tmp_path / "a" / "b" / "c") == ["manifest.json", "state.pt"]
 
 
 def test_an_existing_directory_is_replaced(saved: Path) -> None:
     (saved / "stray").write_text("of the old one")
-    durable.save(saved, content(2), {"step": 2})
-    assert same(durable.load(saved), content(2))
+    durable.save_durably(saved, content(2), {"step": 2})
+    assert same(durable.load_verified(saved), content(2))
     assert durable.read_manifest(saved)["step"] == 2
     assert names(saved.parent) == [saved.name]
     assert names(saved) == ["manifest.json", "state.pt"]
@@ -171,10 +172,10 @@ def test_any_flipped_bit_is_detected(saved: Path) -> None:
         bad[bit // 8] ^= 1 << bit % 8
         path.write_bytes(bad)
         with pytest.raises(CheckpointError) as caught:
-            durable.load(saved)
+            durable.load_verified(saved)
         assert str(path) in str(caught.value)
     path.write_bytes(good)
-    assert same(durable.load(saved), content(1))
+    assert same(durable.load_verified(saved), content(1))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99, 1.01])
@@ -182,7 +183,7 @@ def test_another_length_is_detected(saved: Path, share: float) -> None:
     path = saved / "state.pt"
     os.truncate(path, int(path.stat().st_size * share))
     with pytest.raises(CheckpointError, match="bytes instead of") as caught:
-        durable.load(saved)
+        durable.load_verified(saved)
     assert str(path) in str(caught.value)
 
 
@@ -192,14 +193,14 @@ def test_a_zeroed_block_is_detected(saved: Path) -> None:
         file.seek(1024)
         file.write(bytes(512))
     with pytest.raises(CheckpointError, match="SHA-256") as caught:
-        durable.load(saved)
+        durable.load_verified(saved)
     assert str(path) in str(caught.value)
 
 
 def test_a_missing_payload_is_detected(saved: Path) -> None:
     (saved / "state.pt").unlink()
     with pytest.raises(CheckpointError, match=r"state\.pt"):
-        durable.load(saved)
+        durable.load_verified(saved)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_a_missing_payload_is_detected(saved: Path) -> None:
 def test_a_damaged_manifest_is_detected(saved: Path, edit: Callable[[Path], Any]) -> None:
     edit(saved / "manifest.json")
     with pytest.raises(CheckpointError) as caught:
-        durable.load(saved)
+        durable.load_verified(saved)
     assert str(saved) in str(caught.value)
 
 
@@ -238,7 +239,7 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path: Path, write: Cal
     write({"step": 1, "weights": Touch(proof)}, hostile / "state.pt")
     write_manifest_for(hostile)
     with pytest.raises(CheckpointError) as caught:
-        durable.load(hostile, mmap=mmap)
+        durable.load_verified(hostile, mmap=mmap)
     assert str(hostile / "state.pt") in str(caught.value)
     assert not proof.exists()
 
@@ -255,7 +256,7 @@ def test_a_payload_that_is_no_dictionary_is_refused(tmp_path: Path, value: Any) 
     torch.save(value, tmp_path / "state.pt")
     write_manifest_for(tmp_path)
     with pytest.raises(CheckpointError, match="not a dictionary"):
-        durable.load(tmp_path)
+        durable.load_verified(tmp_path)
 
 
 def test_garbage_with_a_matching_manifest_is_refused(tmp_path: Path) -> None:
@@ -265,13 +266,13 @@ def test_garbage_with_a_matching_manifest_is_refused(tmp_path: Path) -> None:
             (tmp_path / "state.pt").write_bytes(start + draw.randbytes(size))
             write_manifest_for(tmp_path)
             with pytest.raises(CheckpointError, match=r"state\.pt"):
-                durable.load(tmp_path)
+                durable.load_verified(tmp_path)
 
 
 def test_a_save_that_fails_leaves_the_old_content_and_no_debris(saved: Path) -> None:
     with pytest.raises((AttributeError, pickle.PicklingError)):
-        durable.save(saved, {"weights": torch.ones(10), "function": lambda: None}, {})
-    assert same(durable.load(saved), content(1))
+        durable.save_durably(saved, {"weights": torch.ones(10), "function": lambda: None}, {})
+    assert same(durable.load_verified(saved), content(1))
     assert names(saved.parent) == [saved.name]
 
 
@@ -282,26 +283,24 @@ from pathlib import Path
 from trainer.checkpoint import durable
 from trainer.system import atomic_files
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-durable.save(Path({str(saved)!r}), {{"weights": torch.ones(1_000_000)}}, {{}})
+durable.save_durably(Path({str(saved)!r}), {{"weights": torch.ones(1_000_000)}}, {{}})
 """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert result.returncode == 1, result.stderr
-    assert "Error" in result.stderr
-    assert same(durable.load(saved), content(1))
+    assert "Error" in run_python(saved.parent, "-c", script, code=1).stderr
+    assert same(durable.load_verified(saved), content(1))
     assert names(saved.parent) == [saved.name]
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-c", FORKING_WRITER, str(tmp_path / "checkpoint"), str(tmp_path / "done")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def writer(tmp_path: Path) -> Iterator[AnyProcess]:
+    places = (str(tmp_path / "checkpoint"), str(tmp_path / "done"))
+    process = python("-c", FORKING_WRITER, *places, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     yield process
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(30) == 0
 
 
-def test_a_writer_killed_at_random_leaves_what_it_had_saved(tmp_path: Path, writer: "subprocess.Popen[str]") -> None:
+def test_a_writer_killed_at_random_leaves_what_it_had_saved(tmp_path: Path, writer: AnyProcess) -> None:
     assert writer.stdin is not None
     assert writer.stdout is not None
     draw, number = random.Random(2), 0
@@ -313,7 +312,7 @@ def test_a_writer_killed_at_random_leaves_what_it_had_saved(tmp_path: Path, writ
         time.sleep(draw.uniform(0, 0.05))
         os.kill(child, signal.SIGKILL)
         assert writer.stdout.readline() == "gone\n"
-        payload = durable.load(tmp_path / "checkpoint")
+        payload = durable.load_verified(tmp_path / "checkpoint")
         assert payload["number"] in (done(tmp_path), done(tmp_path) + 1)
         assert torch.equal(payload["weights"], torch.full((100_000,), float(payload["number"])))
         number = payload["number"]
@@ -333,9 +332,7 @@ def wait_until_done(folder: Path, number: int, seconds: float = 30) -> None:
 
 def killed_at_each_event(folder: Path, old: str) -> list[tuple[int, Any, str]]:
     """[event, the number that loads or what went wrong, the text] for every event of one save and one text."""
-    command = [sys.executable, "-c", KILLED_AT_EACH_EVENT, str(folder), old]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    outcomes = json.loads(result.stdout)
+    outcomes = json.loads(run_python(folder, "-c", KILLED_AT_EACH_EVENT, str(folder), old).stdout)
     assert len(outcomes) > 10
     assert outcomes[-1] == [len(outcomes), 2, "new " * 1000]
     assert {text for _, _, text in outcomes} == {"old " * 1000, "new " * 1000}
@@ -386,6 +383,6 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     ],
 )
 def test_a_tensor_that_is_not_as_large_as_it_claims_is_refused(tmp_path: Path, odd: torch.Tensor, reason: str) -> None:
-    durable.save(tmp_path / "checkpoint", {"weights": odd}, {})
+    durable.save_durably(tmp_path / "checkpoint", {"weights": odd}, {})
     with pytest.raises(CheckpointError, match=reason):
-        durable.load(tmp_path / "checkpoint")
+        durable.load_verified(tmp_path / "checkpoint")

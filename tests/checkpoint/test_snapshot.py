@@ -1,5 +1,6 @@
 """Saving in the background: from a copy that holds still, with errors that come to light."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from torch import nn
 
 from trainer.checkpoint.snapshot import Snapshot
 from trainer.checkpoint.store import Store
+from trainer.config.durations import RunLength
 from trainer.config.scheduler import ConstantLR
 from trainer.errors import TrainerError
-from trainer.optim.schedules import Clock
 from trainer.runs.build import build_schedule
-from trainer.training.state import Monitor, TrainState
+from trainer.training.state import TrainState, average_of
+from trainer.training.stopping import Monitor
 
 
 def test_a_copy_holds_still_while_the_state_moves_on() -> None:
@@ -47,8 +49,8 @@ def test_moments_are_loaded_into_the_layout_of_their_parameter(saved_as: torch.m
         torch.manual_seed(0)
         model = nn.Conv2d(3, 4, 3).to(memory_format=memory_format)
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
-        schedule, scaler = build_schedule(ConstantLR(), Clock(1, 9)), torch.amp.GradScaler("cpu", enabled=False)
-        return TrainState(model, optimizer, schedule, scaler, Monitor("val/loss", "min"))
+        schedule, scaler = build_schedule(ConstantLR(), RunLength(1, 9)), torch.amp.GradScaler("cpu", enabled=False)
+        return TrainState(model, optimizer, schedule, scaler, Monitor("val/loss", "min"), average_of(model, None))
 
     def step(one: TrainState) -> None:
         one.model(torch.arange(150.0).reshape(2, 3, 5, 5) / 150).square().mean().backward()
@@ -70,9 +72,9 @@ def payload(step: int, weight: torch.Tensor) -> dict[str, object]:
 
 
 def test_a_save_does_not_hold_training_up_and_keeps_what_was_there_when_it_began(tmp_path: Path) -> None:
-    store = Store(tmp_path, before=lambda payload: time.sleep(0.5))
+    store = Store(tmp_path)
     weight, began = torch.zeros(10), time.monotonic()
-    store.save(payload(1, weight), {"step": 1}, best=False)
+    store.save(payload(1, weight), {"step": 1}, False, lambda payload: time.sleep(0.5))
     assert time.monotonic() - began < 0.4
     weight.fill_(7)
     store.save(payload(2, weight), {"step": 2}, best=True)  # waits for the first: there is memory for one copy
@@ -87,10 +89,27 @@ def test_what_a_save_meets_is_raised_once_by_the_next_look(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file" / "checkpoints")
     store.save(payload(1, torch.zeros(1)), {}, best=False)
-    store.settle()
+    store.join()
     with pytest.raises(TrainerError, match=r"cannot be written .*free"):
         store.check()
     store.check()
+
+
+def test_what_is_done_before_a_save_sees_the_copy_and_can_prevent_it(tmp_path: Path) -> None:
+    store, weight, seen = Store(tmp_path), torch.zeros(1), []
+
+    def refuse(saved: dict[str, torch.Tensor]) -> None:
+        time.sleep(0.1)
+        seen.append((saved["weight"].item(), threading.current_thread() is threading.main_thread()))
+        raise ValueError("not this one")
+
+    store.save(payload(1, weight), {}, False, refuse)
+    weight.fill_(7)
+    with pytest.raises(ValueError, match="not this one"):
+        store.wait()
+    assert seen == [(0, False)] and store.steps() == []
+    store.save(payload(2, weight), {}, best=False)  # it was asked for one save only
+    assert store.load()[0]["weight"].tolist() == [7]
 
 
 def test_a_state_that_could_not_be_loaded_again_is_an_error_of_the_first_save(tmp_path: Path) -> None:

@@ -1,16 +1,16 @@
 """The store: `last` and `best` always stand for complete checkpoints, and damage is passed over aloud."""
 
+import inspect
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support import run_python
 
-from trainer.checkpoint.store import Store
+from trainer.checkpoint.store import NullStore, Store
 from trainer.errors import CheckpointError
 
 # Saves step 3 as last and best over steps 1 (best) and 2 in a child that kills itself at its k-th system event.
@@ -80,16 +80,13 @@ def flip_a_bit(directory: Path) -> None:
 
 
 @pytest.fixture
-def warnings() -> list[str]:
-    return []
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "checkpoints", keep=3)
 
 
-@pytest.fixture
-def store(tmp_path: Path, warnings: list[str]) -> Store:
-    return Store(tmp_path / "checkpoints", keep=3, warn=warnings.append)
-
-
-def test_last_and_best_point_to_complete_checkpoints_after_every_save(store: Store, warnings: list[str]) -> None:
+def test_last_and_best_point_to_complete_checkpoints_after_every_save(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     for step in range(1, 12):
         store.save(payload(step), {"step": step}, best=step in (1, 4, 9))
         store.wait()
@@ -98,7 +95,7 @@ def test_last_and_best_point_to_complete_checkpoints_after_every_save(store: Sto
         best = max(s for s in (1, 4, 9) if s <= step)
         assert store.load("best")[0]["step"] == best
         assert torch.equal(last["weights"], payload(step)["weights"])
-    assert not warnings
+    assert not caplog.messages
 
 
 def test_the_manifest_has_the_notes(store: Store) -> None:
@@ -150,31 +147,36 @@ def test_saving_a_step_again_as_best_moves_the_name(store: Store) -> None:
     assert store.load("best")[0]["step"] == 2
 
 
-def test_a_damaged_last_is_reported_and_the_one_before_is_taken(store: Store, warnings: list[str]) -> None:
+def test_a_damaged_last_is_reported_and_the_one_before_is_taken(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     save(store, 1, 2, 3)
     flip_a_bit(store.directory / "step-00000003")
     loaded, path = store.load()
     assert (loaded["step"], path.name) == (2, "step-00000002")
-    assert len(warnings) == 1
-    assert str(store.directory / "step-00000003" / "state.pt") in warnings[0]
-    assert "SHA-256" in warnings[0]
+    assert len(caplog.messages) == 1
+    assert str(store.directory / "step-00000003" / "state.pt") in caplog.messages[0]
+    assert "SHA-256" in caplog.messages[0]
+    assert [(record.name, record.levelname) for record in caplog.records] == [("trainer", "WARNING")]
 
 
-def test_every_damaged_one_is_reported_on_the_way_to_a_good_one(store: Store, warnings: list[str]) -> None:
+def test_every_damaged_one_is_reported_on_the_way_to_a_good_one(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     save(store, 1, 2, 3)
     flip_a_bit(store.directory / "step-00000003")
     (store.directory / "step-00000002" / "manifest.json").unlink()
     assert store.load()[0]["step"] == 1
-    assert ["step-00000003" in warnings[0], "step-00000002" in warnings[1], len(warnings)] == [True, True, 2]
+    assert ["step-00000003" in caplog.messages[0], "step-00000002" in caplog.messages[1], len(caplog.messages)] == [
+        True,
+        True,
+        2,
+    ]
 
 
-def test_where_none_is_good_it_refuses(store: Store, warnings: list[str]) -> None:
+def test_where_none_is_good_it_refuses(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     save(store, 1, 2)
     for path in store.steps():
         flip_a_bit(path)
     with pytest.raises(CheckpointError, match="no undamaged checkpoint"):
         store.load()
-    assert len(warnings) == 2
+    assert len(caplog.messages) == 2
 
 
 @pytest.mark.parametrize("name", ["best", "step-00000002"])
@@ -187,12 +189,12 @@ def test_a_damaged_one_that_was_asked_for_by_name_is_not_replaced(store: Store, 
         store.load(name)
 
 
-def test_a_directory_that_is_empty_counts_as_damaged(store: Store, warnings: list[str]) -> None:
+def test_a_directory_that_is_empty_counts_as_damaged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     save(store, 1, 2)
     (store.directory / "step-00000003").mkdir()
     (store.directory / "last").unlink()
     assert store.load()[0]["step"] == 2
-    assert "step-00000003" in warnings[0]
+    assert "step-00000003" in caplog.messages[0]
 
 
 def test_a_lost_or_dangling_last_stands_for_the_newest(store: Store) -> None:
@@ -248,11 +250,20 @@ def test_where_there_is_nothing_it_says_so(store: Store, name: str) -> None:
 
 
 def test_killed_at_any_system_event_both_names_still_load(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", KILLED_AT_EACH_EVENT, str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    outcomes = json.loads(result.stdout)
+    outcomes = json.loads(run_python(tmp_path, "-c", KILLED_AT_EACH_EVENT, str(tmp_path)).stdout)
     assert len(outcomes) > 10
     assert outcomes[-1] == [3, 3, 4, 4]
     assert {last for last, *_ in outcomes} == {2, 3}
     assert {best for _, best, *_ in outcomes} == {1, 3}
     assert {tuple(after) for _, _, *after in outcomes} == {(4, 4)}
+
+
+def test_a_null_store_has_the_methods_of_a_store_and_keeps_nothing() -> None:
+    for name in ("save", "check", "wait", "join", "invalidate", "load", "rewind", "steps"):
+        assert inspect.signature(getattr(NullStore, name)) == inspect.signature(getattr(Store, name)), name
+    store, called = NullStore(), []
+    store.save(payload(1), {"step": 1}, True, called.append)
+    store.check(), store.wait(), store.join(), store.invalidate(1), store.rewind(1, 1)
+    assert (store.seconds, store.steps(), called) == (0, [], [])
+    with pytest.raises(CheckpointError, match="'last': this run has no directory"):
+        store.load()

@@ -2,54 +2,31 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from support import TINY, finish, rows, run_trainer, start_trainer, the_run, wait_until
 
 from trainer import cli
 
-TINY = ("model=linear", "data=synthetic", "data.num_samples=200", "trainer.epochs=1")
-OWN_TIME = ("time", "samples_per_second")
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "trainer", "train", *arguments],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+WORDS = (*TINY, "trainer.epochs=1")
 
 
 def sweep(folder: Path, *arguments: str, code: int = 0) -> tuple[Path, str]:
     """Run a sweep to its end; returns its directory and what it printed."""
-    process = start(folder, *arguments)
-    output, error = process.communicate(timeout=120)
-    assert process.returncode == code, output + error
-    assert "Traceback" not in error
+    done = run_trainer(folder, "train", *arguments, code=code)
+    assert "Traceback" not in done.stderr
     [directory] = (folder / "outputs").glob("*/*-sweep")
-    return directory, output
+    return directory, done.stdout
 
 
 def results(directory: Path) -> list[dict[str, str]]:
     with open(directory / "results.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def metrics(run: Path) -> list[dict[str, float]]:
-    """The records of a run without what depends on the clock."""
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name not in OWN_TIME} for row in rows]
 
 
 def config(run: Path) -> dict:
@@ -67,7 +44,7 @@ GRID = [("0.01", "0"), ("0.01", "1"), ("0.001", "0"), ("0.001", "1")]
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    return sweep(tmp_path_factory.mktemp("grid"), "-m", "optimizer.lr=1e-2,1e-3", "seed=0,1", *TINY)
+    return sweep(tmp_path_factory.mktemp("grid"), "-m", "optimizer.lr=1e-2,1e-3", "seed=0,1", *WORDS)
 
 
 def test_every_combination_is_a_whole_run_with_its_own_config(grid: tuple[Path, str]) -> None:
@@ -80,7 +57,7 @@ def test_every_combination_is_a_whole_run_with_its_own_config(grid: tuple[Path, 
         assert (saved["options"]["model"], saved["options"]["data"]) == ("linear", "synthetic")
         assert (saved["data"]["num_samples"], saved["trainer"]["epochs"]) == (200, 1)
         typed = OmegaConf.to_container(OmegaConf.load(run / "overrides.yaml"))
-        assert sorted(typed) == sorted([f"optimizer.lr={rate}", f"seed={seed}", *TINY])
+        assert sorted(typed) == sorted([f"optimizer.lr={rate}", f"seed={seed}", *WORDS])
         assert json.loads((run / "summary.json").read_text())["status"] == "completed"
         assert (run / "checkpoints" / "best" / "state.pt").is_file()
         assert "end       completed" in (run / "train.log").read_text()
@@ -121,12 +98,10 @@ def test_the_printed_table_has_the_swept_keys_and_every_job(grid: tuple[Path, st
 
 def test_a_job_gives_the_same_metrics_as_its_config_alone(grid: tuple[Path, str], tmp_path: Path) -> None:
     directory, _ = grid
-    process = start(tmp_path, *TINY, "optimizer.lr=1e-3", "seed=1")
-    output, error = process.communicate(timeout=120)
-    assert process.returncode == 0, output + error
-    [alone] = (tmp_path / "outputs").glob("*/*")
-    assert metrics(alone) == metrics(directory / "3")
-    assert metrics(alone) != metrics(directory / "2")
+    run_trainer(tmp_path, "train", *WORDS, "optimizer.lr=1e-3", "seed=1")
+    alone = the_run(tmp_path)
+    assert rows(alone) == rows(directory / "3")
+    assert rows(alone) != rows(directory / "2")
     assert config(alone) == config(directory / "3")
 
 
@@ -135,7 +110,7 @@ def test_groups_and_experiments_are_swept_with_the_flag_anywhere(tmp_path: Path)
     experiments.mkdir(parents=True)
     for name, rate in (("slow", 1e-4), ("fast", 1e-2)):
         (experiments / f"{name}.yaml").write_text(f"# @package _global_\noptimizer:\n  lr: {rate}\n")
-    options = ("model=linear,mlp", "-m", *TINY[1:], "--config-dir", "mine", "experiment=choice(slow,fast)")
+    options = ("model=linear,mlp", "-m", *WORDS[1:], "--config-dir", "mine", "experiment=choice(slow,fast)")
     directory, output = sweep(tmp_path, *options)
     made = [(config(run)["options"]["model"], config(run)["optimizer"]["lr"]) for run in jobs(directory)]
     assert made == [("linear", 1e-4), ("linear", 1e-2), ("mlp", 1e-4), ("mlp", 1e-2)]
@@ -160,7 +135,7 @@ def test_a_mistake_in_any_job_is_found_before_the_first_one_starts(
     swept: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.run("train", ["-m", *TINY[1:], swept]) == 2
+    assert cli.run("train", ["-m", *WORDS[1:], swept]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("error: ")
@@ -194,7 +169,7 @@ class Fragile(ModelConfig):
 def test_a_job_that_fails_does_not_take_the_others_down(tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(FRAGILE_MODEL)
     directory, output = sweep(
-        tmp_path, "--import", "fragile.py", "-m", "model=fragile", "model.width=4,13,8", *TINY[1:], code=1
+        tmp_path, "--import", "fragile.py", "-m", "model=fragile", "model.width=4,13,8", *WORDS[1:], code=1
     )
     status = {row["model.width"]: row["status"] for row in results(directory)}
     assert status == {"4": "completed", "13": "failed", "8": "completed"}
@@ -209,30 +184,19 @@ def test_a_job_that_fails_does_not_take_the_others_down(tmp_path: Path) -> None:
     assert f"{directory.name}/1/train.log" in failed
 
 
-def wait_for(found: Path, process: subprocess.Popen[str]) -> None:
-    for _ in range(600):
-        if found.exists() and found.stat().st_size:
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise AssertionError(f"{found} has not come")
-
-
 def test_a_signal_stops_a_sweep_and_keeps_the_results_so_far(tmp_path: Path) -> None:
-    process = start(tmp_path, "-m", *TINY, "trainer.steps=3,5000000,6", "trainer.log_every=50")
+    process = start_trainer(tmp_path, "train", "-m", *WORDS, "trainer.steps=3,5000000,6", "trainer.log_every=50")
     try:
         assert process.stdout is not None
         first = process.stdout.readline()
         assert "3 runs in" in first
         directory = tmp_path / first.split()[-1]
-        wait_for(directory / "1" / "metrics.jsonl", process)
+        recorded = directory / "1" / "metrics.jsonl"
+        wait_until(lambda: recorded.exists() and recorded.stat().st_size, process)
         process.send_signal(signal.SIGTERM)
-        output, error = process.communicate(timeout=60)
     finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 143, output + error
-    assert "Traceback" not in error
+        done = finish(process, code=143)
+    assert "Traceback" not in done.stderr
     status = {row["trainer.steps"]: row["status"] for row in results(directory)}
     assert status == {"3": "completed", "5000000": "stopped", "6": "not started"}
     stopped = json.loads((directory / "1" / "summary.json").read_text())
@@ -245,12 +209,11 @@ def test_a_signal_stops_a_sweep_and_keeps_the_results_so_far(tmp_path: Path) -> 
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The directories of two sweeps that were started at the same time, in the order of their names."""
     folder = tmp_path_factory.mktemp("pair")
-    overrides = ("model=mlp", "model.hidden=[4],[8,4]", "seed=range(0,2)", *TINY[1:])
-    both = [start(folder, "--multirun", *overrides) for _ in range(2)]
-    printed = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], printed
+    overrides = ("model=mlp", "model.hidden=[4],[8,4]", "seed=range(0,2)", *WORDS[1:])
+    both = [start_trainer(folder, "train", "--multirun", *overrides) for _ in range(2)]
+    printed = [finish(process).stdout for process in both]
     directories = sorted((folder / "outputs").glob("*/*-sweep"))
-    assert [sum(directory.name in output for output, _ in printed) for directory in directories] == [1, 1]
+    assert [sum(directory.name in output for output in printed) for directory in directories] == [1, 1]
     return directories
 
 
@@ -258,7 +221,7 @@ def test_two_sweeps_at_once_do_not_share_a_directory(pair: list[Path]) -> None:
     for directory in pair:
         assert [run.name for run in jobs(directory)] == ["0", "1", "2", "3"]
         assert [row["status"] for row in results(directory)] == ["completed"] * 4
-    assert [metrics(run) for run in jobs(pair[0])] == [metrics(run) for run in jobs(pair[1])]
+    assert [rows(run) for run in jobs(pair[0])] == [rows(run) for run in jobs(pair[1])]
 
 
 def test_ranges_and_lists_are_understood(pair: list[Path]) -> None:
@@ -268,7 +231,7 @@ def test_ranges_and_lists_are_understood(pair: list[Path]) -> None:
 
 def test_folds_and_seeds_are_averaged_for_each_setting(tmp_path):
     directory, output = sweep(
-        tmp_path, "-m", "data.folds=3", "data.fold=0,1,2", "optimizer.lr=0.1,0.01", "trainer.epochs=1", *TINY[:3]
+        tmp_path, "-m", "data.folds=3", "data.fold=0,1,2", "optimizer.lr=0.1,0.01", "trainer.epochs=1", *WORDS[:3]
     )
     with open(directory / "means.csv", encoding="utf-8", newline="") as file:
         means = {row["optimizer.lr"]: row for row in csv.DictReader(file)}
@@ -284,6 +247,6 @@ def test_folds_and_seeds_are_averaged_for_each_setting(tmp_path):
 
 
 def test_a_sweep_over_settings_alone_has_no_means(tmp_path):
-    directory, output = sweep(tmp_path, "-m", "optimizer.lr=0.1,0.01", *TINY)
+    directory, output = sweep(tmp_path, "-m", "optimizer.lr=0.1,0.01", *WORDS)
     assert not (directory / "means.csv").exists()
     assert "mean ±" not in output

@@ -1,7 +1,8 @@
-"""The YAML files and the dataclasses say the same, torch's defaults are ours, and no config needs torch."""
+"""The YAML files say what the dataclasses say, torch's defaults are ours, and no config needs torch."""
 
 import dataclasses
 import inspect
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,25 +10,20 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from trainer.config import compose, registry
 from trainer.config.optimizer import OptimizerConfig
+from trainer.config.root import Config
 from trainer.config.section import Section
-from trainer.config.yaml_files import conf_dir, options, yaml_files
+from trainer.config.yaml_files import conf_dir, yaml_files
 
-FILES = [(group, name, path) for group in compose.GROUPS for name, path in yaml_files(group).items()]
-REGISTERED = [entry for entry in FILES if entry[0] in registry.GROUPS and entry[1] in registry.names(entry[0])]
+REPOSITORY = Path(__file__).parents[2]
 OPTIMIZERS = [
     name for name in registry.names("optimizer") if registry.lookup("optimizer", name).__module__.startswith("trainer.")
 ]
 # Arguments of torch's classes about how, not what, is computed; the fused step is chosen by `build_optimizer`.
 NOT_KEYS = {"params", "maximize", "foreach", "capturable", "differentiable", "fused"}
 OUR_KEYS = {"decay_norm_bias", "adamw_lr", "adamw_weight_decay"}
-
-
-def _name(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _component(group: str, name: str) -> type[Section]:
@@ -43,38 +39,57 @@ def _torch_defaults(name: str) -> dict[str, Any]:
     return {key: list(p.default) if isinstance(p.default, tuple) else p.default for key, p in parameters.items()}
 
 
-def test_every_yaml_file_is_the_root_or_an_option_of_a_group() -> None:
-    known = {path for _, _, path in FILES} | {conf_dir() / "train.yaml"}
-    assert set(conf_dir().rglob("*.yaml")) == known
+def _write_conf(root: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(REPOSITORY / "scripts" / "write_conf.py"), "--root", str(root), *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize(("group", "name", "path"), FILES, ids=_name)
-def test_every_option_composes_into_a_checked_config(group: str, name: str, path: Path) -> None:
-    config = compose.to_config(compose.compose([f"{group}={name}"]))
-    assert all(isinstance(getattr(config, section), Section) for section in registry.GROUPS)
-    if group in registry.GROUPS and name in registry.names(group):
-        assert type(getattr(config, group)) is registry.lookup(group, name)
+def test_the_yaml_files_and_the_readme_are_what_the_script_writes() -> None:
+    result = _write_conf(REPOSITORY, "--check")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize(("group", "name", "path"), REGISTERED, ids=_name)
-def test_a_yaml_file_lists_every_key_with_the_default_of_its_dataclass(group: str, name: str, path: Path) -> None:
-    written = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(written, dict)
-    schema, *rest = written.pop("defaults")
-    assert schema == f"_{name}"
-    assert rest in ([], ["_self_"])
-    assert written == {key: default for key, (_, default, _) in _component(group, name).keys().items()}
+def test_the_script_names_what_differs_and_writes_it_but_removes_nothing(tmp_path: Path) -> None:
+    shutil.copytree(conf_dir(), tmp_path / "conf")
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "README.md").write_text(readme.replace("`clip_norm`", "").replace("`mlp` ", ""), encoding="utf-8")
+    changed, missing, surplus = (
+        tmp_path / "conf" / name for name in ("model/mlp.yaml", "task/auto.yaml", "model/x.yaml")
+    )
+    good = changed.read_text(encoding="utf-8")
+    changed.write_text(good.replace("dropout: 0.0", "dropout: 0.1"), encoding="utf-8")
+    missing.unlink()
+    surplus.write_text("defaults: [_mlp, _self_]\n", encoding="utf-8")
+    checked = _write_conf(tmp_path, "--check")
+    assert checked.returncode == 1
+    names = ["README.md", "conf/model/mlp.yaml", "conf/task/auto.yaml", "conf/model/x.yaml"]
+    *files, advice = checked.stdout.splitlines()
+    assert [line.partition(":")[0] for line in files] == names
+    assert "python scripts/write_conf.py" in advice
+    assert _write_conf(tmp_path).returncode == 1, "a file that should not exist is for a person to remove"
+    surplus.unlink()
+    assert _write_conf(tmp_path, "--check").returncode == 0
+    assert changed.read_text(encoding="utf-8") == good
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == readme
 
 
 @pytest.mark.parametrize("group", registry.GROUPS)
-def test_every_registered_option_has_a_yaml_file(group: str) -> None:
-    ours = [name for name in registry.names(group) if registry.lookup(group, name).__module__.startswith("trainer.")]
-    assert set(ours) <= set(yaml_files(group))
-    assert set(ours) <= set(options(group))
+def test_an_option_composes_to_the_defaults_of_its_dataclass(group: str) -> None:
+    for name in registry.names(group):
+        component = registry.lookup(group, name)
+        if component.__module__.startswith("trainer."):
+            section = getattr(compose.to_config(compose.compose([f"{group}={name}"])), group)
+            assert type(section) is component
+            assert section == component()
+
+
+def test_every_experiment_composes_into_a_checked_config() -> None:
+    for name in yaml_files("experiment"):
+        assert isinstance(compose.to_config(compose.compose([f"experiment={name}"])), Config)
 
 
 def test_the_defaults_of_python_and_of_the_command_line_are_the_same() -> None:
-    assert compose.to_config(compose.compose([])) == compose.Config()
+    assert compose.to_config(compose.compose([])) == Config()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,15 +1,13 @@
-"""Durations as people type them, and the clock that answers "is it due?"."""
+"""Durations as people type them."""
 
 import math
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.config.durations import Duration, parse
+from trainer.config.durations import Duration, parse_duration
 from trainer.errors import ConfigError
-from trainer.training.interval import Interval
 
 KEY = "trainer.save_every"
 
@@ -39,7 +37,7 @@ KEY = "trainer.save_every"
     ],
 )
 def test_every_unit_is_read(text: str | float, value: float, unit: str) -> None:
-    assert parse(text, KEY) == Duration(value, unit)
+    assert parse_duration(text, KEY) == Duration(value, unit)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +45,7 @@ def test_every_unit_is_read(text: str | float, value: float, unit: str) -> None:
 )
 def test_what_is_no_duration_is_refused_with_the_key_and_the_forms(text: str) -> None:
     with pytest.raises(ConfigError) as error:
-        parse(text, KEY)
+        parse_duration(text, KEY)
     assert str(error.value).startswith(f"{KEY}={text}: not a duration")
     assert "10ep" in str(error.value)
     assert "15min" in str(error.value)
@@ -56,7 +54,7 @@ def test_what_is_no_duration_is_refused_with_the_key_and_the_forms(text: str) ->
 @pytest.mark.parametrize("text", ["30s", "15min", "2h", "1d"])
 def test_minutes_are_refused_where_only_steps_make_sense(text: str) -> None:
     with pytest.raises(ConfigError, match=r"scheduler\.warmup=") as error:
-        parse(text, "scheduler.warmup", wall_clock=False)
+        parse_duration(text, "scheduler.warmup", wall_clock=False)
     assert "wall-clock" not in str(error.value)
 
 
@@ -65,12 +63,12 @@ def test_minutes_are_refused_where_only_steps_make_sense(text: str) -> None:
     [("500", 500), ("2ep", 20), ("0.5ep", 5), ("5%", 50), ("100%", 1000), ("0.04%", 1), ("0", 0), ("0ep", 0)],
 )
 def test_a_duration_in_steps_of_a_run_of_1000_with_10_an_epoch(text: str, steps: int) -> None:
-    assert parse(text, KEY).steps(steps_per_epoch=10, total=1000) == steps
+    assert parse_duration(text, KEY).steps(steps_per_epoch=10, total=1000) == steps
 
 
 def _read(text: str) -> Duration | str:
     try:
-        return parse(text, KEY)
+        return parse_duration(text, KEY)
     except ConfigError as error:
         return str(error)
 
@@ -85,62 +83,3 @@ def test_any_text_is_a_finite_duration_or_an_error_that_names_the_key(text: str)
         assert math.isfinite(read.value)
         assert read.value >= 0
         assert read.unit in ("step", "epoch", "%", "second")
-
-
-@settings(deadline=None)
-@given(total=st.integers(1, 300), every=st.integers(1, 400))
-def test_due_every_so_many_steps_and_at_the_last(total: int, every: int) -> None:
-    cadence = Interval.of(str(every), KEY, steps_per_epoch=7, total=total)
-    due = [step for step in range(1, total + 1) if cadence.due(step)]
-    assert due == sorted({*range(every, total + 1, every), total})
-    assert cadence.recurs
-
-
-@settings(deadline=None)
-@given(total=st.integers(1, 300), epochs=st.integers(1, 5), per_epoch=st.integers(1, 50))
-def test_due_at_the_end_of_every_so_many_epochs(total: int, epochs: int, per_epoch: int) -> None:
-    cadence = Interval.of(f"{epochs}ep", KEY, per_epoch, total)
-    assert all(cadence.due(step) == (step == total or step % (epochs * per_epoch) == 0) for step in range(1, total + 1))
-
-
-@settings(deadline=None)
-@given(total=st.integers(1, 500), start=st.integers(1, 500), every=st.integers(1, 60))
-def test_a_cadence_in_steps_does_not_depend_on_what_was_asked_before(total: int, start: int, every: int) -> None:
-    asked, fresh = (Interval.of(str(every), KEY, 10, total) for _ in range(2))
-    answers = [asked.due(step) for step in range(1, total + 1)]
-    assert [fresh.due(step) for step in range(start, total + 1)] == answers[start - 1 :]
-
-
-@pytest.mark.parametrize("text", [None, "0", "0ep", "0%", "0min"])
-def test_null_and_zero_are_never_except_at_the_last_step(text: str | None) -> None:
-    cadence = Interval.of(text, KEY, steps_per_epoch=10, total=30)
-    assert [step for step in range(1, 31) if cadence.due(step)] == [30]
-    assert not cadence.recurs
-
-
-def test_per_cent_are_of_the_run() -> None:
-    cadence = Interval.of("25%", KEY, steps_per_epoch=3, total=200)
-    assert [step for step in range(1, 201) if cadence.due(step)] == [50, 100, 150, 200]
-
-
-def test_seconds_are_due_when_they_have_passed_and_only_once() -> None:
-    cadence = Interval.of("0.2s", KEY, steps_per_epoch=10, total=1000)
-    assert cadence.recurs
-    assert not cadence.due(1)
-    time.sleep(0.25)
-    assert cadence.due(2)
-    assert cadence.due(2), "asked again about the same step, the answer is the same"
-    assert not cadence.due(3)
-    time.sleep(0.25)
-    assert cadence.due(4)
-
-
-def test_seconds_are_due_at_the_last_step_however_long_they_are() -> None:
-    cadence = Interval.of("2h", KEY, steps_per_epoch=10, total=1000)
-    assert not cadence.due(999)
-    assert cadence.due(1000)
-
-
-def test_a_bad_cadence_names_its_key() -> None:
-    with pytest.raises(ConfigError, match=r"trainer\.log_every=often"):
-        Interval.of("often", "trainer.log_every", steps_per_epoch=10, total=100)

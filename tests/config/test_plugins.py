@@ -5,10 +5,10 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support import run_python
 
 from trainer import cli
 from trainer.config import plugins
@@ -68,15 +68,7 @@ def write_plugin(path: Path, name: str) -> None:
 
 def run_in(folder: Path, verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # -P: like the installed command, which does not have this folder on its path.
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "trainer", verb, *arguments],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "200"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_python(folder, "-P", "-m", "trainer", verb, *arguments, code=None, env={"COLUMNS": "200"} | environment)
 
 
 def runs(folder: Path) -> list[Path]:

@@ -1,9 +1,11 @@
 """Keys with a type, a doc and a range: checked whenever a config is made, from YAML or from Python."""
 
+import copy
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from trainer.config.model import Cnn, Mlp
 from trainer.config.optimizer import Adam, AdamW
 from trainer.config.root import Config
 from trainer.config.scheduler import MultiStepLR, StepLR
-from trainer.config.section import Key, Section, key
+from trainer.config.section import FIXED, FUTURE, Key, Section, key, other_default
 from trainer.config.table import Csv
 from trainer.config.task import Classification
 from trainer.config.trainer import TrainerConfig
@@ -27,10 +29,6 @@ COMPONENTS: list[Component] = [
     for component in (registry.lookup(group, name) for name in registry.names(group))
     if component.__module__.startswith("trainer.")
 ] + [Config]
-
-
-def _of(component: Component) -> str:
-    return f"{component.section}={component.option}" if component.section else "root"
 
 
 def _values_out_of_bounds(about: Key, default: Any, words: str) -> Iterator[Any]:
@@ -48,82 +46,61 @@ def _values_out_of_bounds(about: Key, default: Any, words: str) -> Iterator[Any]
             yield [number, number] if words.startswith("list") else number
 
 
-BOUNDED = [
-    pytest.param(component, name, value, id=f"{_of(component)} {name}={value}")
-    for component in COMPONENTS
-    for name, (words, default, about) in component.keys().items()
-    for value in _values_out_of_bounds(about, default, words)
-]
-CHOSEN = [
-    pytest.param(component, name, id=f"{_of(component)} {name}")
-    for component in COMPONENTS
-    for name, (_, _, about) in component.keys().items()
-    if about.choices or about.duration
-]
-EVERY_KEY = [
-    pytest.param(component, name, id=f"{_of(component)} {name}")
-    for component in COMPONENTS
-    for name in component.keys()
-]
+def _refusal(make: Callable[..., Any], *values: Any, **keys: Any) -> str:
+    """The message of the `ConfigError` that a call raises; "" where it raises none."""
+    try:
+        make(*values, **keys)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
-def test_every_bounded_kind_of_component_is_walked() -> None:
+def test_the_defaults_pass() -> None:
     assert {component.section for component in COMPONENTS} == {*registry.GROUPS, ""}
-    assert len(BOUNDED) > 100
+    for component in COMPONENTS:
+        made = component()
+        assert all(getattr(made, name) == default for name, (_, default, _) in component.keys().items())
 
 
-@pytest.mark.parametrize("component", COMPONENTS, ids=_of)
-def test_the_defaults_pass(component: Component) -> None:
-    made = component()
-    assert all(getattr(made, name) == default for name, (_, default, _) in component.keys().items())
+def test_a_component_and_each_of_its_keys_has_a_doc() -> None:
+    for component in COMPONENTS:
+        assert component.__doc__
+        assert not component.__doc__.startswith(f"{component.__name__}("), "the doc that dataclass makes up is none"
+        for name, (_, _, about) in component.keys().items():
+            assert len(about.doc) > 5, component.key_name(name)
 
 
-@pytest.mark.parametrize("component", COMPONENTS, ids=_of)
-def test_a_component_and_each_of_its_keys_has_a_doc(component: Component) -> None:
-    assert component.__doc__
-    assert not component.__doc__.startswith(f"{component.__name__}("), "the doc that dataclass makes up is none"
-    for name, (_, _, about) in component.keys().items():
-        assert len(about.doc) > 5, name
+def test_every_field_is_a_key_or_a_section() -> None:
+    for component in COMPONENTS:
+        fields = {field.name for field in dataclasses.fields(component)}
+        assert fields - set(component.keys()) == (set(registry.GROUPS) if component is Config else set())
 
 
-@pytest.mark.parametrize("component", COMPONENTS, ids=_of)
-def test_every_field_is_a_key_or_a_section(component: Component) -> None:
-    fields = {field.name for field in dataclasses.fields(component)}
-    assert fields - set(component.keys()) == (set(registry.GROUPS) if component is Config else set())
+@pytest.mark.parametrize("group", [*registry.GROUPS, ""])
+def test_a_value_beyond_a_bound_is_refused_from_python_and_from_the_command_line(group: str) -> None:
+    for component in (component for component in COMPONENTS if component.section == group):
+        cfg = compose.from_config(Config(**{group: component()} if group else {}))
+        for name, (words, default, about) in component.keys().items():
+            full = component.key_name(name)
+            for value in _values_out_of_bounds(about, default, words):
+                shown = value[0] if isinstance(value, list) else value
+                message = _refusal(component, **{name: value})
+                assert message.startswith(full), full
+                assert f"={shown}: must be {about.allowed()}" in message
+                assignment = compose.parse([f"{full}={str(value).replace(' ', '')}"])
+                assigned = compose.assign(copy.deepcopy(cfg), assignment)
+                assert _refusal(compose.to_config, assigned) == message
 
 
-@pytest.mark.parametrize(("component", "name", "value"), BOUNDED)
-def test_a_value_beyond_a_bound_is_refused(component: Component, name: str, value: Any) -> None:
-    with pytest.raises(ConfigError) as error:
-        component(**{name: value})
-    shown = value[0] if isinstance(value, list) else value
-    assert str(error.value).startswith(component.key_name(name))
-    assert f"={shown}: must be {component.keys()[name][2].allowed()}" in str(error.value)
-
-
-@pytest.mark.parametrize(("component", "name", "value"), BOUNDED)
-def test_a_value_beyond_a_bound_is_refused_from_the_command_line(component: Component, name: str, value: Any) -> None:
-    cfg = compose.from_config(Config(**{component.section: component()} if component.section else {}))
-    full = component.key_name(name)
-    typed = str(value).replace(" ", "")
-    with pytest.raises(ConfigError, match=full.replace(".", r"\.")):
-        compose.to_config(compose.assign(cfg, compose.parse([f"{full}={typed}"])))
-
-
-@pytest.mark.parametrize(("component", "name"), CHOSEN)
-def test_a_word_that_is_no_choice_and_no_duration_is_refused(component: Component, name: str) -> None:
-    listed = isinstance(component.keys()[name][1], list)
-    with pytest.raises(ConfigError) as error:
-        component(**{name: ["nonsense"] if listed else "nonsense"})
-    assert str(error.value).startswith(component.key_name(name))
-    assert "nonsense" in str(error.value)
-
-
-@pytest.mark.parametrize(("component", "name"), EVERY_KEY)
-def test_a_value_of_no_known_type_is_refused(component: Component, name: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        component(**{name: object()})
-    assert str(error.value).startswith(f"{component.key_name(name)}=")
+def test_a_word_that_is_no_choice_and_no_duration_and_a_value_of_no_known_type_are_refused() -> None:
+    for component in COMPONENTS:
+        for name, (_, default, about) in component.keys().items():
+            full = component.key_name(name)
+            with pytest.raises(ConfigError, match=f"^{re.escape(full)}="):
+                component(**{name: object()})
+            if about.choices or about.duration:
+                with pytest.raises(ConfigError, match=rf"^{re.escape(full)}.*nonsense"):
+                    component(**{name: ["nonsense"] if isinstance(default, list) else "nonsense"})
 
 
 @pytest.mark.parametrize(
@@ -165,6 +142,8 @@ def test_a_key_lets_pass_what_is_allowed_and_refuses_the_rest(about: Key, good: 
         (lambda: MultiStepLR(milestones=["50%", "late"]), "scheduler.milestones[1]=late: not a duration"),
         (lambda: TrainerConfig(device="gpu"), "trainer.device=gpu: not one of auto, cpu, cuda, cuda:N, mps."),
         (lambda: TrainerConfig(max_time="500"), "trainer.max_time=500: must be a wall-clock time"),
+        (lambda: TrainerConfig(max_time="5epochs"), "trainer.max_time=5epochs: must be a wall-clock time"),
+        (lambda: TrainerConfig(max_time="soon"), "trainer.max_time=soon: not a duration"),
         (lambda: TrainerConfig(limit_train="0"), "trainer.limit_train=0: must be a number of batches"),
         (lambda: TrainerConfig(limit_val="101%"), "trainer.limit_val=101%: must be a number of batches"),
         (lambda: TrainerConfig(patience=3, eval_every=None), "trainer.patience needs validation"),
@@ -220,6 +199,28 @@ def test_lists_are_not_shared_between_configs() -> None:
     first, second = Mlp(), Mlp()
     first.hidden.append(3)
     assert second.hidden == Mlp.keys()["hidden"][1] == [128, 64]
+
+
+def test_a_subclass_gives_a_key_another_default_and_keeps_the_rest_of_it() -> None:
+    @dataclasses.dataclass
+    class Base(Section):
+        rate: float = key(0.5, "a share", at_least=0, below=1, on_resume=FIXED)
+        names: list[str] = key(["a"], "some names", on_resume=FUTURE)
+
+    @dataclasses.dataclass
+    class Other(Base):
+        rate: float = other_default(Base, "rate", 0.1, "another share")
+        names: list[str] = other_default(Base, "names", ["b"])
+
+    assert list(Other.keys()) == ["rate", "names"], "in their old places"
+    assert Other.keys()["rate"] == ("float", 0.1, Key("another share", at_least=0, below=1, on_resume=FIXED))
+    assert Other.keys()["names"] == ("list of str", ["b"], Base.keys()["names"][2])
+    assert Other().names is not Other().names
+    assert Base.keys()["rate"] == ("float", 0.5, Key("a share", at_least=0, below=1, on_resume=FIXED))
+    with pytest.raises(ConfigError, match=r"rate=1\.5: must be >= 0, < 1"):
+        Other(rate=1.5)
+    with pytest.raises(KeyError):
+        other_default(Base, "rat", 0.1)
 
 
 def test_the_keys_of_a_section_are_told_in_words() -> None:

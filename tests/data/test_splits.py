@@ -103,7 +103,7 @@ def test_a_fraction_that_leaves_nothing_to_train_on_is_an_error() -> None:
 
 
 def test_a_single_sample_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="of 1 samples"):
+    with pytest.raises(DataError, match="of 1 sample leaves"):
         split_index(torch.tensor([0]), 0.2, seed=0)
 
 

@@ -1,15 +1,15 @@
 """The lessons: each runs as a process of its own in an empty folder, holds its facts and draws what it names."""
 
 import ast
-import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from support import AnyProcess, finish
+from warm import python
 
 from trainer import cli
 from trainer.commands import learn
@@ -28,24 +28,14 @@ class Done:
     error: str
 
 
-def start(folder: Path, *command: str) -> subprocess.Popen[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def begin(folder: Path, *command: str) -> AnyProcess:
+    """Start a lesson, or a command that does."""
+    return python(*command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def finish(process: subprocess.Popen[str], folder: Path) -> Done:
-    try:
-        output, error = process.communicate(timeout=240)
-    finally:
-        process.kill()
-    return Done(folder, process.returncode, output, error)
+def end(process: AnyProcess, folder: Path) -> Done:
+    done = finish(process, code=None, timeout=240)
+    return Done(folder, done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module", params=LESSONS, ids=lambda path: path.stem)
@@ -58,8 +48,8 @@ def lesson(request: pytest.FixtureRequest) -> Path:
 def runs(lesson: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Done]:
     """A lesson with each of the seeds, side by side: one thread each."""
     folders = [tmp_path_factory.mktemp("lesson") for _ in SEEDS]
-    processes = [start(folder, str(lesson), "--seed", seed) for folder, seed in zip(folders, SEEDS, strict=True)]
-    return [finish(process, folder) for process, folder in zip(processes, folders, strict=True)]
+    processes = [begin(folder, str(lesson), "--seed", seed) for folder, seed in zip(folders, SEEDS, strict=True)]
+    return [end(process, folder) for process, folder in zip(processes, folders, strict=True)]
 
 
 def test_a_lesson_holds_its_facts_whatever_the_seed_and_prints(runs: list[Done]) -> None:
@@ -103,7 +93,7 @@ def test_help_names_the_options_of_every_lesson(tmp_path: Path) -> None:
         "    try: runpy.run_path(str(path), run_name='__main__')\n"
         "    except SystemExit as stop: print('exit', stop.code)\n"
     )
-    done = finish(start(tmp_path, "-c", code, *map(str, LESSONS)), tmp_path)
+    done = end(begin(tmp_path, "-c", code, *map(str, LESSONS)), tmp_path)
     helps = done.output.split("exit 0\n")
     assert helps.pop() == "" and len(helps) == len(LESSONS), done.error
     for path, text in zip(LESSONS, helps, strict=True):
@@ -120,21 +110,21 @@ def test_a_lesson_is_short_and_asserts(lesson: Path) -> None:
 
 
 def test_a_lesson_with_a_false_fact_fails(tmp_path: Path) -> None:
-    original = learn.find("autograd")
+    original = learn.find_lesson("autograd")
     source = original.read_text(encoding="utf-8")
     fact = '"y.backward(); x.grad, which is 2x + 3", x.grad).item() == 7'
     assert source.count(fact) == 1
     copy = tmp_path / original.name
     copy.write_text(source.replace(fact, fact[:-1] + "8"), encoding="utf-8")
     (tmp_path / "lesson.py").write_text((original.parent / "lesson.py").read_text(encoding="utf-8"), encoding="utf-8")
-    done = finish(start(tmp_path, str(copy)), tmp_path)
+    done = end(begin(tmp_path, str(copy)), tmp_path)
     assert done.code == 1
     assert done.error.rstrip().endswith("AssertionError")
     assert "==" in done.error
 
 
 def test_a_device_that_is_not_there_is_refused_in_one_message(tmp_path: Path) -> None:
-    done = finish(start(tmp_path, str(LESSONS[0]), "--device", "gpu"), tmp_path)
+    done = end(begin(tmp_path, str(LESSONS[0]), "--device", "gpu"), tmp_path)
     assert (done.code, done.output) == (2, "")
     assert re.fullmatch(r"error: .*gpu.*\n", done.error)
 
@@ -152,14 +142,14 @@ def test_the_list_gives_every_lesson_a_line(capsys: pytest.CaptureFixture[str]) 
 def test_the_index_script_is_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.run("learn", [])
     index = learn.lessons_dir() / "00_index.py"
-    done = finish(start(tmp_path, str(index)), tmp_path)
+    done = end(begin(tmp_path, str(index)), tmp_path)
     assert (done.code, done.output, done.error) == (0, capsys.readouterr().out, "")
-    done = finish(start(tmp_path, str(index), "reshaping", "--help"), tmp_path)
+    done = end(begin(tmp_path, str(index), "reshaping", "--help"), tmp_path)
     assert done.output.startswith("usage: 02_reshaping.py")
 
 
 def test_learn_runs_a_lesson_with_its_options(tmp_path: Path) -> None:
-    done = finish(start(tmp_path, "-m", "trainer", "learn", "1", "--seed", "3", "--output-dir", "mine"), tmp_path)
+    done = end(begin(tmp_path, "-m", "trainer", "learn", "1", "--seed", "3", "--output-dir", "mine"), tmp_path)
     assert (done.code, done.error) == (0, "")
     assert done.output.startswith("Tensors")
     assert len(list(tmp_path.glob("mine/*/*/*.png"))) == 1
@@ -167,7 +157,7 @@ def test_learn_runs_a_lesson_with_its_options(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wanted", ["4", "04", "autograd", "04_autograd", "04_autograd.py"])
 def test_a_lesson_has_a_number_and_a_name(wanted: str) -> None:
-    assert learn.find(wanted).name == "04_autograd.py"
+    assert learn.find_lesson(wanted).name == "04_autograd.py"
 
 
 @pytest.mark.parametrize(

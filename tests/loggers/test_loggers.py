@@ -5,8 +5,6 @@ import io
 import json
 import math
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from support import run_trainer, the_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.loggers.base import LogRecord
@@ -135,16 +134,8 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
         "data=synthetic_images", "data.num_samples=200", f"data.num_classes={CLASSES}", "data.image_size=8",
         "model=linear", f"trainer.epochs={EPOCHS}", "trainer.log_every=1", "trainer.log_histograms=1ep",
     ]  # fmt: skip
-    result = subprocess.run(
-        [sys.executable, "-m", "trainer", "train", *overrides],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    [directory] = (folder / "outputs").glob("*/*")
+    run_trainer(folder, "train", *overrides)
+    directory = the_run(folder)
     events = EventAccumulator(str(directory / "tensorboard"), size_guidance=EVERYTHING)
     events.Reload()
     return Board(directory, events)

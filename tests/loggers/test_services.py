@@ -53,20 +53,20 @@ SUMMARY = {"status": "completed", "best": {"metric": "val/accuracy", "value": 0.
 
 
 def wandb_records(folder: Path) -> list[Record]:
-    """The records of a run that has ended; the process that writes them may end a moment later."""
+    """The records of a run that has ended; its service writes them a moment after that."""
+    deadline = time.monotonic() + 30
+    found = parsed(folder)
+    while not any(one.WhichOneof("record_type") == "exit" for one in found):
+        assert time.monotonic() < deadline, f"the run in {folder} has no end"
+        time.sleep(0.05)
+        found = parsed(folder)
+    return found
+
+
+def parsed(folder: Path) -> list[Record]:
+    """The records in a `.wandb` file: a LevelDB log of protocol buffers behind a header of 7 bytes."""
     [path] = folder.glob("run-*.wandb")
-    until = time.monotonic() + 20
-    while True:
-        found = decoded(path.read_bytes())
-        if any(one.WhichOneof("record_type") == "exit" for one in found):
-            return found
-        assert time.monotonic() < until, f"{path} has no end"
-        time.sleep(0.02)
-
-
-def decoded(data: bytes) -> list[Record]:
-    """The records of a `.wandb` file: a LevelDB log of protocol buffers behind a header of 7 bytes."""
-    place, found, parts = 7, [], b""
+    data, place, found, parts = path.read_bytes(), 7, [], b""
     while place + 7 <= len(data):
         if 32768 - place % 32768 < 7:
             place += 32768 - place % 32768

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 from torch.optim import SGD, Optimizer, lr_scheduler
 
 from trainer.config import scheduler as config
+from trainer.config.durations import RunLength
+from trainer.config.section import key
 from trainer.errors import ConfigError
-from trainer.optim.schedules import Clock, Schedule
+from trainer.optim.schedules import Schedule
 from trainer.runs.build import build_schedule
 
 BASE = 0.3
@@ -87,7 +90,7 @@ SEQUENCED = [pytest.param(ours, theirs, id=name) for name, ours, theirs in PAIRS
 def test_a_schedule_equals_its_counterpart_in_torch(
     scheduler: config.SchedulerConfig, counterpart: Callable[[int], Counterpart], total: int
 ) -> None:
-    schedule = build_schedule(scheduler, Clock(steps_per_epoch=10, total=total))
+    schedule = build_schedule(scheduler, RunLength(steps_per_epoch=10, total=total))
     assert _ours(schedule, total) == _close(_theirs(counterpart(total), total))
 
 
@@ -105,7 +108,7 @@ def test_warmup_equals_a_sequence_with_a_linear_rise(
         return lr_scheduler.SequentialLR(optimizer, [rise, rest], milestones=[warmup])
 
     warm = type(scheduler)(**{**vars(scheduler), "warmup": str(warmup)})
-    schedule = build_schedule(warm, Clock(steps_per_epoch=10, total=total))
+    schedule = build_schedule(warm, RunLength(steps_per_epoch=10, total=total))
     assert _ours(schedule, total) == _close(_theirs(sequence, total))
 
 
@@ -115,7 +118,7 @@ def test_after_the_warmup_a_schedule_is_that_of_a_run_without_one(
     scheduler: config.SchedulerConfig, counterpart: Callable[[int], Counterpart], warmup: int
 ) -> None:
     warm = type(scheduler)(**{**vars(scheduler), "warmup": str(warmup)})
-    rates = _ours(build_schedule(warm, Clock(steps_per_epoch=10, total=60)), 60)
+    rates = _ours(build_schedule(warm, RunLength(steps_per_epoch=10, total=60)), 60)
     assert rates[:warmup] == _close([BASE * (step + 1) / warmup for step in range(warmup)])
     assert rates[warmup:] == _close(_theirs(counterpart(60 - warmup), 60 - warmup))
 
@@ -136,13 +139,13 @@ def test_a_schedule_by_epochs_equals_its_counterpart_stepped_once_an_epoch(
     scheduler: config.SchedulerConfig, counterpart: Callable[[int], Counterpart]
 ) -> None:
     epochs, per_epoch = 6, 7
-    schedule = build_schedule(scheduler, Clock(per_epoch, epochs * per_epoch))
+    schedule = build_schedule(scheduler, RunLength(per_epoch, epochs * per_epoch))
     expected = [rate for rate in _theirs(counterpart(epochs), epochs) for _ in range(per_epoch)]
     assert _ours(schedule, epochs * per_epoch) == _close(expected)
 
 
 def test_an_interval_of_epochs_counts_from_the_end_of_the_warmup() -> None:
-    schedule = build_schedule(config.ExponentialLR(interval="epoch", gamma=0.5, warmup="3"), Clock(10, 50))
+    schedule = build_schedule(config.ExponentialLR(interval="epoch", gamma=0.5, warmup="3"), RunLength(10, 50))
     assert _ours(schedule, 25) == _close(
         [BASE / 3, BASE * 2 / 3, BASE] + [BASE] * 10 + [BASE / 2] * 10 + [BASE / 4] * 2
     )
@@ -164,7 +167,7 @@ def test_an_interval_of_epochs_counts_from_the_end_of_the_warmup() -> None:
     ],
 )
 def test_durations_in_epochs_and_per_cent(typed: config.SchedulerConfig, in_steps: config.SchedulerConfig) -> None:
-    clock = Clock(steps_per_epoch=10, total=80)
+    clock = RunLength(steps_per_epoch=10, total=80)
     assert _ours(build_schedule(typed, clock), 80) == _close(_ours(build_schedule(in_steps, clock), 80))
     assert len(set(_ours(build_schedule(typed, clock), 80))) > 1
 
@@ -173,19 +176,19 @@ def test_durations_in_epochs_and_per_cent(typed: config.SchedulerConfig, in_step
     "scheduler", [config.CosineLR(t_max="10", eta_min=0.02), config.LinearLR(total="10", end_factor=0.02 / BASE)]
 )
 def test_a_descent_that_ends_early_stays_at_the_bottom(scheduler: config.SchedulerConfig) -> None:
-    schedule = build_schedule(scheduler, Clock(steps_per_epoch=10, total=40))
+    schedule = build_schedule(scheduler, RunLength(steps_per_epoch=10, total=40))
     assert _ours(schedule, 40)[10:] == _close([0.02] * 30)
 
 
 def test_a_bottom_above_the_rate_does_not_raise_it() -> None:
-    schedule = build_schedule(config.CosineLR(eta_min=1.0), Clock(10, 20))
+    schedule = build_schedule(config.CosineLR(eta_min=1.0), RunLength(10, 20))
     assert _ours(schedule, 20) == _close([BASE] * 20)
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 4])
 @pytest.mark.parametrize("option", [ours for _, ours, _ in PAIRS], ids=[name for name, _, _ in PAIRS])
 def test_the_shortest_runs_have_finite_rates_not_above_the_peak(option: config.SchedulerConfig, total: int) -> None:
-    rates = _ours(build_schedule(option, Clock(1, total)), total + 5)
+    rates = _ours(build_schedule(option, RunLength(1, total)), total + 5)
     growth = 1.1 ** (total + 5)  # of the exponential with gamma 1.1
     assert all(math.isfinite(rate) and 0 <= rate <= BASE * growth for rate in rates)
 
@@ -193,11 +196,11 @@ def test_the_shortest_runs_have_finite_rates_not_above_the_peak(option: config.S
 @pytest.mark.parametrize(("warmup", "total"), [("10", 10), ("11", 10), ("1ep", 10), ("100%", 50), ("3ep", 25)])
 def test_a_warmup_that_leaves_nothing_of_the_run_is_refused(warmup: str, total: int) -> None:
     with pytest.raises(ConfigError, match=rf"^scheduler\.warmup={warmup} is \d+ steps, but the run has only {total}"):
-        build_schedule(config.CosineLR(warmup=warmup), Clock(steps_per_epoch=10, total=total))
+        build_schedule(config.CosineLR(warmup=warmup), RunLength(steps_per_epoch=10, total=total))
 
 
 def test_a_warmup_of_all_but_one_step_is_allowed() -> None:
-    assert _ours(build_schedule(config.CosineLR(warmup="9"), Clock(10, 10)), 10)[-2:] == _close([BASE, BASE])
+    assert _ours(build_schedule(config.CosineLR(warmup="9"), RunLength(10, 10)), 10)[-2:] == _close([BASE, BASE])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,7 @@ def test_a_duration_in_minutes_is_refused(option: type[config.SchedulerConfig], 
 def test_rates_are_set_on_every_group_from_its_own_rate() -> None:
     parameters = [torch.zeros(1, requires_grad=True) for _ in range(2)]
     optimizer = SGD([{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.02}], lr=0.2)
-    schedule = build_schedule(config.LinearLR(), Clock(10, 10))
+    schedule = build_schedule(config.LinearLR(), RunLength(10, 10))
     for step in (0, 5, 9, 5):
         assert schedule.apply(optimizer, step) == pytest.approx(0.2 * (1 - step / 10))
         assert [group["lr"] for group in optimizer.param_groups] == _close(
@@ -248,7 +251,7 @@ def _plateau_rates(values: dict[str, Any], scores: list[float], mode: str) -> tu
     """Ours and torch's, after each of the scores."""
     optimizer = _optimizer()
     theirs = lr_scheduler.ReduceLROnPlateau(optimizer, mode, **values)  # type: ignore[arg-type]
-    schedule = build_schedule(config.PlateauLR(**values), Clock(10, 10_000))
+    schedule = build_schedule(config.PlateauLR(**values), RunLength(10, 10_000))
     rates: tuple[list[float], list[float]] = ([], [])
     for step, score in enumerate(scores):
         schedule.observe(score, mode)
@@ -280,14 +283,14 @@ def test_a_score_that_is_no_number_is_no_improvement(start: int, mode: str) -> N
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_a_constant_negative_score_is_no_improvement(mode: str) -> None:
-    schedule = build_schedule(config.PlateauLR(factor=0.5, patience=1), Clock(10, 100))
+    schedule = build_schedule(config.PlateauLR(factor=0.5, patience=1), RunLength(10, 100))
     for _ in range(5):
         schedule.observe(-1.0, mode)
     assert schedule(5, BASE) == pytest.approx(BASE / 4)
 
 
 def test_a_drop_lasts_through_the_steps_that_follow_and_the_warmup_is_not_touched() -> None:
-    schedule = build_schedule(config.PlateauLR(factor=0.5, patience=0, warmup="4"), Clock(10, 100))
+    schedule = build_schedule(config.PlateauLR(factor=0.5, patience=0, warmup="4"), RunLength(10, 100))
     schedule.observe(1.0, "min")
     schedule.observe(2.0, "min")
     assert _ours(schedule, 6) == _close([BASE / 4, BASE / 2, BASE * 3 / 4, BASE, BASE / 2, BASE / 2])
@@ -296,7 +299,7 @@ def test_a_drop_lasts_through_the_steps_that_follow_and_the_warmup_is_not_touche
 @pytest.mark.parametrize("values", PLATEAUS, ids=str)
 def test_the_state_of_a_plateau_survives_saving_and_loading(values: dict[str, Any]) -> None:
     scores = _scores(7, "min")
-    whole, first, second = (build_schedule(config.PlateauLR(**values), Clock(10, 10_000)) for _ in range(3))
+    whole, first, second = (build_schedule(config.PlateauLR(**values), RunLength(10, 10_000)) for _ in range(3))
     for score in scores[:50]:
         whole.observe(score, "min")
         first.observe(score, "min")
@@ -310,10 +313,66 @@ def test_the_state_of_a_plateau_survives_saving_and_loading(values: dict[str, An
     assert second.state_dict() == whole.state_dict()
 
 
+def test_the_memory_of_a_plateau_has_the_names_that_checkpoints_of_earlier_versions_have() -> None:
+    schedule = build_schedule(config.PlateauLR(factor=0.5, patience=2, cooldown=4), RunLength(10, 100))
+    saved = {"factor": 0.25, "best": 0.7, "bad": 2, "cooldown": 0}
+    schedule.load_state_dict(saved)
+    assert schedule.state_dict() == saved
+    schedule.observe(0.9, "min")
+    assert schedule.state_dict() == {"factor": 0.125, "best": 0.7, "bad": 0, "cooldown": 4}
+    assert schedule(5, BASE) == BASE / 8
+    for name, value in (("factor", None), ("bad", "3"), ("best", [1.0])):
+        with pytest.raises(ValueError, match=f"the plateau's {name} is"):
+            schedule.load_state_dict(saved | {name: value})
+
+
 def test_the_pure_schedules_have_no_state() -> None:
-    schedule = build_schedule(config.CosineLR(), Clock(10, 100))
+    schedule = build_schedule(config.CosineLR(), RunLength(10, 100))
     before = _ours(schedule, 100)
     schedule.observe(1.0, "min")
     assert schedule.state_dict() == {}
-    schedule.load_state_dict({})
+    schedule.load_state_dict({"factor": 0.5, "best": 0.7, "bad": 2, "cooldown": 0})  # the run had a plateau before
     assert _ours(schedule, 100) == before
+
+
+# Schedules of plug-ins
+
+
+@dataclass
+class Harmonic(config.SchedulerConfig):
+    """The rate over 1 + t / period."""
+
+    period: str = key("1ep", "the duration after which the rate is halved", duration=True, wall_clock=False)
+
+    def formula(self, run: RunLength) -> config.Formula:
+        period = run.span(self.period, "scheduler.period")
+        return lambda step, base: base / (1 + step / period)
+
+
+@dataclass
+class Forgotten(config.SchedulerConfig):
+    """Keys, and nothing else."""
+
+    section, option = "scheduler", "forgotten"
+
+
+@dataclass
+class Built(config.SchedulerConfig):
+    """Makes its schedule itself."""
+
+    def build(self, run: RunLength) -> Schedule:
+        return Schedule(lambda step, base: base * run.total, interval=run.steps_per_epoch)
+
+
+def test_a_schedule_of_a_plugin_is_its_keys_and_its_formula() -> None:
+    schedule = build_schedule(Harmonic(warmup="2"), RunLength(4, 20))
+    assert _ours(schedule, 7) == _close([BASE / 2, BASE, BASE, BASE / 1.25, BASE / 1.5, BASE / 1.75, BASE / 2])
+
+
+def test_a_schedule_without_a_formula_is_refused_and_never_constant() -> None:
+    with pytest.raises(ConfigError, match=r"^scheduler=forgotten: .*\.Forgotten has no method formula\(self, run\)"):
+        build_schedule(Forgotten(), RunLength(4, 20))
+
+
+def test_a_plugin_may_build_its_schedule_itself() -> None:
+    assert build_schedule(Built(), RunLength(4, 20))(5, BASE) == 20 * BASE

@@ -22,12 +22,14 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from support import TINY, run_python, run_trainer, start_trainer
+from warm import python
 
 from trainer.errors import CheckpointError, TrainerError
 from trainer.runs.directory import Run
 
 EPOCHS, STEPS = 2, 6  # 160 training samples in batches of 64
-TINY = ("data=synthetic", "data.num_samples=200", "model=linear", f"trainer.epochs={EPOCHS}", "trainer.log_every=1")
+WORDS = (*TINY, f"trainer.epochs={EPOCHS}", "trainer.log_every=1")
 RATE = "0.03125"
 RECORDED = {"step", "epoch", "time", "train/loss", "train/accuracy", "lr", "grad_norm", "samples_per_second"}
 VALIDATED = {"val/loss", "val/accuracy", "val/macro_f1"}
@@ -51,16 +53,8 @@ class Done:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     folder = tmp_path_factory.mktemp("run")
-    result = subprocess.run(
-        [sys.executable, "-m", "trainer", "train", *TINY, "optimizer.lr=${oc.env:RATE}", "optimizer=sgd"],
-        cwd=folder,
-        env=os.environ | {"RATE": RATE},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    words = ("train", *WORDS, "optimizer.lr=${oc.env:RATE}", "optimizer=sgd")
+    result = run_trainer(folder, *words, env={"RATE": RATE})
     assert result.stderr == ""
     [directory] = (folder / "outputs").glob("*/*")
     return Done(directory, str(directory.relative_to(folder)), result.stdout.splitlines())
@@ -182,7 +176,7 @@ def test_the_saved_config_keeps_the_name_of_a_variable_and_the_run_used_its_valu
     assert OmegaConf.to_container(config, resolve=False)["optimizer"]["lr"] == "${oc.env:RATE}"
     assert done.rows()[0]["lr"] == float(RATE)
     typed = OmegaConf.to_container(OmegaConf.load(done.directory / "overrides.yaml"), resolve=False)
-    assert typed == [*TINY, "optimizer.lr=${oc.env:RATE}", "optimizer=sgd"]
+    assert typed == [*WORDS, "optimizer.lr=${oc.env:RATE}", "optimizer=sgd"]
     assert RATE not in (done.directory / "config.yaml").read_text() + (done.directory / "overrides.yaml").read_text()
 
 
@@ -204,12 +198,12 @@ def test_the_environment_is_recorded(done: Done) -> None:
     assert environment["device"] in done.lines[1]
     assert environment["imports"] == []
     assert environment["commit"] is None  # the folder of the run is in no repository
-    assert environment["command"][1:] == ["train", *TINY, "optimizer.lr=${oc.env:RATE}", "optimizer=sgd"]
+    assert environment["command"][1:] == ["train", *WORDS, "optimizer.lr=${oc.env:RATE}", "optimizer=sgd"]
 
 
 CREATE_MANY = """
 import multiprocessing, sys
-from trainer.runs import Run
+from trainer.runs.directory import Run
 
 def create(start, results):
     start.wait()
@@ -227,25 +221,23 @@ print("\\n".join(name for _ in processes for name in results.get()))
 def test_runs_created_at_once_by_many_processes_never_share_a_directory(tmp_path: Path) -> None:
     # So many that several draw the same name within a second, and one of them has to draw again.
     each = 500
-    result = subprocess.run(
-        [sys.executable, "-c", CREATE_MANY, str(each)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = run_python(tmp_path, "-c", CREATE_MANY, str(each))
     names = result.stdout.splitlines()
     assert result.stderr == ""
     assert len(names) == len(set(names)) == 8 * each
     assert all((tmp_path / name).is_dir() for name in names)
 
 
-HOLD = "import time; from trainer.runs import Run; print(Run.create('outputs').directory, flush=True); time.sleep(120)"
+HOLD = """
+import time
+from trainer.runs.directory import Run
+print(Run.create("outputs").directory, flush=True)
+time.sleep(120)
+"""
 
 
 def test_a_run_directory_has_one_writer_and_a_killed_one_frees_it(tmp_path: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    holder = python("-c", HOLD, cwd=tmp_path, stdout=subprocess.PIPE)
     try:
         assert holder.stdout is not None
         run = Run(tmp_path / holder.stdout.readline().strip())
@@ -289,15 +281,9 @@ def in_terminal(folder: Path, *arguments: str, columns: int = 240) -> tuple[int,
     """Run `train` in a terminal; returns its exit code and all that it wrote there."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 60, columns, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", "train", *arguments],
-        cwd=folder,
-        env=environment | {"TERM": "xterm-256color"},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-    )
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), slave)
+    terminal = {"TERM": "xterm-256color", "COLUMNS": "", "LINES": "", "NO_COLOR": ""}
+    process = start_trainer(folder, "train", *arguments, env=terminal, **streams)
     os.close(slave)
     written = b""
     while True:
@@ -313,7 +299,7 @@ def in_terminal(folder: Path, *arguments: str, columns: int = 240) -> tuple[int,
 
 
 def test_a_terminal_shows_progress_and_in_the_end_only_lines(tmp_path: Path) -> None:
-    code, written = in_terminal(tmp_path, *TINY, "trainer.epochs=3")
+    code, written = in_terminal(tmp_path, *WORDS, "trainer.epochs=3")
     assert code == 0
     assert "━" in written  # a bar
     assert re.search(r"epoch 1/3 +step 0/9|starting", written)
@@ -360,9 +346,7 @@ sys.exit(code)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the names of descriptors from /proc")
 def test_the_records_are_on_the_disk_before_each_checkpoint_that_goes_on_from_them(tmp_path: Path) -> None:
     words = ["model=linear", "data=synthetic", "data.num_samples=200", "trainer.epochs=4", "trainer.save_every=2"]
-    done = subprocess.run(
-        [sys.executable, "-c", RECORDS_FSYNCS, *words], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = run_python(tmp_path, "-c", RECORDS_FSYNCS, *words)
     synced = done.stdout.splitlines()[-1].split()
     order = [name for name in synced if name in ("metrics.jsonl", "state.pt")]
     assert order.count("state.pt") >= 5

@@ -5,15 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+from support import TINY, the_run
 
 from trainer import Config, assemble
 from trainer.errors import ConfigError
 
-TINY = ("model=linear", "data=synthetic", "data.num_samples=200", "trainer.log_every=null")
-
-
-def the_run(folder: Path) -> Path:
-    return next(path.parent for path in folder.rglob("config.yaml"))
+QUIET = (*TINY, "trainer.log_every=null")
 
 
 def advice(output: str) -> list[str]:
@@ -28,14 +25,14 @@ def steps(folder: Path) -> int:
 
 
 def test_the_advice_after_completion_and_after_early_stopping_trains_on(train, tmp_path):
-    output = train(*TINY, "trainer.epochs=2").stdout
+    output = train(*QUIET, "trainer.epochs=2").stdout
     done = steps(tmp_path)
     train(*advice(output))
     assert steps(tmp_path) == 2 * done
 
 
 def test_the_advice_after_early_stopping_is_more_patience(train, tmp_path):
-    still = (*TINY, "optimizer.lr=1e-12", "trainer.patience=2", "trainer.epochs=50")
+    still = (*QUIET, "optimizer.lr=1e-12", "trainer.patience=2", "trainer.epochs=50")
     output = train(*still).stdout
     assert "early stopping" in output
     done = steps(tmp_path)
@@ -44,7 +41,7 @@ def test_the_advice_after_early_stopping_is_more_patience(train, tmp_path):
 
 
 def test_a_run_out_of_time_goes_on_when_it_is_resumed(train, tmp_path):
-    output = train(*TINY, "trainer.max_time=1s", "trainer.epochs=1000000", "trainer.eval_every=null", code=124).stdout
+    output = train(*QUIET, "trainer.max_time=1s", "trainer.epochs=1000000", "trainer.eval_every=null", code=124).stdout
     assert json.loads((the_run(tmp_path) / "summary.json").read_text())["status"] == "stopped"
     done = steps(tmp_path)
     train(*advice(output), code=124)
@@ -52,11 +49,11 @@ def test_a_run_out_of_time_goes_on_when_it_is_resumed(train, tmp_path):
 
 
 def test_a_trial_says_nothing_of_going_on(train):
-    assert "next" not in train(*TINY, "trainer.fast_dev_run=true").stdout
+    assert "next" not in train(*QUIET, "trainer.fast_dev_run=true").stdout
 
 
 def test_a_change_that_ends_in_the_past_is_refused_and_leaves_the_run_alone(train, tmp_path):
-    train(*TINY, "trainer.epochs=4")
+    train(*QUIET, "trainer.epochs=4")
     run = the_run(tmp_path)
     before = {name: (run / name).read_bytes() for name in ("config.yaml", "summary.json", "metrics.jsonl")}
     error = train(f"resume={run}", "trainer.epochs=2", code=2).stderr
@@ -66,18 +63,18 @@ def test_a_change_that_ends_in_the_past_is_refused_and_leaves_the_run_alone(trai
 
 @pytest.mark.parametrize("change", ["data.batch_size=32", "trainer.limit_train=1", "data.drop_last=true"])
 def test_what_an_epoch_is_cannot_change_in_the_middle_of_a_run(train, tmp_path, change):
-    train(*TINY, "trainer.epochs=1")
+    train(*QUIET, "trainer.epochs=1")
     assert change.partition("=")[0] in train(f"resume={the_run(tmp_path)}", change, code=2).stderr
 
 
 def test_resume_with_a_plus_is_no_key_of_the_run(train, tmp_path):
-    train(*TINY, "trainer.epochs=1")
+    train(*QUIET, "trainer.epochs=1")
     train("+resume=last", "trainer.epochs=2")
     assert "resume: null" in (the_run(tmp_path) / "config.yaml").read_text()
 
 
 def test_a_sweep_out_of_time_is_no_failure(train, tmp_path):
-    train("-m", *TINY, "trainer.max_time=1s", "trainer.epochs=1000000", "seed=0,1")
+    train("-m", *QUIET, "trainer.max_time=1s", "trainer.epochs=1000000", "seed=0,1")
 
 
 def test_from_python_a_config_cannot_ask_to_resume():

@@ -32,7 +32,8 @@ from trainer.data.images.image_files import ImageFiles
 from trainer.errors import DataError
 from trainer.runs.build import build_data, read_samples
 from trainer.runs.loading import load_trained
-from trainer.runs.run_training import Execution
+from trainer.runs.run_training import run_training
+from trainer.runs.start import RunStart
 from trainer.system.signals import SignalHandler
 
 SIZE = 12  # pixels that the run's images are resized to
@@ -62,7 +63,10 @@ def trained(folder: Path, data: DataConfig, **keys: Any) -> Path:
         model=Mlp(hidden=[16]), data=data, optimizer=AdamW(lr=0.01), trainer=TrainerConfig(epochs=2), **keys
     )
     made = Run.create(folder / "outputs")
-    assert Execution(compose.from_config(config), config, made, None, SignalHandler())()["status"] == "completed"
+    assert (
+        run_training(RunStart(compose.from_config(config), config), made, None, SignalHandler())["status"]
+        == "completed"
+    )
     made.release()
     return made.directory
 

@@ -18,7 +18,8 @@ from trainer.config.optimizer import AdamW
 from trainer.config.table import Csv
 from trainer.config.trainer import TrainerConfig
 from trainer.runs.loading import load_trained
-from trainer.runs.run_training import Execution
+from trainer.runs.run_training import run_training
+from trainer.runs.start import RunStart
 from trainer.system.signals import SignalHandler
 
 COLOURS = ("red", "green", "blue")
@@ -44,7 +45,7 @@ def trained(folder: Path, rate: float) -> Path:
     data = Csv(path=str(table(folder / "table.csv", range(200))), target="y", eval_batch_size=16)
     config = Config(model=Mlp(), data=data, optimizer=AdamW(lr=rate), trainer=TrainerConfig(epochs=2))
     made = Run.create(folder / "outputs")
-    summary = Execution(compose.from_config(config), config, made, None, SignalHandler())()
+    summary = run_training(RunStart(compose.from_config(config), config), made, None, SignalHandler())
     assert summary["status"] == "completed"
     made.release()
     return made.directory

@@ -1,14 +1,11 @@
 """A run that was stopped, killed or moved goes on to the very bits that it would have had without."""
 
-import hashlib
+import contextlib
 import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from support import AnyProcess, digest, payload, rows, run_trainer, start_trainer, the_run, wait_until
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer import Config, Run, Trainer, assemble, cli, load_model
@@ -27,42 +25,13 @@ from trainer.config.scheduler import PlateauLR
 from trainer.config.table import Csv
 from trainer.config.task import Classification
 from trainer.config.trainer import TrainerConfig
-from trainer.data.loaders.resident import make_loaders
+from trainer.data.loaders.selection import make_loaders
 from trainer.loggers.files import FilesLogger, read_metrics
 from trainer.runs.build import build_data
 from trainer.system.signals import SignalHandler
 
 STATE = ("step", "epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "scaler_state_dict")
 MORE = ("ema_state_dict", "monitor", "tally", "scores")
-TIMES = ("time", "samples_per_second")
-
-
-def digest(value: Any) -> str:
-    """A hash of every bit of every tensor and number."""
-    sha = hashlib.sha256()
-
-    def add(part: Any) -> None:
-        if isinstance(part, torch.Tensor):
-            sha.update(f"{part.dtype} {tuple(part.shape)}".encode())
-            sha.update(part.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        elif isinstance(part, dict):
-            for key in sorted(part, key=repr):
-                sha.update(repr(key).encode())
-                add(part[key])
-        elif isinstance(part, (list, tuple)):
-            sha.update(f"list {len(part)}".encode())
-            for item in part:
-                add(item)
-        else:
-            sha.update(repr(part).encode())
-
-    add(value)
-    return sha.hexdigest()
-
-
-def payload(run: Path, name: str = "last") -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(run / "checkpoints" / name / "state.pt", weights_only=True)
-    return loaded
 
 
 def bits(run: Path) -> dict[str, str]:
@@ -70,10 +39,6 @@ def bits(run: Path) -> dict[str, str]:
     saved = payload(run)
     found = {key: digest(saved[key]) for key in (*STATE, *MORE)}
     return found | {"rows": "\n".join(map(str, rows(run))), "best": os.path.realpath(run / "checkpoints/best")[-13:]}
-
-
-def rows(run: Path) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in read_metrics(run)]
 
 
 # In this process
@@ -97,17 +62,12 @@ class StopAt(SignalHandler):
 
 def session(directory: Path, made: Config, resume: str | None = None, stop: int | None = None) -> str:
     """One process's worth of a run: from its start or checkpoint to its end or to `stop`; returns why it ended."""
-    run, interruption = Run.at(directory), StopAt(stop)
-    sinks: list[FilesLogger] = []
-
-    def make_sinks(parts: Any) -> list[FilesLogger]:
-        sinks.append(FilesLogger(directory, parts.state.recorded))
-        return sinks
-
-    trainer = assemble(made, run, resume=resume, sinks=make_sinks, interruption=interruption)
-    interruption.trainer = trainer
-    reason = trainer.fit()
-    sinks[0].close({})
+    run, signals = Run.at(directory), StopAt(stop)
+    trainer = assemble(made, run, resume=resume, signals=signals)
+    signals.trainer = trainer
+    files = FilesLogger(directory, trainer.state.recorded)
+    reason = trainer.fit([files])
+    files.close({})
     run.release()
     return reason
 
@@ -268,41 +228,22 @@ CNN = (
     "data.image_size=16",
     "data.batch_size=32",
     "data.augment=true",
-    "trainer.epochs=8",
+    "trainer.epochs=4",
     "trainer.log_every=4",
     "trainer.save_every=3",
     "trainer.ema=0.95",
     "trainer.threads=1",
-)  # 15 steps an epoch, 120 in all
+)  # 15 steps an epoch, 60 in all
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "trainer", "train", *arguments]
-
-
-def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+def begin(folder: Path, *words: str) -> AnyProcess:
+    """Start `train`; what it prints goes to a file, so that nothing waits for a reader."""
     with open(folder / "output.txt", "w") as output:
-        return subprocess.Popen(command(*arguments), cwd=folder, stdout=output, stderr=output, text=True)
+        return start_trainer(folder, "train", *words, stdout=output, stderr=output)
 
 
-def finish(folder: Path, *arguments: str, code: int = 0) -> str:
-    result = subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert result.returncode == code, result.stdout + result.stderr
-    return result.stdout + result.stderr
-
-
-def the_run(folder: Path) -> Path:
-    found = list((folder / "outputs").glob("*/*/config.yaml"))
-    assert len(found) == 1, found
-    return found[0].parent
-
-
-def wait_for(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, "ended too early"
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.005)
+def train_to_the_end(folder: Path, *words: str) -> str:
+    return run_trainer(folder, "train", *words).stdout
 
 
 def last_row(folder: Path) -> int:
@@ -311,9 +252,9 @@ def last_row(folder: Path) -> int:
     return int(recorded[-1]["step"]) if recorded else 0
 
 
-def stop_after(process: "subprocess.Popen[str]", folder: Path, step: int, number: int) -> int:
+def stop_after(process: AnyProcess, folder: Path, step: int, number: int) -> int:
     """Send a signal once the record of `step` (or a later one) is there; returns the exit code."""
-    wait_for(process, lambda: last_row(folder) >= step)
+    wait_until(lambda: last_row(folder) >= step, process)
     process.send_signal(number)
     return process.wait(60)
 
@@ -338,7 +279,7 @@ def assert_tensorboard_shows_the_rows(run: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The CNN run that nothing stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    finish(folder, *CNN)
+    train_to_the_end(folder, *CNN)
     return the_run(folder)
 
 
@@ -346,15 +287,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_process_stopped_by_a_signal_is_resumed_to_the_same_bits(
     tmp_path: Path, whole: Path, number: signal.Signals, code: int
 ) -> None:
-    process = start(tmp_path, *CNN)
-    assert stop_after(process, tmp_path, 50, number) == code
+    process = begin(tmp_path, *CNN)
+    assert stop_after(process, tmp_path, 25, number) == code
     run = the_run(tmp_path)
     summary, stopped = json.loads((run / "summary.json").read_text()), payload(run)["step"]
     assert (summary["status"], summary["reason"], summary["steps"]) == ("stopped", f"signal {int(number)}", stopped)
-    assert 50 <= stopped < 120
+    assert 25 <= stopped < 60
     moved = tmp_path / "elsewhere"
     shutil.move(run, moved)
-    assert f"resumed at step {stopped}" in finish(tmp_path, f"resume={moved}")
+    assert f"resumed at step {stopped}" in train_to_the_end(tmp_path, f"resume={moved}")
     assert bits(moved) == bits(whole)
     assert json.loads((moved / "summary.json").read_text())["status"] == "completed"
     assert_tensorboard_shows_the_rows(moved)
@@ -363,14 +304,14 @@ def test_a_process_stopped_by_a_signal_is_resumed_to_the_same_bits(
 def test_a_process_killed_three_times_is_resumed_to_the_same_bits(tmp_path: Path, whole: Path) -> None:
     draw, step, arguments = random.Random(4), 0, CNN
     for _ in range(3):
-        process = start(tmp_path, *arguments)
-        step += draw.randrange(8, 30)
+        process = begin(tmp_path, *arguments)
+        step += draw.randrange(4, 16)
         assert stop_after(process, tmp_path, step, signal.SIGKILL) == -signal.SIGKILL
         assert not (the_run(tmp_path) / "summary.json").exists()
         saved = payload(the_run(tmp_path))["step"]
         assert last_row(tmp_path) - saved <= 6  # the interval of saving, and that of the record
         arguments = ("resume=auto",)
-    finish(tmp_path, "resume=auto")
+    train_to_the_end(tmp_path, "resume=auto")
     assert bits(the_run(tmp_path)) == bits(whole)
     assert_tensorboard_shows_the_rows(the_run(tmp_path))
 
@@ -387,17 +328,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def streamed(pictures: Path, workers: int) -> tuple[str, ...]:
-    """120 images in batches of 16, augmented, through so many workers: 8 steps an epoch, 80 in all."""
+    """120 images in batches of 16, augmented, through so many workers: 8 steps an epoch, 48 in all."""
     data = ("data=image_folder", f"data.root={pictures}", "data.cache_bytes=0", "data.batch_size=16")
-    data += (f"data.workers={workers}", "data.augment=true")
-    return (*data, "trainer.epochs=10", "trainer.log_every=3", "trainer.save_every=3", "trainer.threads=1")
+    data += ("data.image_size=16", f"data.workers={workers}", "data.augment=true")
+    return (*data, "trainer.epochs=6", "trainer.log_every=3", "trainer.save_every=3", "trainer.threads=1")
 
 
 @pytest.fixture(scope="module")
 def whole_streamed(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """The run over images, without workers, that nothing stopped."""
     folder = tmp_path_factory.mktemp("whole-streamed")
-    finish(folder, *streamed(pictures, 0))
+    train_to_the_end(folder, *streamed(pictures, 0))
     return the_run(folder)
 
 
@@ -406,37 +347,39 @@ def test_a_streaming_run_killed_and_stopped_is_resumed_to_the_same_bits(
     tmp_path: Path, pictures: Path, whole_streamed: Path, workers: int
 ) -> None:
     (tmp_path / "b").mkdir()
-    stopped = start(tmp_path / "b", *streamed(pictures, workers))
+    stopped = begin(tmp_path / "b", *streamed(pictures, workers))
     assert stop_after(stopped, tmp_path / "b", 9, signal.SIGTERM) == 143
-    killed = start(tmp_path / "b", "resume=auto")
-    assert stop_after(killed, tmp_path / "b", 40, signal.SIGKILL) == -signal.SIGKILL
-    finish(tmp_path / "b", "resume=auto", *streamed(pictures, workers))  # at once, while orphaned workers may live
+    killed = begin(tmp_path / "b", "resume=auto")
+    assert stop_after(killed, tmp_path / "b", 25, signal.SIGKILL) == -signal.SIGKILL
+    train_to_the_end(
+        tmp_path / "b", "resume=auto", *streamed(pictures, workers)
+    )  # at once, while orphaned workers may live
     assert bits(the_run(tmp_path / "b")) == bits(whole_streamed)
     assert_tensorboard_shows_the_rows(the_run(tmp_path / "b"))
 
 
 def test_a_run_killed_before_its_first_checkpoint_does_not_block_resuming(tmp_path: Path) -> None:
-    process = start(tmp_path, *CNN)
-    wait_for(process, lambda: bool(list((tmp_path / "outputs").glob("*/*/config.yaml"))))
+    process = begin(tmp_path, *CNN)
+    wait_until(lambda: list((tmp_path / "outputs").glob("*/*/config.yaml")), process)
     process.kill()
     process.wait()
     assert not list((tmp_path / "outputs").glob("*/*/checkpoints/step-*"))
-    finish(tmp_path, "resume=auto", *CNN, "trainer.fast_dev_run=true")
+    train_to_the_end(tmp_path, "resume=auto", *CNN, "trainer.fast_dev_run=true")
 
 
 @pytest.fixture
-def busy(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    process = start(
+def busy(tmp_path: Path) -> Iterator[AnyProcess]:
+    process = begin(
         tmp_path, "model=linear", "trainer.steps=100000000", "trainer.log_every=20", "trainer.save_every=50"
     )
-    wait_for(process, lambda: last_row(tmp_path) > 0)
+    wait_until(lambda: last_row(tmp_path) > 0, process)
     yield process
     process.kill()
     process.wait()
 
 
 def test_a_run_that_is_being_written_is_refused_naming_the_process(
-    tmp_path: Path, busy: "subprocess.Popen[str]", capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, busy: AnyProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = the_run(tmp_path)
     config = (run / "config.yaml").read_text()
@@ -454,13 +397,23 @@ EPOCHS = ("trainer.epochs=3", "trainer.log_every=1", "trainer.keep=9")  # 5 step
 
 
 def train(folder: Path, *arguments: str) -> int:
-    """The command line in this process."""
-    return cli.run("train", [f"output_dir={folder / 'outputs'}", *arguments])
+    """The command line in this process, in a folder."""
+    folder.mkdir(exist_ok=True)
+    with contextlib.chdir(folder):
+        return cli.run("train", arguments)
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    assert train(folder, *SMALL, *EPOCHS) == 0
+    return folder
 
 
 @pytest.fixture
-def finished(tmp_path: Path) -> Path:
-    assert train(tmp_path, *SMALL, *EPOCHS) == 0
+def finished(tmp_path: Path, trained_once: Path) -> Path:
+    """A finished run in `tmp_path`, to be changed."""
+    shutil.copytree(trained_once / "outputs", tmp_path / "outputs", symlinks=True)
     return the_run(tmp_path)
 
 
@@ -516,7 +469,7 @@ def test_a_form_that_leads_nowhere_is_an_error(
     empty = tmp_path / "empty"
     assert train(empty, "resume=" + form.format(run=finished, tmp=tmp_path)) == 2
     assert "resume=" in capsys.readouterr().err
-    assert not empty.exists()
+    assert list(empty.iterdir()) == []
 
 
 def test_a_finished_run_is_extended_and_the_change_is_shown(

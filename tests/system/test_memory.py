@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from messages import heard
 from torch import Tensor, nn
 
 from trainer import Config, Run, Trainer, assemble
@@ -50,9 +51,9 @@ def config_of(most: int, **settings: object) -> Config:
 
 
 def trained(most: int, **settings: object) -> tuple[Trainer, list[str]]:
-    said: list[str] = []
-    trainer = assemble(config_of(most, **settings), tell=said.append)
-    trainer.fit()
+    trainer = assemble(config_of(most, **settings))
+    with heard() as said:
+        trainer.fit()
     return trainer, said
 
 
@@ -69,7 +70,7 @@ def test_a_full_device_is_named_with_the_batch_and_what_to_set() -> None:
 def test_the_micro_batch_is_halved_until_it_fits_and_the_result_is_the_same_to_rounding() -> None:
     free, _ = trained(most=1 << 30)
     tight, said = trained(most=5, auto_micro_batch=True)
-    assert said == ["warning: cpu is out of memory; from here on 4 samples at a time."]
+    assert said == ["cpu is out of memory; from here on 4 samples at a time."]
     assert tight.state.micro_batch == 4
     for name, value in free.state.model.state_dict().items():
         torch.testing.assert_close(tight.state.model.state_dict()[name], value, msg=name)

@@ -2,15 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from messages import heard
+from support import Command, run_python
 
 from trainer import Config, Run, assemble
 from trainer.config.data import Synthetic
@@ -18,7 +17,6 @@ from trainer.config.model import Linear
 from trainer.config.trainer import TrainerConfig
 from trainer.system import process
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
 MLP = ("model=mlp", "model.hidden=[512,512]", "data=synthetic", "data.num_samples=500", "trainer.fast_dev_run=true")
 
 
@@ -31,15 +29,7 @@ def environment_of(folder: Path) -> dict[str, Any]:
 
 def program(text: str, **environment: str) -> list[str]:
     """The lines that a Python program prints, in a process of its own."""
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(text)],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    result = run_python(Path.cwd(), "-c", textwrap.dedent(text), env=environment)
     return result.stdout.splitlines()
 
 
@@ -151,9 +141,9 @@ def test_a_run_that_goes_on_with_denormals_is_told(tmp_path: Path) -> None:
 
     run = Run.create(tmp_path)
     assemble(config(flush=True), run).fit()
-    told: list[str] = []
     try:
-        assemble(config(flush=False), run, resume="last", tell=told.append)
+        with heard() as told:
+            assemble(config(flush=False), run, resume="last")
         assert float(torch.tensor(1e-40) * torch.ones(())) > 0
     finally:
         process.configure_denormals(True)

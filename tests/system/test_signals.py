@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from messages import told_to
 from torch import Tensor, nn
 
 from trainer import Config, Run, Trainer, assemble
@@ -29,22 +30,22 @@ ME = os.getpid()
 
 
 def test_requests_are_noted_and_nothing_is_thrown_where_something_could_be_lost() -> None:
-    with SignalHandler() as interruption:
+    with SignalHandler() as signals:
         os.kill(ME, signal.SIGUSR1)
-        assert interruption.save_wanted and interruption.signal is None
+        assert signals.save_wanted and signals.signal is None
         os.kill(ME, signal.SIGTERM)
-        assert interruption.signal == signal.SIGTERM
+        assert signals.signal == signal.SIGTERM
         os.kill(ME, signal.SIGTERM)  # an impatient batch system is not a person who presses Ctrl-C again
         with pytest.raises(KeyboardInterrupt):
             os.kill(ME, signal.SIGINT)
 
 
 def test_what_can_be_dropped_is_dropped_also_for_a_request_that_came_before() -> None:
-    with SignalHandler() as interruption:
-        with pytest.raises(Interrupted) as caught, interruption.droppable:
+    with SignalHandler() as signals:
+        with pytest.raises(Interrupted) as caught, signals.interruptible:
             os.kill(ME, signal.SIGINT)
         assert caught.value.signal == signal.SIGINT
-        with pytest.raises(Interrupted), interruption.droppable:
+        with pytest.raises(Interrupted), signals.interruptible:
             raise AssertionError("unreachable")
 
 
@@ -56,24 +57,24 @@ def test_a_library_that_swallows_the_interruption_does_not_keep_the_run_alive() 
             raise ImportError("cannot load module more than once per process")
 
     for fails_later in (False, True):
-        with SignalHandler() as interruption:
-            with pytest.raises(Interrupted) as caught, interruption.droppable:
+        with SignalHandler() as signals:
+            with pytest.raises(Interrupted) as caught, signals.interruptible:
                 library(fails_later)
             assert caught.value.signal == signal.SIGTERM
 
 
 def test_an_alarm_drops_what_can_be_dropped_and_nothing_else() -> None:
-    with SignalHandler() as interruption:
-        interruption.alarm(0.05)
+    with SignalHandler() as signals:
+        signals.alarm(0.05)
         time.sleep(0.1)
-        assert interruption.signal is None  # the loop itself looks at the clock
-        interruption.alarm(0.05)
-        with pytest.raises(Interrupted) as caught, interruption.droppable:
+        assert signals.signal is None  # the loop itself looks at the clock
+        signals.alarm(0.05)
+        with pytest.raises(Interrupted) as caught, signals.interruptible:
             time.sleep(5)
         assert caught.value.signal == signal.SIGALRM
-        interruption.alarm(0.05)
-        interruption.alarm(0)
-        with interruption.droppable:
+        signals.alarm(0.05)
+        signals.alarm(0)
+        with signals.interruptible:
             time.sleep(0.1)
 
 
@@ -106,21 +107,14 @@ class SignallingMlp(Mlp):
         return Signalling(MLP(spec.features, spec.outputs, self.hidden, self.activation, self.dropout))
 
 
-def trainer(run: Run, interruption: SignalHandler, tell: Callable[[str], None], resume: str | None = None) -> Trainer:
+def trainer(run: Run, signals: SignalHandler, resume: str | None = None) -> Trainer:
     config = Config(
         model=SignallingMlp(hidden=[8], dropout=0.2),
         data=Synthetic(num_samples=80, batch_size=16, eval_batch_size=4),
         trainer=TrainerConfig(epochs=3, device="cpu", log_every="3", ema=0.9),
     )
     run.config.touch()  # a config of a class that is registered nowhere
-    return assemble(
-        config,
-        run,
-        resume=resume,
-        sinks=lambda parts: [FilesLogger(run.directory, parts.state.recorded)],
-        interruption=interruption,
-        tell=tell,
-    )
+    return assemble(config, run, resume=resume, signals=signals)
 
 
 def ended(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
@@ -132,8 +126,10 @@ def ended(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
 def fit(folder: Path, resume: str | None = None, tell: Callable[[str], None] | None = None) -> tuple[str, list[str]]:
     said: list[str] = []
     run = Run.at(folder)
-    with SignalHandler() as interruption:
-        reason = trainer(run, interruption, tell or said.append, resume).fit()
+    with SignalHandler() as signals:
+        made = trainer(run, signals, resume)
+        with told_to(tell or said.append):
+            reason = made.fit([FilesLogger(run.directory, made.state.recorded)])
     run.release()
     return reason, said
 
@@ -192,15 +188,15 @@ def test_sigusr1_in_the_middle_of_a_validation_saves_at_once(tmp_path: Path) -> 
         assert Store(asked / "checkpoints", keep=9).load(name)[0]["pending"] is None
 
 
-def test_a_request_to_stop_waits_for_what_is_held() -> None:
+def test_a_request_to_stop_waits_for_what_is_uninterruptible() -> None:
     done: list[str] = []
 
-    def held(interruption: SignalHandler) -> None:
-        with interruption.held():
+    def undisturbed(signals: SignalHandler) -> None:
+        with signals.uninterruptible():
             os.kill(ME, signal.SIGTERM)
-            done.append("held")
+            done.append("finished")
         done.append("and what follows")
 
-    with SignalHandler() as interruption, pytest.raises(Interrupted), interruption.droppable:
-        held(interruption)
-    assert done == ["held"]
+    with SignalHandler() as signals, pytest.raises(Interrupted), signals.interruptible:
+        undisturbed(signals)
+    assert done == ["finished"]

@@ -3,8 +3,6 @@
 import io
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import run_python, run_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -70,8 +69,8 @@ def config(log_gradients: str | None = "2", **settings: Any) -> Config:
 
 
 def build(made: Config) -> tuple[Trainer, Kept]:
-    kept = Kept()
-    return assemble(made, sinks=lambda parts: [kept]), kept
+    """A trainer, and the logger to give to its `fit`."""
+    return assemble(made), Kept()
 
 
 def by_hand(trainer: Trainer, steps: int, clip: float = math.inf) -> dict[int, dict[str, dict[str, float]]]:
@@ -110,7 +109,7 @@ def assert_same(flows: dict[int, Any], expected: dict[int, Any]) -> None:
 
 def test_the_numbers_are_those_of_a_hand_written_loop() -> None:
     trainer, kept = build(config())
-    trainer.fit()
+    trainer.fit([kept])
     assert list(kept.flows) == [2, 4, 6, 8, 9], "each second step, and the last"
     assert list(kept.flows[2]) == ["layers.1", "layers.2", "layers.4", "layers.5", "layers.7"]
     assert_same(kept.flows, by_hand(build(config())[0], 9))
@@ -118,7 +117,7 @@ def test_the_numbers_are_those_of_a_hand_written_loop() -> None:
 
 def test_gradients_are_those_before_clipping_and_updates_those_after() -> None:
     trainer, kept = build(config(clip_norm=0.05))
-    trainer.fit()
+    trainer.fit([kept])
     expected = by_hand(build(config())[0], 9, clip=0.05)
     assert_same(kept.flows, expected)
     lengths = [math.hypot(*(layer["gradient_norm"] for layer in layers.values())) for layers in kept.flows.values()]
@@ -127,8 +126,8 @@ def test_gradients_are_those_before_clipping_and_updates_those_after() -> None:
 
 def test_an_average_of_the_weights_changes_no_number() -> None:
     plain, averaged = build(config()), build(config(ema=0.9))
-    for trainer, _ in (plain, averaged):
-        trainer.fit()
+    for trainer, kept in (plain, averaged):
+        trainer.fit([kept])
     assert averaged[1].flows == plain[1].flows
 
 
@@ -137,7 +136,7 @@ def test_micro_batches_give_the_numbers_of_the_batch() -> None:
         made = config(micro_batch=micro_batch)
         made.model = Mlp(hidden=[12, 8])  # without BatchNorm
         trainer, kept = build(made)
-        trainer.fit()
+        trainer.fit([kept])
         return kept.flows
 
     assert_same(flows(8), flows(None))
@@ -147,10 +146,10 @@ def fp16(scale: float) -> tuple[Trainer, dict[int, Any], list[float]]:
     """Three steps in float16 autocast on the CPU with a gradient scaler; the flows and the scales after each."""
     trainer, _ = build(config("1"))
     trainer.state.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-    trainer._step._autocast = autocast(torch.device("cpu"), torch.float16)
+    trainer.optimizer_step.autocast = autocast(torch.device("cpu"), torch.float16)
     flows, scales = {}, []
     for report, _ in zip(trainer.steps(), range(3), strict=False):
-        flows[report.step] = report.flow.read() if report.flow is not None else None
+        flows[report.step] = report.layer_stats.read() if report.layer_stats is not None else None
         scales.append(trainer.state.scaler.get_scale())
     return trainer, flows, scales
 
@@ -186,16 +185,16 @@ def test_training_is_the_same_to_the_bit(settings: dict[str, Any]) -> None:
 
 def test_without_it_nothing_is_measured_and_no_record_is_added() -> None:
     trainer, kept = build(config(None, epochs=4))
-    trainer.fit()
+    trainer.fit([kept])
     assert kept.flows == {}
     assert kept.steps == [3, 4, 6, 8, 9, 12], "validations each 3 steps, records each 4"
     trainer, _ = build(config(None))
-    assert all(report.flow is None for report in trainer.steps())
+    assert all(report.layer_stats is None for report in trainer.steps())
 
 
 def test_records_come_where_gradients_are_due() -> None:
     trainer, kept = build(config("5", epochs=4))
-    trainer.fit()
+    trainer.fit([kept])
     assert kept.steps == [3, 4, 5, 6, 8, 9, 10, 12]
     assert list(kept.flows) == [5, 10, 12]
 
@@ -365,20 +364,9 @@ def test_any_layers_can_be_drawn(layers: tuple[str, ...], size: float, tmp_path:
     assert 500 <= width <= 2400 and 500 <= height <= 2400
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "trainer", "train", "model=mlp", "data=synthetic", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-
-
 def test_a_run_leaves_lines_charts_and_a_picture(tmp_path: Path) -> None:
-    result = command(tmp_path, "trainer.epochs=2", "trainer.log_gradients=10", "trainer.log_every=null")
-    assert "matplotlib.figure" in result.stderr
+    words = ("model=mlp", "data=synthetic", "trainer.epochs=2", "trainer.log_gradients=10", "trainer.log_every=null")
+    run_trainer(tmp_path, "train", *words)
     [run] = (tmp_path / "outputs").glob("*/*")
     rows = read_rows(run / "gradients.jsonl")
     total = json.loads((run / "summary.json").read_text())["total_steps"]
@@ -398,10 +386,11 @@ def test_a_run_leaves_lines_charts_and_a_picture(tmp_path: Path) -> None:
 
 
 def test_a_run_without_it_has_no_such_file_and_loads_no_library(tmp_path: Path) -> None:
-    result = command(tmp_path, "trainer.epochs=1")
+    words = ("train", "model=mlp", "data=synthetic", "trainer.epochs=1")
+    imported = run_python(tmp_path, "-X", "importtime", "-m", "trainer", *words, cold=True).stderr
     [run] = (tmp_path / "outputs").glob("*/*")
     assert not list(run.glob("grad*"))
-    assert "matplotlib.figure" not in result.stderr
+    assert "matplotlib.figure" not in imported
 
 
 SMALL = ("model=mlp", "data=synthetic", "trainer.epochs=3", "trainer.save_every=7", "trainer.keep=99")
@@ -451,29 +440,28 @@ def test_a_record_that_waits_for_its_validation_keeps_its_gradients(tmp_path: Pa
     trainer = assemble(made, run)
     for report in trainer.steps():
         if report.step == 2:
-            record = trainer.log(report)
-            trainer._recorder.suspend(record)
+            record = trainer.record(report)
+            trainer.recorder.suspend(record)
             trainer.save(best=False)
             break
     assert trainer.store is not None
     trainer.store.wait()
     kept = Kept()
-    resumed = assemble(made, run, resume="last", sinks=lambda parts: [kept])
-    resumed.fit()
+    assemble(made, run, resume="last").fit([kept])
     run.release()
     whole, expected = build(made)
-    whole.fit()
+    whole.fit([expected])
     assert record.gradients == expected.flows[2]
     assert kept.flows == {step: flow for step, flow in expected.flows.items() if step >= 2}
 
 
 def test_a_step_that_is_skipped_leaves_no_row(tmp_path: Path) -> None:
     """With a number that is not finite in one batch, in both ways of finding it: at once, and when numbers are read."""
-    for patient in (False, True):
+    for deferred in (False, True):
         trainer, kept = build(config("1", on_nan="skip", epochs=1))
-        trainer._step.patient = patient
+        trainer.optimizer_step.deferred = deferred
         position = next(trainer.train.stream(1)).positions[0]
         trainer.train.inputs[position, 0] = math.nan
-        trainer.fit()
-        assert list(kept.flows) == [1, 3], patient
+        trainer.fit([kept])
+        assert list(kept.flows) == [1, 3], deferred
         assert all(math.isfinite(x) for layers in kept.flows.values() for n in layers.values() for x in n.values())

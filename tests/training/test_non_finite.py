@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from messages import heard
 from torch import Tensor, nn
 
 from trainer import Config, Run, Trainer, assemble, cli
@@ -19,7 +20,15 @@ from trainer.config.trainer import TrainerConfig
 from trainer.data.types import Batch, DataSpec
 from trainer.errors import TrainerError
 from trainer.loggers.files import FilesLogger, read_metrics
-from trainer.training.non_finite import DivergenceError, check_finite, constants, is_finite, locate_non_finite
+from trainer.training.non_finite import (
+    DivergenceError,
+    all_finite,
+    check_finite,
+    constants,
+    find_inf,
+    is_finite,
+    locate_non_finite,
+)
 from trainer.training.state import Monitor
 
 BAD = 61  # the row of the file whose target is beyond the squares of float32
@@ -64,7 +73,7 @@ def bits(trainer: Trainer) -> dict[str, Tensor]:
     """Copies of all that a step changes."""
     state = trainer.state
     found = {f"model.{k}": v.clone() for k, v in state.model.state_dict().items()}
-    found |= {f"ema.{k}": v.clone() for k, v in state.ema.state_dict().items()} if state.ema is not None else {}
+    found |= {f"ema.{k}": v.clone() for k, v in (state.average.state_dict() or {}).items()}
     for i, memory in enumerate(state.optimizer.state.values()):
         found |= {f"{i}.{k}": v.clone() for k, v in memory.items() if isinstance(v, Tensor)}
     return found
@@ -80,7 +89,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
     tmp_path: Path, optimizer: OptimizerConfig, micro_batch: int | None
 ) -> None:
     made = config(tmp_path, bad=False, optimizer=optimizer, micro_batch=micro_batch, on_nan="skip")
-    trainer = spoiled(assemble(made, tell=lambda text: None))
+    trainer = spoiled(assemble(made))
     steps = trainer.steps()
     for _ in range(3):
         next(steps)
@@ -123,28 +132,28 @@ def test_stopping_keeps_the_last_good_checkpoint_and_is_no_traceback(
 
 
 def test_skipped_steps_are_told_and_left_out_of_the_scores(tmp_path: Path) -> None:
-    told: list[str] = []
     made = config(tmp_path, bad=False, on_nan="skip", log_every="5", eval_every=None)
-    trainer = spoiled(assemble(made, tell=told.append))
-    losses = [report.loss.item() for report in trainer.steps()]
+    trainer = spoiled(assemble(made))
+    with heard() as told:
+        losses = [report.loss.item() for report in trainer.steps()]
     assert [i for i, loss in enumerate(losses) if not math.isfinite(loss)] and len(told) >= 1
     assert all("is skipped: the inputs are not finite: sample" in text for text in told)
 
-    again = spoiled(assemble(made, Run.create(tmp_path / "runs"), tell=told.append, sinks=recording(tmp_path / "sink")))
-    again.fit()
-    rows = read_metrics(tmp_path / "sink")
+    again = spoiled(assemble(made, Run.create(tmp_path / "runs")))
+    again.fit(recording(tmp_path / "logger", again))
+    rows = read_metrics(tmp_path / "logger")
     first = [loss for loss in losses[:5] if math.isfinite(loss)]
     assert rows[0]["step"] == 5
     assert rows[0]["train/loss"] == pytest.approx(sum(first) / len(first), rel=1e-6)
 
 
-def recording(folder: Path) -> Any:
+def recording(folder: Path, trainer: Trainer) -> list[FilesLogger]:
     folder.mkdir(exist_ok=True)
-    return lambda parts: [FilesLogger(folder, parts.state.recorded)]
+    return [FilesLogger(folder, trainer.state.recorded)]
 
 
 def test_too_many_skips_in_a_row_end_the_run(tmp_path: Path) -> None:
-    trainer = assemble(config(tmp_path, bad=False, on_nan="skip", on_nan_limit=3), tell=lambda text: None)
+    trainer = assemble(config(tmp_path, bad=False, on_nan="skip", on_nan_limit=3))
     trainer.train.inputs.fill_(math.nan)
     with pytest.raises(TrainerError, match=r"4 steps in a row, up to step 4.*trainer\.on_nan_limit=3"):
         trainer.fit()
@@ -159,15 +168,15 @@ def diverging(folder: Path, **settings: Any) -> Config:
 
 
 def test_rolling_back_goes_on_from_the_last_checkpoint_with_a_lower_rate(tmp_path: Path) -> None:
-    told: list[str] = []
     made = diverging(tmp_path, on_nan="rollback", on_nan_factor=1e-7)
     run = Run.create(tmp_path / "runs")
-    trainer = assemble(made, run, tell=told.append, sinks=recording(run.directory))
-    assert trainer.fit() == "completed"
+    trainer = assemble(made, run)
+    with heard() as told:
+        assert trainer.fit(recording(run.directory, trainer)) == "completed"
     assert trainer.state.rollbacks >= 2 and trainer.state.rate == 1e-7**trainer.state.rollbacks
     assert len(told) == trainer.state.rollbacks and "back to step 0 with 1e-07 times" in told[0]
     steps = [row["step"] for row in read_metrics(run.directory)]
-    assert steps == sorted(set(steps)) and steps[-1] == trainer.plan.total
+    assert steps == sorted(set(steps)) and steps[-1] == trainer.timeline.total
     assert all(row["lr"] < 1e12 for row in read_metrics(run.directory))
     run.release()
 
@@ -175,16 +184,15 @@ def test_rolling_back_goes_on_from_the_last_checkpoint_with_a_lower_rate(tmp_pat
 def test_a_run_that_was_set_back_resumes_to_the_same_bits(tmp_path: Path) -> None:
     made = diverging(tmp_path, on_nan="rollback", on_nan_factor=1e-7)
     whole, halves = Run.create(tmp_path / "whole"), Run.create(tmp_path / "halves")
-    straight = assemble(made, whole, tell=lambda text: None)
+    straight = assemble(made, whole)
     straight.fit()
-    first = assemble(made, halves, tell=lambda text: None)
-    first.plan = type(first.plan)(**{**vars(first.plan), "max_seconds": None})
+    first = assemble(made, halves)
     for report in _after_rollbacks(first):
         if report.step >= 10:
             break
     first.save(best=False)
     first.store.wait()
-    second = assemble(made, halves, resume="last", tell=lambda text: None)
+    second = assemble(made, halves, resume="last")
     assert (second.state.step, second.state.rollbacks) == (10, straight.state.rollbacks)
     second.fit()
     assert same(bits(straight), bits(second))
@@ -198,11 +206,11 @@ def _after_rollbacks(trainer: Trainer) -> Any:
     while True:
         try:
             for report in trainer.steps():
-                if trainer.plan.save.due(report.step):
+                if trainer.timeline.save.due(report.step):
                     trainer.save(best=False)
                 yield report
         except DivergenceError as diverged:
-            trainer._roll_back(diverged)
+            trainer.non_finite.roll_back(diverged)
         else:
             return
 
@@ -210,7 +218,7 @@ def _after_rollbacks(trainer: Trainer) -> Any:
 def test_rolling_back_has_an_end(tmp_path: Path) -> None:
     made = diverging(tmp_path, on_nan="rollback", on_nan_factor=1.0, on_nan_limit=2)
     run = Run.create(tmp_path / "runs")
-    trainer = assemble(made, run, tell=lambda text: None)
+    trainer = assemble(made, run)
     with pytest.raises(TrainerError, match=r"set back 2 times already \(trainer\.on_nan_limit\)"):
         trainer.fit()
     run.release()
@@ -220,14 +228,15 @@ def test_rolling_back_has_an_end(tmp_path: Path) -> None:
 def test_found_later_as_on_a_gpu_the_weights_are_the_same(tmp_path: Path, optimizer: OptimizerConfig) -> None:
     """The fused optimizers leave the weights alone by themselves; the refusal comes when the numbers are read."""
     made = config(tmp_path, bad=False, optimizer=optimizer, on_nan="skip", ema=None, eval_every=None, log_every="3")
-    told: dict[bool, list[str]] = {False: [], True: []}
+    told: dict[bool, list[str]] = {}
     trainers = {}
-    for patient in (False, True):
-        trainer = spoiled(assemble(made, tell=told[patient].append))
-        assert trainer._step.patient is False
-        trainer._step.patient = patient
-        trainer.fit()
-        trainers[patient] = trainer
+    for deferred in (False, True):
+        trainer = spoiled(assemble(made))
+        assert trainer.optimizer_step.deferred is False
+        trainer.optimizer_step.deferred = deferred
+        with heard() as told[deferred]:
+            trainer.fit()
+        trainers[deferred] = trainer
     assert told[True] == told[False] != []
     assert all(
         torch.equal(one, other)
@@ -240,8 +249,8 @@ def test_found_later_as_on_a_gpu_the_weights_are_the_same(tmp_path: Path, optimi
 
 
 def test_found_later_stops_a_run_at_the_next_record(tmp_path: Path) -> None:
-    trainer = spoiled(assemble(config(tmp_path, bad=False, log_every="6", eval_every=None), tell=lambda text: None))
-    trainer._step.patient = True
+    trainer = spoiled(assemble(config(tmp_path, bad=False, log_every="6", eval_every=None)))
+    trainer.optimizer_step.deferred = True
     with pytest.raises(DivergenceError, match="step 4: the inputs are not finite"):
         trainer.fit()
 
@@ -311,7 +320,7 @@ def test_one_number_that_is_not_finite_is_found_wherever_it_is(
     next(trainer.steps())
     saved = trainer.state.state_dict(1)
     assert check_finite(saved, frozenset()) is None
-    numbers = [tensor for tensor in untrusted.tensors(saved[f"{part}_state_dict"]) if tensor.is_floating_point()]
+    numbers = [tensor for tensor in untrusted.tensors_in(saved[f"{part}_state_dict"]) if tensor.is_floating_point()]
     numbers[-1].view(-1)[-1] = value
     what = check_finite(saved, frozenset())
     assert what is not None and said in what
@@ -332,9 +341,9 @@ def test_kinds_of_numbers_that_are_finite_or_not() -> None:
 
 def test_a_memory_that_overflows_is_not_saved_and_is_rolled_back(tmp_path: Path) -> None:
     """A gradient of 1e25 is finite, its square is not: Adam would leave these weights alone for ever."""
-    run, told = Run.at(tmp_path / "run"), list[str]()
+    run = Run.at(tmp_path / "run")
     made = config(tmp_path, bad=False, save_every="1", eval_every=None, on_nan="rollback", on_nan_limit=1)
-    trainer = assemble(made, run, tell=told.append)
+    trainer = assemble(made, run)
     steps = 0
 
     def enlarge(gradient: Tensor) -> Tensor:
@@ -343,7 +352,8 @@ def test_a_memory_that_overflows_is_not_saved_and_is_rolled_back(tmp_path: Path)
         return gradient * (1e25 if steps == 5 else 1)
 
     next(trainer.state.model.parameters()).register_hook(enlarge)
-    assert trainer.fit() == "completed"
+    with heard() as told:
+        assert trainer.fit() == "completed"
     assert trainer.state.rollbacks == 1 and "the optimizer's memory is not finite" in told[0]
     assert check_finite(trainer.store.load()[0], frozenset()) is None
     run.release()
@@ -379,8 +389,40 @@ def test_an_update_that_was_too_large_is_named_and_not_the_samples_after_it(tmp_
 
 def test_weights_that_overflow_in_the_last_step_are_rolled_back_too(tmp_path: Path) -> None:
     made = config(tmp_path, bad=False, optimizer=SGD(lr=3e38), steps=1, on_nan="rollback", on_nan_factor=1e-38)
-    run, told = Run.at(tmp_path / "run"), list[str]()
-    trainer = assemble(made, run, tell=told.append)
-    assert trainer.fit() == "completed"
+    run = Run.at(tmp_path / "run")
+    trainer = assemble(made, run)
+    with heard() as told:
+        assert trainer.fit() == "completed"
     assert len(told) == 1 and trainer.store.load()[0]["step"] == 1
     run.release()
+
+
+def _sparse(*values: float) -> Tensor:
+    """A gradient of an embedding with one row that occurs several times."""
+    rows = torch.ones(1, len(values), dtype=torch.long)
+    return torch.sparse_coo_tensor(rows, torch.tensor(values), (3,), check_invariants=True)
+
+
+INF, NAN = math.inf, math.nan
+# The loss, the gradients, and whether all of them are finite.
+NUMBERS: dict[str, tuple[float, list[Tensor], bool]] = {
+    "finite": (1.0, [torch.tensor([1.0, 2.0]), torch.tensor([1.0], dtype=torch.bfloat16)], True),
+    "nothing but the loss": (1.0, [], True),
+    "the loss": (NAN, [torch.ones(2)], False),
+    "nan": (1.0, [torch.ones(2), torch.tensor([NAN, 1.0])], False),
+    "infinities that cancel": (1.0, [torch.tensor([INF, -INF])], False),
+    "in another dtype": (1.0, [torch.ones(2), torch.tensor([INF], dtype=torch.bfloat16)], False),
+    "a sum that overflows": (1.0, [torch.tensor([3e38, 3e38])], True),
+    "a sum that overflows, and nan": (1.0, [torch.tensor([3e38, 3e38]), torch.tensor([NAN])], False),
+    "sparse": (1.0, [_sparse(1.0, 2.0)], True),
+    "sparse and nan": (1.0, [_sparse(1.0, NAN)], False),
+    "empty": (1.0, [torch.empty(0), _sparse()], True),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_the_numbers_of_a_step_are_found_out(case: str) -> None:
+    loss, gradients, finite = NUMBERS[case]
+    assert all_finite(torch.tensor(loss), gradients) is finite
+    found = find_inf(torch.tensor(loss), gradients)
+    assert (found.item(), found.dtype, found.ndim) == (0.0 if finite else 1.0, torch.float32, 0)

@@ -1,87 +1,18 @@
-"""What is saved: the monitor's memory, and a state dict that plain torch reads and that fits only its own network."""
+"""What is saved: a state dict that plain torch reads and that fits only its own network."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from trainer.config.durations import RunLength
 from trainer.config.scheduler import PlateauLR
 from trainer.errors import CheckpointError
-from trainer.optim.schedules import Clock
 from trainer.runs.build import build_schedule
-from trainer.training.state import Monitor, TrainState
-
-
-def observed(monitor: Monitor, *scores: float) -> list[bool]:
-    return [monitor.observe(score, step) for step, score in enumerate(scores, 1)]
-
-
-def test_max_takes_larger_scores_only() -> None:
-    monitor = Monitor("val/accuracy", "max")
-    assert observed(monitor, 0.5, 0.5, 0.4, 0.6, 0.55) == [True, False, False, True, False]
-    assert (monitor.best, monitor.best_step, monitor.bad) == (0.6, 4, 1)
-
-
-def test_min_takes_smaller_scores_only() -> None:
-    monitor = Monitor("val/loss", "min")
-    assert observed(monitor, 2.0, 3.0, 1.0, 1.0, -1.0) == [True, False, True, False, True]
-    assert (monitor.best, monitor.best_step, monitor.bad) == (-1.0, 5, 0)
-
-
-@pytest.mark.parametrize(("mode", "sign"), [("max", 1), ("min", -1)])
-def test_an_improvement_must_exceed_min_delta(mode: str, sign: int) -> None:
-    monitor = Monitor("val/score", mode, min_delta=0.25)
-    scores = [sign * score for score in (1.0, 1.25, 1.2, 1.5)]  # exactly min_delta is not more than it
-    assert observed(monitor, *scores) == [True, False, False, True]
-
-
-@pytest.mark.parametrize("mode", ["max", "min"])
-def test_nan_is_never_best(mode: str) -> None:
-    monitor = Monitor("val/loss", mode)
-    assert observed(monitor, math.nan, 1.0, math.nan) == [False, True, False]
-    assert (monitor.best, monitor.best_step, monitor.bad) == (1.0, 2, 1)
-
-
-def test_patience_is_used_up_by_validations_in_a_row() -> None:
-    monitor = Monitor("val/loss", "min", patience=2)
-    exhausted = []
-    for step, score in enumerate([3.0, 4.0, 2.0, 2.0, 2.0]):
-        monitor.observe(score, step)
-        exhausted.append(monitor.exhausted)
-    assert exhausted == [False, False, False, False, True]
-
-
-def test_without_patience_it_is_never_exhausted() -> None:
-    monitor = Monitor("val/loss", "min")
-    observed(monitor, *[1.0] * 1000)
-    assert not monitor.exhausted
-
-
-def test_nothing_but_nan_uses_up_the_patience() -> None:
-    monitor = Monitor("val/loss", "min", patience=3)
-    observed(monitor, math.nan, math.nan, math.nan)
-    assert monitor.exhausted
-    assert monitor.best is None
-
-
-def test_a_monitor_is_restored() -> None:
-    before, after = (Monitor("val/loss", "min", patience=2) for _ in range(2))
-    observed(before, 3.0, 1.0, 2.0)
-    after.load_state_dict(before.state_dict())
-    assert after == before
-    assert not after.observe(1.5, 4)
-    assert after.exhausted
-
-
-def test_a_monitor_of_another_score_starts_without_a_past() -> None:
-    before, after = Monitor("val/loss", "min"), Monitor("val/accuracy", "max")
-    observed(before, 3.0, 1.0)
-    after.load_state_dict(before.state_dict())
-    assert (after.best, after.best_step, after.bad) == (None, 0, 0)
+from trainer.training.state import TrainState, average_of
+from trainer.training.stopping import Monitor
 
 
 def network(hidden: int = 5) -> nn.Module:
@@ -94,10 +25,10 @@ def state(hidden: int = 5, optimizer: str = "AdamW", steps: int = 0, ema: bool =
     made = TrainState(
         model=model,
         optimizer=getattr(torch.optim, optimizer)(model.parameters(), lr=0.1),
-        schedule=build_schedule(PlateauLR(patience=0), Clock(10, 100)),
+        schedule=build_schedule(PlateauLR(patience=0), RunLength(10, 100)),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         monitor=Monitor("val/loss", "min", patience=9),
-        ema=AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5)) if ema else None,
+        average=average_of(model, 0.5 if ema else None),
     )
     for _ in range(steps):
         train_a_step(made)
@@ -110,12 +41,11 @@ def train_a_step(made: TrainState) -> None:
     made.schedule.apply(made.optimizer, made.step)
     made.model(inputs).square().sum().backward()
     made.optimizer.step()
-    if made.ema is not None:
-        made.ema.update_parameters(made.model)
+    made.average.update(made.model)
     made.step += 1
     made.schedule.observe(float(made.step), "min")
     made.monitor.observe(float(made.step), made.step)
-    made.tally = torch.full((3,), float(made.step), dtype=torch.float64)
+    made.train_sums = torch.full((3,), float(made.step), dtype=torch.float64)
     made.scores = {"val/loss": float(made.step)}
 
 
@@ -190,6 +120,5 @@ def test_an_optimizer_memory_that_lacks_what_it_will_look_up_is_refused(name: st
 
 def test_the_averaged_network_is_the_one_to_use_where_there_is_one() -> None:
     with_ema, without = state(ema=True), state(ema=False)
-    assert with_ema.ema is not None
-    assert with_ema.evaluated is with_ema.ema.module
+    assert with_ema.evaluated is with_ema.average.module is not with_ema.model
     assert without.evaluated is without.model

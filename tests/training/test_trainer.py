@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,14 +74,14 @@ def regression(**sections: Any) -> Config:
     return config(**{"task": Regression(), "data": data, "optimizer": SGD(lr=0.01)} | sections)
 
 
-def build(made: Config, recorder: Recorder | None = None, **options: Any) -> Trainer:
-    return assemble(made, sinks=lambda parts: [recorder] if recorder else [], **options)
+def build(made: Config, **options: Any) -> Trainer:
+    return assemble(made, **options)
 
 
 def fitted(made: Config, **options: Any) -> tuple[Trainer, Recorder, str]:
     recorder = Recorder()
-    trainer = build(made, recorder, **options)
-    return trainer, recorder, trainer.fit()
+    trainer = build(made, **options)
+    return trainer, recorder, trainer.fit([recorder])
 
 
 def weights(trainer: Trainer) -> Tensor:
@@ -115,7 +116,7 @@ class ByHand:
     def run(self, steps: int) -> "ByHand":
         self.model.train()
         for step, (inputs, targets) in enumerate(batches(self.trainer, steps)):
-            torch.manual_seed(seeds.fold(self.trainer.seed, seeds.DROPOUT, step))
+            torch.manual_seed(seeds.fold(self.trainer.context.config.seed, seeds.DROPOUT, step))
             loss = F.cross_entropy(self.model(inputs), targets, self.class_weights)
             self.optimizer.zero_grad()
             loss.backward()
@@ -325,18 +326,18 @@ def test_max_time_stops_saves_and_says_so(tmp_path: Path) -> None:
     trainer, _, reason = fitted(config(trainer=TrainerConfig(steps=10**9, max_time="0.5s", keep=2)), run=run)
     assert reason == "max_time"
     assert trainer.store is not None
-    assert 0.5 <= trainer.seconds + trainer.store.seconds < 20  # the time of a save is left for the last one
+    assert 0.5 <= trainer.clock.seconds + trainer.store.seconds < 20  # the time of a save is left for the last one
     assert trainer.store.load()[0]["step"] == trainer.state.step > 0
     run.release()
 
 
 def test_a_signal_stops_after_the_step_and_saves(tmp_path: Path) -> None:
     run, recorder = Run.at(tmp_path / "run"), Recorder()
-    with SignalHandler() as interruption:
+    with SignalHandler() as signals:
         recorder.then = lambda record: signal.raise_signal(signal.SIGTERM) if record.step == 5 else None
         settings = TrainerConfig(epochs=3, log_every="1", save_every="1ep")
-        trainer = build(config(trainer=settings), recorder, run=run, interruption=interruption)
-        assert trainer.fit() == f"signal {int(signal.SIGTERM)}"
+        trainer = build(config(trainer=settings), run=run, signals=signals)
+        assert trainer.fit([recorder]) == f"signal {int(signal.SIGTERM)}"
     assert trainer.store is not None
     assert (trainer.state.step, trainer.store.load()[0]["step"]) == (5, 5)
     run.release()
@@ -540,3 +541,14 @@ def test_frozen_parameters_stay_as_they_are() -> None:
     first.requires_grad_(False)
     list(trainer.steps())
     assert torch.equal(first, before)
+
+
+def test_a_save_for_the_best_score_restarts_an_interval_in_seconds(tmp_path: Path) -> None:
+    """Step 4 validates, is the best and is due: what was saved there is not saved again one step later."""
+    run, recorder = Run.at(tmp_path / "run"), Recorder()
+    recorder.then = lambda record: time.sleep(1.1) if record.step == 4 else None
+    settings = TrainerConfig(steps=6, log_every="4", eval_every="4", save_every="1s", keep=50)
+    trainer = build(config(trainer=settings), run=run)
+    trainer.fit([recorder])
+    assert [path.name for path in trainer.store.steps()] == ["step-00000000", "step-00000004", "step-00000006"]
+    run.release()

@@ -1,4 +1,4 @@
-"""A copy of a state that holds still while training goes on."""
+"""A copy of a state that stays as it is while training continues."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Snapshot:
-    """Copies nested dictionaries, lists and tuples of tensors to the CPU, each time into the same memory.
+    """Copy nested dictionaries, lists and tuples of tensors to the CPU, each time into the same memory.
 
     Fresh memory for every copy would cost more than the copying: its pages are zeroed by the kernel on first touch.
     """
@@ -16,7 +16,7 @@ class Snapshot:
         self._buffers: dict[tuple[Any, ...], Tensor] = {}
 
     def take(self, payload: Any) -> Any:
-        """The payload with every tensor copied; it stays as it is until the next `take`."""
+        """Return the payload with every tensor copied to the CPU; it stays as it is until the next `take`."""
         used: dict[tuple[Any, ...], Tensor] = {}
         devices: set[torch.device] = set()
 
@@ -32,10 +32,10 @@ class Snapshot:
             return part
 
         whole = copied(payload, ())
-        self._buffers = used  # what is no longer part of the state is let go
+        self._buffers = used  # frees what is no longer part of the state
         for device in devices:
             if device.type != "cpu":
-                torch.accelerator.synchronize(device)  # the copies were only queued
+                torch.accelerator.synchronize(device)  # until now the copies were only queued
         return whole
 
     def _buffer(self, tensor: Tensor, path: tuple[Any, ...]) -> Tensor:

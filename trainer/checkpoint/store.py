@@ -1,5 +1,6 @@
 """The checkpoints of a run: `step-00001200/` directories, and the names `last` and `best` that point to them."""
 
+import logging
 import os
 import re
 import shutil
@@ -17,29 +18,33 @@ from trainer.system.signals import SAVING
 
 LAST, BEST = "last", "best"
 
+PreSave = Callable[[dict[str, Any]], None]
+
+_LOG = logging.getLogger("trainer")
+
+
+def _nothing(payload: dict[str, Any]) -> None:
+    """Do nothing before a save."""
+
 
 class Store:
-    """Saves in the background, finds, verifies and prunes.
+    """Save checkpoints in the background; find, verify and prune them.
+
+    Every damaged checkpoint that is passed over is a warning of the logger "trainer".
 
     Args:
         directory: `checkpoints/` of the run; made when needed.
         keep: how many of the newest to keep, beside the best.
-        warn: told about every damaged checkpoint that is passed over.
-        before: called in the background with what is about to be saved: what it makes durable is never older than the
-            checkpoint, and what it raises is raised by the next look, and nothing is saved.
 
     Attributes:
-        seconds: the longest that a save has taken, from the copy to the last fsync.
+        saves: whether it saves at all; a `NullStore` does not.
+        seconds: the duration of the longest save so far, from the copy to the last fsync.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        keep: int = 2,
-        warn: Callable[[str], None] = print,
-        before: Callable[[dict[str, Any]], None] = lambda payload: None,
-    ) -> None:
-        self.directory, self.keep, self.warn, self.before = directory, keep, warn, before
+    saves = True
+
+    def __init__(self, directory: Path, keep: int = 2) -> None:
+        self.directory, self.keep = directory, keep
         self.seconds = 0.0
         self._written: set[int] = set()
         self._proven = False
@@ -47,11 +52,18 @@ class Store:
         self._writer: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def save(self, payload: dict[str, Any], notes: dict[str, Any], best: bool) -> None:
+    def save(self, payload: dict[str, Any], notes: dict[str, Any], best: bool, pre_save: PreSave = _nothing) -> None:
         """Save a state under its step, point `last` (and `best`) to it, then remove what is no longer needed.
 
-        The state is copied; the rest happens in the background. A save that is still going on is waited for: there is
+        The state is copied; the rest happens in the background. A save that is still running is waited for: there is
         memory for one copy.
+
+        Args:
+            payload: the state, with its "step"; see `save_durably`.
+            notes: plain data for the manifest.
+            best: whether `best` is to point to it too.
+            pre_save: called in the background with the copy before anything is written. What it makes durable is never
+                older than the checkpoint. If it raises, nothing is saved, and the error is that of this save.
 
         Raises:
             TrainerError: of the save before.
@@ -62,65 +74,65 @@ class Store:
 
         def write() -> None:
             try:
-                self._write(still, notes, best)
+                self._write(still, notes, best, pre_save)
             except BaseException as error:  # noqa: BLE001  # whatever it is, the training thread raises it
                 self._error = error
             self.seconds = max(self.seconds, time.monotonic() - began)
 
-        # A daemon, so that a second Ctrl-C need not wait: what it leaves behind has no checkpoint's name.
+        # A daemon, so that a second Ctrl-C need not wait: what it leaves behind does not have the name of a checkpoint.
         self._writer = threading.Thread(target=write, name=SAVING, daemon=True)
         self._writer.start()
 
     def check(self) -> None:
-        """Raise what the save in the background has met, if anything; does not wait."""
+        """Raise the error of the save in the background, if there was one; do not wait for it."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
     def wait(self) -> None:
-        """Wait for the save that is going on; raises what it has met."""
+        """Wait for the save that is running, and raise its error if there was one."""
         if self._writer is not None:
             self._writer.join()
             self._writer = None
         self.check()
 
-    def settle(self) -> None:
-        """Let the save that is going on come to its end, whatever that is."""
+    def join(self) -> None:
+        """Wait for the save that is running, and leave its error for the next `check`."""
         if self._writer is not None:
             self._writer.join()
 
-    def outdated(self, step: int) -> None:
-        """The checkpoint of a step is not what will be saved for it: write it anew."""
+    def invalidate(self, step: int) -> None:
+        """Write the checkpoint of a step again at its next save, although there is one: the state has changed since."""
         self._written.discard(step)
 
     def load(self, name: str = LAST) -> tuple[dict[str, Any], Path]:
-        """The payload of `last`, `best` or a `step-...`, verified, and the directory it came from.
+        """Return the verified payload of `last`, `best` or a `step-...`, and the directory it came from.
 
-        A damaged `last` is reported, and the newest good one before it is taken.
+        A damaged `last` is reported, and the newest undamaged checkpoint before it is loaded instead.
 
         Raises:
-            CheckpointError: where there is none, or none that is undamaged.
+            CheckpointError: where there is no such checkpoint, or no undamaged one.
         """
         self.wait()
         wanted = self.resolve(name)
         older = [path for path in reversed(self.steps()) if _step(path) < _step(wanted)]
         for path in [wanted, *(older if name == LAST else [])]:
             try:
-                payload = durable.load(atomic_files.resolve_moved(path))
+                payload = durable.load_verified(atomic_files.resolve_moved(path))
                 step = payload.get("step")
                 if not isinstance(step, int) or step != _step(path):
                     raise CheckpointError(f"{path}: holds the state of another step ({step!r:.20}).")
-                self._written.add(_step(path))  # what is loaded need not be saved again
+                self._written.add(_step(path))  # a loaded state need not be saved again
                 return payload, path
             except CheckpointError as error:
-                self.warn(str(error))
+                _LOG.warning("%s", error)
         raise CheckpointError(
             f"{self.directory}: no undamaged checkpoint for '{name}'; see the messages above. Checkpoints there: "
             f"{self._found()}."
         )
 
     def rewind(self, step: int, best_step: int) -> None:
-        """Let no name stand for a checkpoint after `step`: the run goes on from there."""
+        """Point neither name to a checkpoint after `step`: the run continues from there."""
         best = self.directory / BEST
         if best.exists() and _step(best.resolve()) > step:
             before = self.directory / f"step-{best_step:08d}"
@@ -131,7 +143,11 @@ class Store:
         self._written = {written for written in self._written if written <= step}
 
     def resolve(self, name: str) -> Path:
-        """The directory that a name stands for; raises `CheckpointError` where there is none."""
+        """Return the directory that a name stands for.
+
+        Raises:
+            CheckpointError: where there is none; lists the checkpoints there are.
+        """
         path = self.directory / name
         step = self.directory / (path.readlink().name if path.is_symlink() else name)
         if _is_step(step) and atomic_files.resolve_moved(step).is_dir():
@@ -142,7 +158,7 @@ class Store:
         raise CheckpointError(f"{self.directory}: there is no checkpoint '{name}' (found: {self._found()}).")
 
     def steps(self) -> list[Path]:
-        """The complete checkpoints, oldest first."""
+        """Return the directories of the complete checkpoints, oldest first."""
         if not self.directory.is_dir():
             return []
         found = (self.directory / entry.name for entry in os.scandir(self.directory))
@@ -151,15 +167,15 @@ class Store:
     def _found(self) -> str:
         return ", ".join(path.name for path in self.steps()) or "none"
 
-    def _write(self, payload: dict[str, Any], notes: dict[str, Any], best: bool) -> None:
-        """In the background: every line leaves `last` and `best` naming complete checkpoints."""
+    def _write(self, payload: dict[str, Any], notes: dict[str, Any], best: bool, pre_save: PreSave) -> None:
+        """Write one checkpoint, in the background; after every line `last` and `best` stand for complete ones."""
         step: int = payload["step"]
         target = self.directory / f"step-{step:08d}"
-        self.before(payload)
+        pre_save(payload)
         if step not in self._written:
-            durable.save(target, payload, notes)
-            if not self._proven:  # once a process: a plug-in's state may be of a kind that is not loaded again
-                durable.load(target, mmap=True)
+            durable.save_durably(target, payload, notes)
+            if not self._proven:  # once per process: the state of a plug-in may hold what cannot be loaded again
+                durable.load_verified(target, mmap=True)
                 self._proven = True
             self._written.add(step)
         try:
@@ -170,32 +186,59 @@ class Store:
             raise atomic_files.unwritable(self.directory, error) from error
         try:
             self._prune(step)
-        except OSError as error:  # the new one is safe: what could not be removed only takes room
-            self.warn(f"{self.directory}: an old checkpoint could not be removed ({error}).")
+        except OSError as error:  # the new one is safe: an old one that stays only takes space
+            _LOG.warning("%s: an old checkpoint could not be removed (%s).", self.directory, error)
 
     def _point(self, name: str, target: Path) -> None:
-        """Move a name in one step: it always stands for a complete checkpoint. Relative, so that a run can be moved."""
-        aside = atomic_files.temp_path(self.directory / name)
-        aside.symlink_to(target.name)
-        aside.replace(self.directory / name)
+        """Point a name to another checkpoint in one step. The link is relative, so that a run can be moved."""
+        temporary = atomic_files.temp_path(self.directory / name)
+        temporary.symlink_to(target.name)
+        temporary.replace(self.directory / name)
         atomic_files.sync_directory(self.directory)
 
     def _prune(self, newest: int) -> None:
-        """Remove all but the newest few and the best; and what a run that was set back has left in the future."""
+        """Remove all but the newest few and the best, and those after `newest`, which a run that was set back left."""
         best = self.directory / BEST
         kept = {best.resolve().name} if best.exists() else set()
         past = [path for path in self.steps() if _step(path) <= newest]
         kept |= {path.name for path in past[-self.keep :]}
         for path in self.steps():
-            if path.name not in kept:
-                self._remove(path)
+            if path.name not in kept:  # it loses its name first: half a checkpoint must not look like one
+                temporary = atomic_files.temp_path(path)
+                path.rename(temporary)
+                shutil.rmtree(temporary)
         atomic_files.remove_leftovers(self.directory)
 
-    def _remove(self, path: Path) -> None:
-        """Take its name away first: a checkpoint that is half removed must not look like one."""
-        aside = atomic_files.temp_path(path)
-        path.rename(aside)
-        shutil.rmtree(aside)
+
+class NullStore:
+    """Keep no checkpoints: what a run without a directory has in the place of a `Store`."""
+
+    saves, seconds = False, 0.0
+
+    def save(self, payload: dict[str, Any], notes: dict[str, Any], best: bool, pre_save: PreSave = _nothing) -> None:
+        """Save nothing; `pre_save` is not called."""
+
+    def wait(self) -> None:
+        """Return at once: no save is running, and none has failed."""
+
+    check = join = wait
+
+    def invalidate(self, step: int) -> None:
+        """Do nothing: nothing was written for any step."""
+
+    def load(self, name: str = LAST) -> tuple[dict[str, Any], Path]:
+        """Raise `CheckpointError`: there is nothing to load."""
+        raise CheckpointError(f"There is no checkpoint '{name}': this run has no directory and saves none.")
+
+    def rewind(self, step: int, best_step: int) -> None:
+        """Do nothing: no name stands for a checkpoint."""
+
+    def steps(self) -> list[Path]:
+        """Return []: there are no checkpoints."""
+        return []
+
+
+AnyStore = Store | NullStore
 
 
 def _is_step(path: Path) -> bool:

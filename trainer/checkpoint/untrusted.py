@@ -1,7 +1,7 @@
-"""The archives that `torch.save` writes: examined before torch opens one, and what was made of one afterwards.
+"""Checks of the archives that `torch.save` writes: before torch opens one, and of the tensors loaded from it.
 
 A hash says that a file is the one that was written, not who wrote it. `torch.load(weights_only=True)` runs no code of
-the file, but believes its sizes: a kilobyte may ask for all the memory there is, or for hours of hashing.
+the file, but trusts its sizes: a kilobyte may ask for all the memory there is, or for hours of hashing.
 """
 
 import os
@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 PICKLE = "data.pkl"
-# What a file of any size may have, so that what is made of it stays below twice the file and some 64 MB.
+# What a file of any size may have, so that loading it takes less memory than twice its size plus some 64 MB.
 MOST_INDEX, MOST_PICKLE, MOST_OPCODES = 2 << 20, 8 << 20, 500_000
-LONGEST_NUMBER = 8  # bytes; integers beyond can be made to have all the same hash
+LONGEST_NUMBER = 8  # bytes; longer integers can be chosen to have all the same hash
 
 _CALLED = {  # what a pickle of plain data and tensors calls
     "collections OrderedDict",
@@ -39,8 +39,8 @@ _PUSHED = {
 _TUPLES = {"TUPLE": None, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}  # how many it takes; None: all above the mark
 
 
-def tensors(payload: Any) -> Iterator[Tensor]:
-    """All tensors in nested dictionaries, lists and tuples; each container is visited once."""
+def tensors_in(payload: Any) -> Iterator[Tensor]:
+    """Yield all tensors in nested dictionaries, lists and tuples; each container is visited once."""
     seen: set[int] = set()
     stack = [payload]
     while stack:
@@ -55,8 +55,8 @@ def tensors(payload: Any) -> Iterator[Tensor]:
 def examine(file: BinaryIO) -> None:
     """Raise `ValueError` unless an open file is an archive as torch writes it, of plain data and tensors.
 
-    That is: what `examine_members` asks for, and a pickle that is no larger than such a file needs, calls nothing but
-    what makes tensors, and has no keys but strings and numbers.
+    It must pass `examine_members`, and its pickle must be no larger than such a file needs, call only what makes
+    tensors, and have only strings and numbers as keys.
     """
     members = examine_members(file)
     size = file.seek(0, os.SEEK_END)
@@ -69,9 +69,9 @@ def examine(file: BinaryIO) -> None:
 
 
 def examine_members(file: BinaryIO) -> list[zipfile.ZipInfo]:
-    """The members of an open archive; raises `ValueError` unless it is one as torch writes it.
+    """Return the members of an open archive; raise `ValueError` unless it is one as torch writes it.
 
-    That is: nothing compressed, no two members in one place, no name that two readers could understand differently.
+    No member may be compressed or overlap another, and no name may be one that two readers understand differently.
     """
     size = file.seek(0, os.SEEK_END)
     _examine_index(file, size)
@@ -89,14 +89,14 @@ def examine_members(file: BinaryIO) -> list[zipfile.ZipInfo]:
 
 
 def _examine_index(file: BinaryIO, size: int) -> None:
-    """The ends of the archive, before its index is read: https://pkware.com, APPNOTE.TXT, 4.3.14 to 4.3.16."""
+    """Check both ends of the archive before its index is read: https://pkware.com, APPNOTE.TXT, 4.3.14 to 4.3.16."""
     file.seek(0)
     if file.read(4) != b"PK\3\4":
-        raise ValueError("it is no archive")
+        raise ValueError("it is not a zip archive")
     file.seek(max(0, size - 22 - 20 - 56))
     tail = file.read()
     if len(tail) < 22 or tail[-22:-18] != b"PK\5\6":
-        raise ValueError("its archive has no end, or one with a comment, which torch does not write")
+        raise ValueError("its archive has no end record, or one with a comment, which torch does not write")
     (index,) = struct.unpack("<I", tail[-10:-6])
     if index == 0xFFFFFFFF and len(tail) == 22 + 20 + 56:
         (index,) = struct.unpack("<Q", tail[40:48])
@@ -105,11 +105,11 @@ def _examine_index(file: BinaryIO, size: int) -> None:
 
 
 def _content(file: BinaryIO, member: zipfile.ZipInfo) -> bytes:
-    """The bytes of a stored member; `zipfile` itself would insist on the CRC-32 that is left out."""
+    """Return the bytes of a stored member; `zipfile` itself would insist on the CRC-32 that is left out."""
     file.seek(member.header_offset)
     header = file.read(30)
     if len(header) < 30 or header[:4] != b"PK\3\4":
-        raise ValueError(f"there is no {PICKLE} where its index says")
+        raise ValueError(f"there is no {PICKLE} at the place that its index gives")
     name, extra = struct.unpack("<HH", header[26:30])
     file.seek(member.header_offset + 30 + name + extra)
     return file.read(member.file_size)
@@ -124,7 +124,7 @@ def _examine_pickle(data: bytes, most: int) -> None:
 
 
 class _Kinds:
-    """Follows a pickle opcode by opcode, with kinds of values in the place of values.
+    """Follow a pickle opcode by opcode, with kinds of values in the place of values.
 
     A kind is one of `_MARK`, ..., or the name of what is called or mentioned ("torch FloatStorage").
     """
@@ -134,7 +134,7 @@ class _Kinds:
         self.memo: dict[object, str] = {}
 
     def follow(self, opcode: str, argument: object) -> None:
-        """Do what an opcode does; raises `ValueError` for one that plain data and tensors do not need."""
+        """Do what an opcode does to the kinds; raise `ValueError` for one that plain data and tensors do not need."""
         if opcode in _PUSHED:
             self.stack.append(_PUSHED[opcode])
         elif opcode in ("BINPUT", "LONG_BINPUT"):
@@ -159,10 +159,10 @@ class _Kinds:
             raise ValueError(f"its pickle has the opcode {opcode}, which plain data and tensors do not need")
 
     def _pop(self, count: int | None) -> list[str]:
-        """The last few kinds; None: all above the mark, which goes too."""
+        """Remove and return the last few kinds; None: all above the mark, which is removed too."""
         start = len(self.stack) - count if count is not None else self._above_mark()
         if start < 0:
-            raise ValueError("its pickle takes more than it has")
+            raise ValueError("its pickle removes more values than it has")
         kinds = self.stack[start:]
         del self.stack[start if count is not None else start - 1 :]
         return kinds
@@ -176,7 +176,7 @@ class _Kinds:
 
     def _refer(self) -> None:
         if self._pop(1) != [_FLAT]:
-            raise ValueError("it names a storage by something else than plain data")
+            raise ValueError("it refers to a storage by something other than plain data")
         self.stack.append(_OBJECT)
 
     def _tuple(self, kinds: list[str]) -> None:
@@ -192,19 +192,21 @@ class _Kinds:
     def _call(self) -> None:
         function, arguments = self._pop(2)
         if function not in _CALLED:
-            raise ValueError("it calls what is no function")
+            raise ValueError("it calls something that is not a function")
         if function == "collections OrderedDict" and arguments != _EMPTY:
-            raise ValueError("it makes an OrderedDict of something else")
+            raise ValueError("it makes an OrderedDict with arguments")
         self.stack.append(_OBJECT)
 
 
 def examine_tensors(payload: Any, size: int) -> None:
-    """Raise `ValueError` for loaded tensors that claim more than the file of `size` bytes that they came from."""
+    """Raise `ValueError` if loaded tensors claim more bytes than the file of `size` bytes that they came from."""
     storages: dict[int, int] = {}
-    for tensor in tensors(payload):
+    for tensor in tensors_in(payload):
         storage = tensor.untyped_storage()
         storages[storage.data_ptr()] = storage.nbytes()
         if tensor.nbytes > storage.nbytes():
-            raise ValueError(f"it claims a tensor of {tensor.nbytes} bytes with only {storage.nbytes()} behind it")
+            raise ValueError(
+                f"it claims a tensor of {tensor.nbytes} bytes, and its storage has only {storage.nbytes()}"
+            )
     if sum(storages.values()) > size:
         raise ValueError(f"its tensors claim {sum(storages.values())} bytes, and the file has {size}")

@@ -21,7 +21,7 @@ CLASSES = 30  # up to so many are listed one by one
 
 
 def parser(verb: str, about: str) -> argparse.ArgumentParser:
-    """The arguments that `evaluate` and `predict` share."""
+    """Return a parser of the arguments that `evaluate` and `predict` share."""
     arguments = argparse.ArgumentParser(prog=f"trainer {verb}", description=about)
     arguments.add_argument("run", help="a run directory or a checkpoint in one")
     arguments.add_argument("--checkpoint", default="best", help="of a run directory: best, last or step-... (best)")
@@ -33,8 +33,8 @@ def parser(verb: str, about: str) -> argparse.ArgumentParser:
     return arguments
 
 
-def load(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
-    """The trained model that is asked for, and the device to run it on."""
+def load_requested(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
+    """Load the trained model that is asked for, and choose the device to run it on."""
     plugins.load(args.imports)
     from trainer.config.trainer import TrainerConfig
     from trainer.runs.loading import load_trained
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_argument("source", nargs="?", help=source)
     options.add_argument("--json", action="store_true", help="print one line of JSON")
     args = options.parse_args(arguments)
-    trained, device = load(args)
+    trained, device = load_requested(args)
     from trainer.data.types import Data, Samples
     from trainer.runs.build import build_data_and_task, build_task, read_samples
     from trainer.runs.inference import evaluate
@@ -104,7 +104,7 @@ class ClassScores:
 
 
 def class_scores(confusion: Tensor) -> list[ClassScores]:
-    """Of each class, from a confusion matrix, int64 (classes, classes), whose rows are the true classes."""
+    """Return the scores of each class, from a confusion matrix, int64 (classes, classes), rows are true classes."""
     hits, true, predicted = confusion.diagonal().tolist(), confusion.sum(1).tolist(), confusion.sum(0).tolist()
     return [
         ClassScores(n, hit / m if m else None, hit / n if n else None)

@@ -7,6 +7,7 @@ from trainer.commands.list import typed
 from trainer.config import plugins, registry
 from trainer.config.root import Config
 from trainer.config.section import Section
+from trainer.config.yaml_files import CHOICES
 from trainer.errors import ConfigError, did_you_mean
 
 
@@ -20,9 +21,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def explain(name: str) -> str:
-    """The explanation of a key, a group or an option."""
+    """Return the explanation of a key, a group or an option."""
     group, _, key = name.partition(".")
-    if name in registry.GROUPS or name == "experiment":
+    if name in CHOICES:
         return "\n".join([f"{name}=", *(f"  {option:<18}{line}" for option, line in options_of(name).items())])
     if "=" in name:
         group, _, option = name.partition("=")

@@ -5,7 +5,7 @@ import inspect
 from trainer.config import registry
 from trainer.config.root import Config
 from trainer.config.section import Section
-from trainer.config.yaml_files import options, yaml_files
+from trainer.config.yaml_files import CHOICES, options, yaml_files
 
 USAGE = """\
 usage: train [GROUP=OPTION ...] [KEY=VALUE ...] [-m] [--import FILE_OR_MODULE] [--config-dir DIR] [--cfg]
@@ -15,7 +15,7 @@ Train a model. Without arguments: a CNN on handwritten digits, in about ten seco
   train model=cnn data=cifar10                        choose options
   train optimizer.lr=1e-2 trainer.epochs=5            set keys
   train -m optimizer.lr=1e-2,1e-3 seed=0,1            sweep over all combinations
-  train resume=auto                                   go on with the last run that did not complete
+  train resume=auto                                   continue the last run that did not complete
   train resume=outputs/2026-11-22/14-03-51-k3f9 trainer.epochs=40    extend a run
 
   -m, --multirun           run every combination of comma-separated values; prints a table of results
@@ -26,12 +26,12 @@ Train a model. Without arguments: a CNN on handwritten digits, in about ten seco
 
 
 def one_line(component: type[Section]) -> str:
-    """The first line of a component's docstring."""
+    """Return the first line of a component's docstring."""
     return (inspect.getdoc(component) or "").splitlines()[0]
 
 
 def options_of(group: str) -> dict[str, str]:
-    """The options of a group, each with its one line: of the component's docstring, or of the head of the file."""
+    """Return the options of a group, each with one line: of the component's docstring, or from the top of its file."""
     files = yaml_files(group)
     lines = {}
     for name in options(group):
@@ -43,10 +43,10 @@ def options_of(group: str) -> dict[str, str]:
     return lines
 
 
-def text() -> str:
-    """The whole help."""
+def help_text() -> str:
+    """Return the whole help."""
     lines = [USAGE, "", "groups and their options:"]
-    for group in (*registry.GROUPS, "experiment"):
+    for group in CHOICES:
         lines += ["", f"{group}="]
         lines += [f"  {name:<18}{line}" for name, line in options_of(group).items()]
     lines += ["", "keys:"]

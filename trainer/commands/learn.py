@@ -14,7 +14,7 @@ HEAD = "Lessons that run, in order. Run one by number or name: trainer learn 1, 
 def main(arguments: Sequence[str]) -> int:
     """Print the list; or become the process of the lesson, with the arguments that follow its name."""
     if arguments and arguments[0] not in ("-h", "--help"):
-        path = find(arguments[0])
+        path = find_lesson(arguments[0])
         sys.stdout.flush()
         # No child: a signal or a closed pipe is the lesson's own.
         os.execv(sys.executable, [sys.executable, str(path), *arguments[1:]])
@@ -23,12 +23,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def lessons_dir() -> Path:
-    """The folder of the lessons."""
+    """Return the folder of the lessons."""
     return Path(__file__).parent.parent / "lessons"
 
 
 def lessons() -> list[Path]:
-    """The files of the lessons, in order."""
+    """Return the files of the lessons, in order."""
     return [path for path in sorted(lessons_dir().glob("[0-9][0-9]_*.py")) if not path.name.startswith("00_")]
 
 
@@ -38,19 +38,19 @@ def name_of(path: Path) -> str:
 
 
 def listing() -> str:
-    """Number, name and one line of each lesson; none is imported."""
+    """Return number, name and one line of each lesson; none is imported."""
     width = max(len(name_of(path)) for path in lessons())
     lines = [f"{int(path.stem[:2]):>3}  {name_of(path):<{width}}  {about(path)}" for path in lessons()]
     return "\n".join([HEAD, "", *lines])
 
 
 def about(path: Path) -> str:
-    """The first line of a lesson's docstring."""
+    """Return the first line of a lesson's docstring."""
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
-def find(wanted: str) -> Path:
-    """The lesson of that number, name or file name; raises `ConfigError` with the nearest one."""
+def find_lesson(wanted: str) -> Path:
+    """Find the lesson of that number, name or file name; raise `ConfigError` with the nearest one."""
     known = {name_of(path): path for path in lessons()}
     for name, path in known.items():
         if wanted in (name, path.stem, path.name, path.stem[:2], path.stem[:2].lstrip("0")):

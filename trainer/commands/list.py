@@ -5,25 +5,24 @@ from typing import Any
 
 from trainer.commands.help import one_line, options_of
 from trainer.config import plugins, registry
+from trainer.config.yaml_files import CHOICES
 from trainer.errors import ConfigError, did_you_mean
-
-GROUPS = (*registry.GROUPS, "experiment")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the list."""
     plugins.load(())
     if not arguments:
-        for group in GROUPS:
+        for group in CHOICES:
             print(f"{group:<12}{', '.join(options_of(group))}")
         return 0
     group = arguments[0]
     if group in registry.PARTS and len(arguments) == 1:
         print("\n".join(_part(group, name) for name in registry.names(group)))
         return 0
-    if group not in GROUPS or len(arguments) > 1:
-        hint = did_you_mean(group, GROUPS)
-        raise ConfigError(f"trainer list {' '.join(arguments)}: no such group.{hint} Groups: {', '.join(GROUPS)}.")
+    if group not in CHOICES or len(arguments) > 1:
+        hint = did_you_mean(group, CHOICES)
+        raise ConfigError(f"trainer list {' '.join(arguments)}: no such group.{hint} Groups: {', '.join(CHOICES)}.")
     for name, line in options_of(group).items():
         print(f"{group}={name}\n    {line}")
         if group in registry.GROUPS and name in registry.names(group):
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _part(group: str, name: str) -> str:
-    """A component that keys select by name, such as a metric, with its keys as they are written there."""
+    """Describe a component that keys select by name, such as a metric, with its keys as they are written there."""
     component = registry.lookup(group, name)
     keys = [
         f"    {f'{key}: {typed(default)}':<40} {about.doc}" for key, (_, default, about) in component.keys().items()
@@ -43,7 +42,7 @@ def _part(group: str, name: str) -> str:
 
 
 def typed(value: Any) -> str:
-    """A value as it is typed on a command line."""
+    """Return a value as it is typed on a command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trainer.commands.evaluate import load, parser
+from trainer.commands.evaluate import load_requested, parser
 from trainer.data.types import DataSpec, Samples
 
 CLASSES = 30  # up to so many have a column of probabilities each
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_argument("source", help="a table (targets are not needed), an image, or a folder of images")
     options.add_argument("--output", type=Path, help="the file to write; without it: the standard output")
     args = options.parse_args(arguments)
-    trained, device = load(args)
+    trained, device = load_requested(args)
     from trainer.runs.build import read_samples
     from trainer.runs.inference import predict
     from trainer.system import atomic_files
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def rows(samples: Samples, outputs: Tensor, spec: DataSpec) -> Iterator[list[object]]:
-    """The header and a row for each sample: where it comes from, the prediction, and for classes their probabilities.
+    """Yield the header and a row for each sample: where it comes from, the prediction, the probabilities of classes.
 
     With more than `CLASSES` classes only the probability of the predicted one is given.
     """

@@ -21,16 +21,15 @@ from trainer.config.yaml_files import conf_dir
 from trainer.errors import ConfigError
 from trainer.loggers.console import Screen, format_duration, format_value
 from trainer.runs.directory import Run, make_directory
-from trainer.runs.run_training import Execution
+from trainer.runs.run_training import run_training
+from trainer.runs.start import RunStart
 from trainer.system.signals import Interrupted, SignalHandler
 
 NOT_STARTED = "not started"
 REPEATS = ("seed", "data.fold")  # keys whose values are trials of the same thing
 
 
-def sweep(
-    overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], interruption: SignalHandler
-) -> int:
+def sweep(overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], signals: SignalHandler) -> int:
     """Check every job, run them all, print and write the results; 0 when all completed, 1 when one failed.
 
     Raises:
@@ -45,7 +44,7 @@ def sweep(
     console = Screen()
     swept = _swept(jobs)
     console.print(f"sweep     {len(jobs)} runs in {directory}", soft_wrap=True, highlight=False)
-    task = _Job(console, interruption, imports, swept, len(jobs))
+    task = _Job(console, signals, imports, swept, len(jobs))
     with contextlib.suppress(Interrupted):  # by a job that has not begun, or was stopped: no further one starts
         _launch(task, overrides, directory, config_dirs)
     results = collect(directory, jobs, swept)
@@ -55,13 +54,13 @@ def sweep(
         write_results(directory / "means.csv", means)
         print_means(console, means, swept)
     console.print(f"results   {directory / 'results.csv'}", soft_wrap=True, highlight=False)
-    if interruption.signal is not None:
-        return 128 + interruption.signal
+    if signals.signal is not None:
+        return 128 + signals.signal
     return 1 if any(row["status"] in ("failed", NOT_STARTED) for row in results) else 0
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of every job, in the order in which Hydra's sweeper numbers them."""
+    """Return the overrides of every job, in the order in which Hydra's sweeper numbers them."""
     choices = []
     for override in compose.parse(overrides):
         name = override.get_key_element().lstrip("+")
@@ -76,9 +75,9 @@ class _Job:
     """What the launcher calls with the config of each job. A job that fails says so and lets the others run."""
 
     def __init__(
-        self, console: Console, interruption: SignalHandler, imports: Sequence[str], swept: list[str], total: int
+        self, console: Console, signals: SignalHandler, imports: Sequence[str], swept: list[str], total: int
     ) -> None:
-        self.console, self.interruption, self.imports = console, interruption, imports
+        self.console, self.signals, self.imports = console, signals, imports
         self.swept, self.total = swept, total
 
     def __call__(self, cfg: DictConfig) -> None:
@@ -90,7 +89,7 @@ class _Job:
         live = self.console if self.console.is_terminal else None
         try:
             config = compose.to_config(cfg)
-            summary = Execution(cfg, config, run, live, self.interruption, overrides, self.imports)()
+            summary = run_training(RunStart(cfg, config, run, overrides, self.imports), run, live, self.signals)
             best = summary["best"]
             outcome = f"{best['metric']} {format_value(best['metric'], best['value'])}" if best else summary["status"]
         except Exception as error:  # noqa: BLE001  # a bug of one job must not take the others down; its log has the traceback
@@ -101,8 +100,8 @@ class _Job:
             run.release()
         text = f"[{number + 1}/{self.total}] {title}  {outcome}"
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
-        if self.interruption.signal is not None:
-            raise Interrupted(self.interruption.signal)  # passes through the launcher: no further job starts
+        if self.signals.signal is not None:
+            raise Interrupted(self.signals.signal)  # passes through the launcher: no further job starts
 
 
 def _launch(task: _Job, overrides: Sequence[str], directory: Path, config_dirs: Sequence[Path]) -> None:
@@ -136,14 +135,14 @@ def _arguments(argv: list[str]) -> Iterator[None]:
 
 
 def _swept(jobs: list[list[str]]) -> list[str]:
-    """The keys that differ between the jobs; all that were given where there is one job."""
+    """Return the keys that differ between the jobs; all that were given where there is one job."""
     keys = [text.partition("=")[0] for text in jobs[0]]
     varied = [key for i, key in enumerate(keys) if len({job[i] for job in jobs}) > 1]
     return varied or keys
 
 
 def collect(directory: Path, jobs: list[list[str]], swept: list[str]) -> list[dict[str, Any]]:
-    """A row for each job from its `summary.json`, the best first; jobs without a score come last."""
+    """Return a row for each job from its `summary.json`, the best first; jobs without a score come last."""
     rows: list[dict[str, Any]] = []
     modes = set()
     for number, job in enumerate(jobs):
@@ -171,7 +170,7 @@ def collect(directory: Path, jobs: list[list[str]], swept: list[str]) -> list[di
 
 
 def mean_scores(rows: list[dict[str, Any]], swept: list[str]) -> list[dict[str, Any]]:
-    """The scores of jobs that differ in nothing but the seed or the fold: mean and deviation; [] where none do.
+    """Return mean and deviation of jobs that differ in nothing but the seed or the fold; [] where none do.
 
     The deviation is that of a sample (divided by n - 1). Jobs without a score are not counted.
     """

@@ -4,36 +4,40 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainer.config.registry import register
-from trainer.config.section import FIXED, FREE, FUTURE, Section, key
+from trainer.config.section import FIXED, FREE, FUTURE, Section, key, other_default
 from trainer.errors import ConfigError
+
+NO_FLIP = "with augment: mirror left-right; none, since a mirrored digit is another sign"
 
 
 @dataclass
 class DataConfig(Section):
-    """Base of the data configs: `build(seed)` reads or makes the data."""
+    """Base of the data configs; a plug-in's class has `build(seed)`, which reads or makes the data."""
 
     on_resume: ClassVar[str] = FIXED
 
     val_fraction: float = key(
         0.2,
-        "share held out for validation, drawn with the seed and (for classes) stratified",
+        "fraction of the samples held out for validation, drawn with the seed and stratified by class",
         at_least=0,
         below=1,
     )
     folds: int | None = key(
-        None, "cross-validation: cut into so many parts and validate on one, instead of val_fraction", at_least=2
+        None, "cross-validation: split into this many folds and validate on one, instead of val_fraction", at_least=2
     )
-    fold: int = key(0, "which part, from 0 on; train -m data.fold=0,1,2 runs several and gives mean ± std", at_least=0)
+    fold: int = key(
+        0, "the fold to validate on, from 0; train -m data.fold=0,1,2 runs several and reports mean ± std", at_least=0
+    )
     sampling: str = key(
         "shuffle",
-        "shuffle: each training sample once an epoch; balanced: each class equally often, drawn with replacement",
+        "shuffle: each training sample once per epoch; balanced: each class equally often, drawn with replacement",
         choices=("shuffle", "balanced"),
     )
-    batch_size: int = key(64, "samples per optimizer step, over all micro-batches", at_least=1)
-    eval_batch_size: int = key(512, "samples at a time in validation", at_least=1, on_resume=FREE)
-    drop_last: bool = key(False, "leave out the last, smaller batch of an epoch")
+    batch_size: int = key(64, "samples per optimizer step, all micro-batches together", at_least=1)
+    eval_batch_size: int = key(512, "samples per batch in validation", at_least=1, on_resume=FREE)
+    drop_last: bool = key(False, "drop the last, smaller batch of each epoch")
     timeout: float = key(
-        300.0, "seconds to wait for a batch of the loader workers before the run fails", above=0, on_resume=FREE
+        300.0, "seconds to wait for a batch from the loader workers before the run fails", above=0, on_resume=FREE
     )
 
     def __post_init__(self) -> None:
@@ -44,7 +48,7 @@ class DataConfig(Section):
 
     @property
     def holds_out(self) -> bool:
-        """Whether samples for validation are to be taken from the training samples."""
+        """Say whether samples for validation are taken from the training samples."""
         return bool(self.folds or self.val_fraction)
 
 
@@ -52,54 +56,54 @@ class DataConfig(Section):
 class ImageDataConfig(DataConfig):
     """Base of the image datasets: how images are augmented (training only) and normalised."""
 
-    augment: bool = key(
-        False, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
-    )
+    augment: bool = key(False, "augment training images at random, independently for each sample", on_resume=FUTURE)
     flip: str = key(
         "random",
-        "with augment: mirror left-right with probability 1/2, or each image in every other epoch "
+        "with augment: mirror left-right; random: with probability 1/2; alternating: in every other epoch "
         "(true: random, false: none)",
         choices=("none", "random", "alternating"),
         on_resume=FUTURE,
     )
-    rotation: float = key(
-        10.0, "with augment: turn by up to so many degrees either way", at_least=0, at_most=180, on_resume=FUTURE
-    )
+    rotation: float = key(10.0, "with augment: rotate by up to ±N degrees", at_least=0, at_most=180, on_resume=FUTURE)
     rotation_mode: str = key(
-        "nearest", "turn to the nearest pixel or between pixels", choices=("nearest", "bilinear"), on_resume=FUTURE
+        "nearest", "interpolation when rotating", choices=("nearest", "bilinear"), on_resume=FUTURE
     )
-    shift: int = key(0, "with augment: shift by up to so many pixels along each axis", at_least=0, on_resume=FUTURE)
+    shift: int = key(0, "with augment: translate by up to ±N pixels along each axis", at_least=0, on_resume=FUTURE)
     shift_padding: str = key(
-        "reflect", "what is beyond the edges when shifting", choices=("reflect", "zero"), on_resume=FUTURE
+        "reflect", "padding beyond the edges when translating", choices=("reflect", "zero"), on_resume=FUTURE
     )
     crop_scale: float = key(
         1.0,
-        "with augment: enlarge a random part of at least this share of the area, sides 3:4 to 4:3; 1: off",
+        "with augment: crop at least this fraction of the area, aspect ratio 3:4 to 4:3, and resize it back; 1: off",
         above=0,
         at_most=1,
         on_resume=FUTURE,
     )
-    randaugment: int = key(
-        0, "with augment: so many operations of RandAugment on each image", at_least=0, on_resume=FUTURE
-    )
+    randaugment: int = key(0, "with augment: RandAugment operations per image; 0: off", at_least=0, on_resume=FUTURE)
     randaugment_magnitude: int = key(
-        9, "how strong RandAugment's operations are, 0 to 30", at_least=0, at_most=30, on_resume=FUTURE
+        9, "magnitude of RandAugment's operations", at_least=0, at_most=30, on_resume=FUTURE
     )
-    brightness: float = key(0.0, "with augment: times 1 ± up to this", at_least=0, on_resume=FUTURE)
-    contrast: float = key(0.0, "with augment: times 1 ± up to this", at_least=0, on_resume=FUTURE)
-    saturation: float = key(0.0, "with augment: times 1 ± up to this", at_least=0, on_resume=FUTURE)
+    brightness: float = key(
+        0.0, "with augment: scale the brightness by a factor in [1−x, 1+x]", at_least=0, on_resume=FUTURE
+    )
+    contrast: float = key(
+        0.0, "with augment: scale the contrast by a factor in [1−x, 1+x]", at_least=0, on_resume=FUTURE
+    )
+    saturation: float = key(
+        0.0, "with augment: scale the saturation by a factor in [1−x, 1+x]", at_least=0, on_resume=FUTURE
+    )
     hue: float = key(
-        0.0, "with augment: turn by up to this share of the colour circle", at_least=0, at_most=0.5, on_resume=FUTURE
+        0.0, "with augment: rotate the hue by up to ±x of the colour circle", at_least=0, at_most=0.5, on_resume=FUTURE
     )
     cutout: int = key(
         0,
-        "with augment: side in pixels of a square that is blotted out with the mean colour; 0: off",
+        "with augment: side in pixels of a square that is filled with the mean colour; 0: off",
         at_least=0,
         on_resume=FUTURE,
     )
     mixup: float = key(
         0.0,
-        "with augment: α of mixup, which blends each image and its target with another; 0: off",
+        "with augment: α of mixup, which blends each image and its target with another's; 0: off",
         at_least=0,
         on_resume=FUTURE,
     )
@@ -110,9 +114,14 @@ class ImageDataConfig(DataConfig):
         on_resume=FUTURE,
     )
     mean: list[float] | None = key(
-        None, "per channel, of pixels in [0, 1]; null: measured on the training images", on_resume=FUTURE
+        None, "mean of each channel, of pixels in [0, 1]; null: measured on the training images", on_resume=FUTURE
     )
-    std: list[float] | None = key(None, "per channel, of pixels in [0, 1]; null: measured", above=0, on_resume=FUTURE)
+    std: list[float] | None = key(
+        None,
+        "standard deviation of each channel, of pixels in [0, 1]; null: measured",
+        above=0,
+        on_resume=FUTURE,
+    )
 
     def __post_init__(self) -> None:
         self.flip = {"true": "random", "false": "none"}.get(str(self.flip).lower(), self.flip)
@@ -124,69 +133,63 @@ class ImageDataConfig(DataConfig):
 class Digits(ImageDataConfig):
     """1,797 handwritten digits, 8×8 grey (UCI, CC BY 4.0), shipped with the package."""
 
-    flip: str = key(
-        "none",
-        "with augment: none, since a mirrored digit is another sign; or random, alternating",
-        choices=("none", "random", "alternating"),
-        on_resume=FUTURE,
-    )
+    flip: str = other_default(ImageDataConfig, "flip", "none", NO_FLIP)
 
 
 @register("data", "synthetic")
 @dataclass
 class Synthetic(DataConfig):
-    """X ~ N(0, 1), and the class is whether the features sum to more than 0."""
+    """X ~ N(0, 1); the class says whether the features sum to more than 0."""
 
-    num_samples: int = key(1000, "how many samples, training and validation together", at_least=2)
-    num_features: int = key(10, "features of a sample", at_least=1)
+    num_samples: int = key(1000, "number of samples, training and validation together", at_least=2)
+    num_features: int = key(10, "features of each sample", at_least=1)
 
 
 @register("data", "synthetic_images")
 @dataclass
 class SyntheticImages(ImageDataConfig):
-    """A random template for each class under noise: images of any size, for trials and benchmarks."""
+    """Noisy copies of one random template per class: images of any size, for tests and benchmarks."""
 
-    num_samples: int = key(1000, "how many images, training and validation together", at_least=2)
-    num_classes: int = key(10, "how many classes", at_least=2)
+    num_samples: int = key(1000, "number of images, training and validation together", at_least=2)
+    num_classes: int = key(10, "number of classes", at_least=2)
     image_size: int = key(32, "height and width in pixels", at_least=1)
     channels: int = key(3, "1 (grey) or 3 (RGB)", at_least=1)
-    noise: float = key(0.5, "standard deviation of the noise, where the template's is 0.2", at_least=0)
+    noise: float = key(0.5, "standard deviation of the noise (the templates have 0.2)", at_least=0)
 
 
 @register("data", "image_folder")
 @dataclass
 class ImageFolder(ImageDataConfig):
-    """Your own images: one folder for each class, under train/ and val/ (or test/), or just one level."""
+    """Your own images: one folder per class, under train/ and val/ (or test/), or just one level."""
 
     root: str | None = key(
         None, "folder with train/ and val/ (or test/), or with one folder for each class", on_resume=FREE
     )
-    val_fraction: float = key(
+    val_fraction: float = other_default(
+        DataConfig,
+        "val_fraction",
         0.0,
-        "share of the training images held out; 0: val/ or test/ where there is one, else 0.2",
-        at_least=0,
-        below=1,
+        "fraction of the training images held out; 0: val/ or test/ where there is one, else 0.2",
     )
     image_size: int | None = key(
-        None, "resize to this many pixels (shorter side, then the centre); null: all are alike", at_least=1
+        None, "resize the shorter side to N pixels and crop the centre; null: all have one size", at_least=1
     )
     channels: int = key(3, "3 (RGB) or 1 (grey)", at_least=1, at_most=3)
-    augment: bool = key(
-        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
-    )
+    augment: bool = other_default(ImageDataConfig, "augment", True)
     cache_bytes: int = key(
         4_000_000_000,
-        "decode once into memory and a cache file up to this size; larger sets are streamed",
+        "decode once into memory and a cache file of up to this size; larger datasets are streamed",
         at_least=0,
         on_resume=FREE,
     )
     on_error: str = key(
         "raise",
-        "a file that is no readable image ends the run, or is left out and listed (to stream, all are read once first)",
+        "raise: stop at a file that is not a readable image; skip: leave it out and list it (all files are then read "
+        "once before streaming)",
         choices=("raise", "skip"),
     )
     workers: int = key(
-        2, "processes that decode when streaming; 0: the training process does it", at_least=0, on_resume=FREE
+        2, "processes that decode images when streaming; 0: the training process", at_least=0, on_resume=FREE
     )
 
     def __post_init__(self) -> None:

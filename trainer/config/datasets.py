@@ -1,14 +1,12 @@
-"""The datasets that have a name, and arrays in files; their keys."""
+"""The published datasets, and arrays in files; their keys."""
 
 from dataclasses import dataclass
 
-from trainer.config.data import ImageDataConfig
+from trainer.config.data import NO_FLIP, ImageDataConfig
 from trainer.config.registry import register
-from trainer.config.section import FREE, FUTURE, key
+from trainer.config.section import FREE, key, other_default
 
 CIFAR10_MEAN, CIFAR10_STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
-FLIPS = ("none", "random", "alternating")
-NO_FLIP = "with augment: none, since a mirrored digit is another sign; or random, alternating"
 
 
 @dataclass
@@ -17,14 +15,14 @@ class Published(ImageDataConfig):
 
     root: str | None = key(
         None,
-        "folder of the files, downloaded where they are missing; null: $TRAINER_DATA, or ~/.cache/trainer/datasets",
+        "folder of the files; missing ones are downloaded; null: $TRAINER_DATA, or ~/.cache/trainer/datasets",
         on_resume=FREE,
     )
-    val_fraction: float = key(
+    val_fraction: float = other_default(
+        ImageDataConfig,
+        "val_fraction",
         0.0,
-        "share of the training images held out for validation; 0: validate on the official test images",
-        at_least=0,
-        below=1,
+        "fraction of the training images held out for validation; 0: validate on the official test images",
     )
 
 
@@ -33,13 +31,11 @@ class Published(ImageDataConfig):
 class Cifar10(Published):
     """CIFAR-10: 60,000 photographs of 10 classes, 32×32 RGB; downloaded once."""
 
-    augment: bool = key(
-        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
+    augment: bool = other_default(ImageDataConfig, "augment", True)
+    mean: list[float] | None = other_default(
+        ImageDataConfig, "mean", CIFAR10_MEAN, "per channel, of pixels in [0, 1]; null: measured"
     )
-    mean: list[float] | None = key(CIFAR10_MEAN, "per channel, of pixels in [0, 1]; null: measured", on_resume=FUTURE)
-    std: list[float] | None = key(
-        CIFAR10_STD, "per channel, of pixels in [0, 1]; null: measured", above=0, on_resume=FUTURE
-    )
+    std: list[float] | None = other_default(ImageDataConfig, "std", CIFAR10_STD)
 
 
 @register("data", "cifar100")
@@ -47,9 +43,7 @@ class Cifar10(Published):
 class Cifar100(Published):
     """CIFAR-100: 60,000 photographs of 100 classes, 32×32 RGB; downloaded once."""
 
-    augment: bool = key(
-        True, "whether training images are varied at random, one draw for each sample", on_resume=FUTURE
-    )
+    augment: bool = other_default(ImageDataConfig, "augment", True)
 
 
 @register("data", "mnist")
@@ -57,7 +51,7 @@ class Cifar100(Published):
 class Mnist(Published):
     """MNIST: 70,000 handwritten digits, 28×28 grey; downloaded once."""
 
-    flip: str = key("none", NO_FLIP, choices=FLIPS, on_resume=FUTURE)
+    flip: str = other_default(ImageDataConfig, "flip", "none", NO_FLIP)
 
 
 @register("data", "fashion_mnist")
@@ -71,7 +65,7 @@ class FashionMnist(Published):
 class Svhn(Published):
     """SVHN: 99,289 house numbers cropped to single digits, 32×32 RGB; downloaded once, read by SciPy."""
 
-    flip: str = key("none", NO_FLIP, choices=FLIPS, on_resume=FUTURE)
+    flip: str = other_default(ImageDataConfig, "flip", "none", NO_FLIP)
 
 
 @register("data", "tensors")
@@ -79,23 +73,23 @@ class Svhn(Published):
 class Tensors(ImageDataConfig):
     """Arrays in a .npz, .safetensors or idx file: images (uint8), or features of any shape."""
 
-    val_fraction: float = key(
+    val_fraction: float = other_default(
+        ImageDataConfig,
+        "val_fraction",
         0.0,
-        "share of the training samples held out; 0: the arrays to validate on where there are some, else 0.2",
-        at_least=0,
-        below=1,
+        "fraction of the training samples held out; 0: the arrays to validate on where there are some, else 0.2",
     )
-    path: str | None = key(None, "the file with the inputs, and (but for idx) the targets", on_resume=FREE)
-    targets_path: str | None = key(None, "the file with the targets, where it is another one", on_resume=FREE)
-    val_path: str | None = key(None, "the file with the inputs to validate on; null: see val_inputs", on_resume=FREE)
-    val_targets_path: str | None = key(None, "the file with the targets to validate on", on_resume=FREE)
-    inputs: str | None = key(None, "name of the array of inputs; null: found by its usual names (x, images, ...)")
-    targets: str | None = key(None, "name of the array of targets; null: found by its usual names (y, labels, ...)")
-    val_inputs: str | None = key(None, "name of the inputs to validate on; null: x_val, x_test and the like")
-    val_targets: str | None = key(None, "name of the targets to validate on; null: y_val, y_test and the like")
+    path: str | None = key(None, "file of the inputs and, except for idx, the targets", on_resume=FREE)
+    targets_path: str | None = key(None, "file of the targets, if it is another one", on_resume=FREE)
+    val_path: str | None = key(None, "file of the validation inputs; null: see val_inputs", on_resume=FREE)
+    val_targets_path: str | None = key(None, "file of the validation targets", on_resume=FREE)
+    inputs: str | None = key(None, "name of the input array; null: found by its usual names (x, images, ...)")
+    targets: str | None = key(None, "name of the target array; null: found by its usual names (y, labels, ...)")
+    val_inputs: str | None = key(None, "name of the validation input array; null: x_val, x_test and the like")
+    val_targets: str | None = key(None, "name of the validation target array; null: y_val, y_test and the like")
     layout: str = key(
         "auto",
-        "order of the axes of images: samples, then channels first or last; auto: by their sizes",
+        "axis order of images: samples, then channels first or last; auto: detected from the sizes",
         choices=("auto", "nchw", "nhwc"),
     )
-    classes: list[str] = key([], "names of the classes, in the order of their numbers; empty: the numbers")
+    classes: list[str] = key([], "class names in the order of their numbers; empty: the numbers")

@@ -7,7 +7,7 @@ from trainer.errors import ConfigError
 
 _UNITS = {"": "step", "step": "step", "steps": "step", "ep": "epoch", "epoch": "epoch", "epochs": "epoch", "%": "%"}
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-LONGEST = 1e15  # steps or seconds: more is a slip of the key
+LONGEST = 1e15  # steps or seconds: more is a typing mistake
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z%]*)\s*")
 
 
@@ -19,13 +19,41 @@ class Duration:
     unit: str  # "step" | "epoch" | "%" | "second"
 
     def steps(self, steps_per_epoch: int, total: int) -> int:
-        """In optimizer steps, rounded, at least 1 unless the duration is 0. Not for wall-clock durations."""
+        """Return the optimizer steps, rounded, at least 1 unless the duration is 0; not for wall-clock durations."""
         assert self.unit != "second", "a wall-clock duration has no number of steps"
         scale = {"step": 1.0, "epoch": float(steps_per_epoch), "%": total / 100}[self.unit]
         return max(1, round(self.value * scale)) if self.value else 0
 
 
-def parse(text: str | float, key: str, wall_clock: bool = True) -> Duration:
+@dataclass(frozen=True)
+class RunLength:
+    """The length of a run: what durations are measured against.
+
+    Attributes:
+        steps_per_epoch: optimizer steps of one epoch.
+        total: optimizer steps of the whole run.
+        warmup: those of them before the schedule begins.
+    """
+
+    steps_per_epoch: int
+    total: int
+    warmup: int = 0
+
+    @property
+    def rest(self) -> int:
+        """Return the optimizer steps that follow the warm-up, at least 1."""
+        return max(1, self.total - self.warmup)
+
+    def steps(self, duration: str, key: str) -> int:
+        """Return a duration typed for `key` in optimizer steps; a share is one of the whole run."""
+        return parse_duration(duration, key, wall_clock=False).steps(self.steps_per_epoch, self.total)
+
+    def span(self, duration: str | None, key: str) -> int:
+        """Return the length of a part of a schedule in optimizer steps, at least 1; null: all after the warm-up."""
+        return self.rest if duration is None else max(1, self.steps(duration, key))
+
+
+def parse_duration(text: str | float, key: str, wall_clock: bool = True) -> Duration:
     """Read a duration typed for `key`; raises `ConfigError` naming the key and the accepted forms."""
     match_ = _PATTERN.fullmatch(str(text).lower())
     if match_:

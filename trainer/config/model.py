@@ -12,11 +12,11 @@ ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid")
 
 @dataclass
 class ModelConfig(Section):
-    """Base of the model configs: `build(spec)` makes the network for data of that shape.
+    """Base of the model configs; a plug-in's class has `build(spec)`, which makes the network for data of that shape.
 
     Attributes:
-        takes_categories: whether it reads `spec.cardinalities` itself; otherwise learned vectors are put in front of it
-            where the data has category codes, and it is built for their numbers.
+        takes_categories: whether it reads `spec.cardinalities` itself; otherwise category codes become embeddings in
+            front of it, and it is built for their numbers.
     """
 
     on_resume: ClassVar[str] = FIXED
@@ -38,10 +38,10 @@ class Attention(ModelConfig):
         None, "side of an image patch in pixels; null: 2 for 8×8, 4 for 32×32, at most 16", at_least=1
     )
     dropout: float = key(
-        0.1, "probability to drop what a dense layer of a block gives", at_least=0, below=1, on_resume=FUTURE
+        0.1, "dropout probability after the dense layers of a block", at_least=0, below=1, on_resume=FUTURE
     )
     fused: bool = key(
-        True, "whether torch's fused kernel computes the attention: equal up to rounding, faster", on_resume=FUTURE
+        True, "compute attention with torch's fused kernel: equal up to rounding, and faster", on_resume=FUTURE
     )
 
     def __post_init__(self) -> None:
@@ -59,9 +59,9 @@ class Cnn(ModelConfig):
     """CNNClassifier: three convolution blocks and a three-layer head, for images."""
 
     conv_dropout: float = key(
-        0.25, "probability to drop a whole channel after each block", at_least=0, below=1, on_resume=FUTURE
+        0.25, "dropout probability of whole channels after each block", at_least=0, below=1, on_resume=FUTURE
     )
-    dropout: float = key(0.5, "probability to drop a unit of the head", at_least=0, below=1, on_resume=FUTURE)
+    dropout: float = key(0.5, "dropout probability in the head", at_least=0, below=1, on_resume=FUTURE)
 
 
 @register("model", "linear")
@@ -69,7 +69,7 @@ class Cnn(ModelConfig):
 class Linear(ModelConfig):
     """CustomLinear on the flattened input: logistic or linear regression."""
 
-    bias: bool = key(True, "whether the layer adds a learned offset")
+    bias: bool = key(True, "add a learned bias")
 
 
 @register("model", "mlp")
@@ -77,29 +77,29 @@ class Linear(ModelConfig):
 class Mlp(ModelConfig):
     """Fully connected network on the flattened input."""
 
-    hidden: list[int] = key([128, 64], "width of each hidden layer; [] leaves a single linear layer", at_least=1)
-    activation: str = key("relu", "non-linearity after each hidden layer", choices=ACTIVATIONS)
-    dropout: float = key(0.0, "probability to drop a hidden unit", at_least=0, below=1, on_resume=FUTURE)
-    batch_norm: bool = key(False, "normalise each hidden layer over the batch, before the non-linearity")
+    hidden: list[int] = key([128, 64], "width of each hidden layer; []: a single linear layer", at_least=1)
+    activation: str = key("relu", "activation function after each hidden layer", choices=ACTIVATIONS)
+    dropout: float = key(0.0, "dropout probability of hidden units", at_least=0, below=1, on_resume=FUTURE)
+    batch_norm: bool = key(False, "batch normalisation of each hidden layer, before the activation")
 
 
 @register("model", "tabular")
 @dataclass
 class Tabular(ModelConfig):
-    """Fully connected network on the numbers of a table and a learned vector for each category."""
+    """Fully connected network on the numbers of a table and an embedding of each category."""
 
     takes_categories: ClassVar[bool] = True
 
     hidden: list[int] = key([200, 100], "width of each hidden layer", at_least=1)
-    activation: str = key("relu", "non-linearity after each hidden layer", choices=ACTIVATIONS)
-    dropout: float = key(0.1, "probability to drop a hidden unit", at_least=0, below=1, on_resume=FUTURE)
+    activation: str = key("relu", "activation function after each hidden layer", choices=ACTIVATIONS)
+    dropout: float = key(0.1, "dropout probability of hidden units", at_least=0, below=1, on_resume=FUTURE)
     embedding_dim: int | None = key(
-        None, "length of the vector of a category; null: min(600, 1.6 · levels^0.56) for each column", at_least=1
+        None, "size of the embedding of a category; null: min(600, 1.6 · levels^0.56) per column", at_least=1
     )
     embedding_dropout: float = key(
-        0.0, "probability to drop a number of a category's vector", at_least=0, below=1, on_resume=FUTURE
+        0.0, "dropout probability of the entries of an embedding", at_least=0, below=1, on_resume=FUTURE
     )
-    batch_norm: bool = key(True, "normalise each hidden layer over the batch, before the non-linearity")
+    batch_norm: bool = key(True, "batch normalisation of each hidden layer, before the activation")
 
 
 @register("model", "torchvision")
@@ -107,5 +107,7 @@ class Tabular(ModelConfig):
 class Torchvision(ModelConfig):
     """Any classifier of torchvision.models, by its name, for images."""
 
-    arch: str = key("resnet18", "a name that torchvision.models.list_models lists, such as resnet50, vit_b_16")
-    weights: str | None = key(None, "a local state-dict file to start from; a head of another size is left fresh")
+    arch: str = key("resnet18", "a name from torchvision.models.list_models, such as resnet50, vit_b_16")
+    weights: str | None = key(
+        None, "local state-dict file to start from; a head of another size keeps its initial weights"
+    )

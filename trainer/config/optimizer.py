@@ -9,20 +9,20 @@ from trainer.config.registry import register
 from trainer.config.section import Section, key
 from trainer.errors import ConfigError
 
-LR = "learning rate; the schedule multiplies it"
-EPS = "added to the denominator, against division by zero"
-BETAS = "decay of the running means of the gradient and of its square"
+LR = "learning rate, scaled by the schedule"
+EPS = "added to the denominator for numerical stability"
+BETAS = "decay rates of the running means of the gradient and of its square"
 DECAY = "weight decay (L2 penalty added to the gradient)"
 
 
 @dataclass
 class OptimizerConfig(Section):
-    """Base of the optimizer configs: the fields are the arguments of the class of torch.optim named by `torch_name`."""
+    """Base of the optimizer configs; the fields are arguments of the class of torch.optim named by `torch_name`."""
 
-    decay_norm_bias: bool = key(True, "whether weight decay also applies to norms and biases (all 1-d parameters)")
+    decay_norm_bias: bool = key(True, "apply weight decay to norms and biases (all 1-d parameters) too")
 
     def torch_name(self) -> str:
-        """The class of torch.optim."""
+        """Return the name of the class of torch.optim."""
         return type(self).__name__
 
 
@@ -35,7 +35,7 @@ class SGD(OptimizerConfig):
     momentum: float = key(0.0, "share of the last update that is kept", at_least=0, below=1)
     dampening: float = key(0.0, "share of the gradient held back from the momentum", at_least=0, at_most=1)
     weight_decay: float = key(0.0, DECAY, at_least=0)
-    nesterov: bool = key(False, "look ahead along the momentum; needs momentum > 0 and dampening 0")
+    nesterov: bool = key(False, "Nesterov momentum; needs momentum > 0 and dampening 0")
 
 
 @register("optimizer", "adam")
@@ -47,7 +47,7 @@ class Adam(OptimizerConfig):
     betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1, length=2)
     eps: float = key(1e-8, EPS, at_least=0)
     weight_decay: float = key(0.0, DECAY, at_least=0)
-    amsgrad: bool = key(False, "use the largest second moment seen so far (Reddi et al. 2018)")
+    amsgrad: bool = key(False, "use the largest second moment so far (AMSGrad, Reddi et al. 2018)")
 
 
 @register("optimizer", "adamw")
@@ -58,8 +58,8 @@ class AdamW(OptimizerConfig):
     lr: float = key(1e-3, LR, above=0)
     betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1, length=2)
     eps: float = key(1e-8, EPS, at_least=0)
-    weight_decay: float = key(1e-2, "decoupled weight decay: the weights shrink by lr × this each step", at_least=0)
-    amsgrad: bool = key(False, "use the largest second moment seen so far (Reddi et al. 2018)")
+    weight_decay: float = key(1e-2, "decoupled weight decay: weights shrink by lr × this at each step", at_least=0)
+    amsgrad: bool = key(False, "use the largest second moment so far (AMSGrad, Reddi et al. 2018)")
 
 
 @register("optimizer", "nadam")
@@ -72,7 +72,7 @@ class NAdam(OptimizerConfig):
     eps: float = key(1e-8, EPS, at_least=0)
     weight_decay: float = key(0.0, DECAY, at_least=0)
     momentum_decay: float = key(4e-3, "how fast the momentum warms up", at_least=0)
-    decoupled_weight_decay: bool = key(False, "decay as AdamW does")
+    decoupled_weight_decay: bool = key(False, "decoupled weight decay, as in AdamW")
 
 
 @register("optimizer", "radam")
@@ -84,7 +84,7 @@ class RAdam(OptimizerConfig):
     betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1, length=2)
     eps: float = key(1e-8, EPS, at_least=0)
     weight_decay: float = key(0.0, DECAY, at_least=0)
-    decoupled_weight_decay: bool = key(False, "decay as AdamW does")
+    decoupled_weight_decay: bool = key(False, "decoupled weight decay, as in AdamW")
 
 
 @register("optimizer", "adamax")
@@ -117,16 +117,16 @@ class Adagrad(OptimizerConfig):
     """Steps scaled by the sum of all squared gradients (Duchi et al. 2011)."""
 
     lr: float = key(1e-2, LR, above=0)
-    lr_decay: float = key(0.0, "the rate falls as 1 / (1 + steps × this)", at_least=0)
+    lr_decay: float = key(0.0, "decay of the learning rate by 1 / (1 + steps × this)", at_least=0)
     weight_decay: float = key(0.0, DECAY, at_least=0)
-    initial_accumulator_value: float = key(0.0, "where the sum of squares starts", at_least=0)
+    initial_accumulator_value: float = key(0.0, "initial value of the sum of squared gradients", at_least=0)
     eps: float = key(1e-10, EPS, at_least=0)
 
 
 @register("optimizer", "adadelta")
 @dataclass
 class Adadelta(OptimizerConfig):
-    """Steps scaled by the ratio of two running means, without a natural rate (Zeiler 2012)."""
+    """Steps scaled by the ratio of two running means; needs no learning rate of its own (Zeiler 2012)."""
 
     lr: float = key(1.0, LR, above=0)
     rho: float = key(0.9, "decay of the running means", at_least=0, at_most=1)
@@ -137,12 +137,12 @@ class Adadelta(OptimizerConfig):
 @register("optimizer", "adafactor")
 @dataclass
 class Adafactor(OptimizerConfig):
-    """Adam's second moment in factored form: little memory (Shazeer & Stern 2018)."""
+    """Adam with a factored second moment, to save memory (Shazeer & Stern 2018)."""
 
     lr: float = key(1e-2, LR, above=0)
     beta2_decay: float = key(-0.8, "exponent of the decay of the second moment", at_most=0)
     eps: list[float | None] = key(
-        [None, 1e-3], "[for the squared gradient (null: the dtype's), for the weights' scale]", length=2
+        [None, 1e-3], "two: for the squared gradient (null: the dtype's), for the scale of the weights", length=2
     )
     d: float = key(1.0, "clipping threshold of an update", at_least=1)
     weight_decay: float = key(0.0, "decoupled weight decay", at_least=0)
@@ -158,9 +158,9 @@ class Adafactor(OptimizerConfig):
 class ASGD(OptimizerConfig):
     """Averaged stochastic gradient descent (Polyak & Juditsky 1992)."""
 
-    lr: float = key(1e-2, "learning rate; torch applies what the schedule says one step late", above=0)
+    lr: float = key(1e-2, "learning rate; torch applies the schedule one step late", above=0)
     lambd: float = key(1e-4, "decay term", at_least=0)
-    alpha: float = key(0.75, "power of the decay of the rate", at_least=0)
+    alpha: float = key(0.75, "exponent of the decay of the learning rate", at_least=0)
     t0: float = key(1e6, "step at which averaging starts", at_least=0)
     weight_decay: float = key(0.0, DECAY, at_least=0)
 
@@ -170,15 +170,17 @@ class ASGD(OptimizerConfig):
 class Rprop(OptimizerConfig):
     """Only the sign of the gradient counts (Riedmiller & Braun 1993); meant for full batches."""
 
-    lr: float = key(1e-2, "the first step size; what follows is the sign's, and no schedule has a say in it", above=0)
-    etas: list[float] = key([0.5, 1.2], "factors by which a step shrinks (sign flipped) and grows", above=0, length=2)
-    step_sizes: list[float] = key([1e-6, 50.0], "smallest and largest step", above=0, length=2)
+    lr: float = key(1e-2, "initial step size; later ones follow the signs of the gradient, not the schedule", above=0)
+    etas: list[float] = key(
+        [0.5, 1.2], "factors that shrink a step (sign flipped) and grow it (sign kept)", above=0, length=2
+    )
+    step_sizes: list[float] = key([1e-6, 50.0], "smallest and largest step size", above=0, length=2)
 
 
 @register("optimizer", "sparse_adam")
 @dataclass
 class SparseAdam(OptimizerConfig):
-    """Adam that updates only the rows a sparse embedding used; for models of such embeddings alone."""
+    """Adam that updates only the rows a sparse embedding used; for models of such embeddings only."""
 
     lr: float = key(1e-3, LR, above=0)
     betas: list[float] = key([0.9, 0.999], BETAS, at_least=0, below=1, length=2)
@@ -188,7 +190,7 @@ class SparseAdam(OptimizerConfig):
 @register("optimizer", "muon")
 @dataclass
 class Muon(OptimizerConfig):
-    """Orthogonalised momentum for the hidden weight matrices (Jordan 2024); AdamW for everything else.
+    """Orthogonalised momentum for the hidden weight matrices (Jordan 2024); AdamW for all other parameters.
 
     Muon is defined for matrices: norms, biases, convolutions and the last matrix are left to AdamW.
     """
@@ -196,14 +198,16 @@ class Muon(OptimizerConfig):
     lr: float = key(1e-3, LR, above=0)
     weight_decay: float = key(0.1, "decoupled weight decay of the matrices", at_least=0)
     momentum: float = key(0.95, "share of the last update that is kept", at_least=0, below=1)
-    nesterov: bool = key(True, "look ahead along the momentum")
+    nesterov: bool = key(True, "Nesterov momentum")
     ns_coefficients: list[float] = key(
         [3.4445, -4.775, 2.0315], "coefficients of the Newton-Schulz iteration", length=3
     )
     eps: float = key(1e-7, EPS, at_least=0)
     ns_steps: int = key(5, "Newton-Schulz iterations", at_least=1, below=100)
     adjust_lr_fn: str | None = key(
-        None, "how the rate follows the shape of a matrix; null is original", choices=("original", "match_rms_adamw")
+        None,
+        "how the learning rate follows the shape of a matrix; null: original",
+        choices=("original", "match_rms_adamw"),
     )
     adamw_lr: float = key(1e-3, "learning rate of AdamW for the other parameters", above=0)
     adamw_weight_decay: float = key(1e-2, "weight decay of AdamW for the other parameters", at_least=0)

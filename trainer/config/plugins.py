@@ -11,7 +11,7 @@ from pathlib import Path
 from trainer.errors import ConfigError
 
 ENTRY_POINT = "trainer.plugins"
-# (module, name; None: any) that the README once had plug-ins import -> the public name.
+# (module, name; None: any) that earlier versions of the README told plug-ins to import -> the public name.
 MOVED = {
     ("trainer.config.data", "Data"): "DataConfig",
     ("trainer.config.model", "Model"): "ModelConfig",
@@ -28,10 +28,10 @@ def load(imports: Sequence[str]) -> None:
         ConfigError: for a file or module that does not exist. What goes wrong inside one keeps its traceback.
     """
     for point in entry_points(group=ENTRY_POINT):
-        with _said_where_it_went(f"plug-in {point.value}"):
+        with _explain_moved_names(f"plug-in {point.value}"):
             point.load()
     for name in imports:
-        with _said_where_it_went(f"--import {name}"):
+        with _explain_moved_names(f"--import {name}"):
             if name.endswith(".py"):
                 _load_file(Path(name))
             else:
@@ -39,8 +39,8 @@ def load(imports: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _said_where_it_went(what: str) -> Iterator[None]:
-    """Turn the import of a documented name from where it was before into a message that says where it is now."""
+def _explain_moved_names(what: str) -> Iterator[None]:
+    """Turn a failed import of a name that was documented elsewhere into a message that says where it is now."""
     try:
         yield
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""The open sets: which models, datasets, optimizers, ... exist, by group and name.
+"""The open sets: which models, datasets, optimizers, ... there are, by group and name.
 
-A component is a dataclass: its fields are the keys of the config, its `build()` makes the part.
-Registering it is all that is needed to select it as `group=name` on the command line.
+A component is a dataclass whose fields are the keys of the config. How a built-in one becomes its part stands in
+`trainer/runs/build.py`; a plug-in's has a `build` of its own. Once registered it is selected as `group=name`.
 """
 
 from collections.abc import Callable
@@ -40,12 +40,12 @@ def register(group: str, name: str) -> Callable[[type[Component]], type[Componen
 
 
 def names(group: str) -> list[str]:
-    """The options of a group, sorted."""
+    """Return the options of a group, sorted."""
     return sorted(_registry[group])
 
 
 def lookup(group: str, name: str) -> type[Any]:
-    """The class registered as `group=name`; raises `ConfigError` naming the options."""
+    """Return the class registered as `group=name`; raises `ConfigError` naming the options."""
     try:
         return _registry[group][name]
     except KeyError:
@@ -53,6 +53,6 @@ def lookup(group: str, name: str) -> type[Any]:
 
 
 def unknown_option(group: str, name: str, options: list[str]) -> ConfigError:
-    """The error for an option that does not exist."""
+    """Return the error for an option that does not exist."""
     hint = did_you_mean(name, options)
     return ConfigError(f"{group}={name}: no such option.{hint} Options of {group}: {', '.join(options)}.")

@@ -17,7 +17,7 @@ from trainer.errors import ConfigError
 
 @dataclass
 class Config(Section):
-    """Everything a run is made from. `Config()` is what `train` alone trains."""
+    """Everything a run is made from. `Config()` is what `train` without arguments trains."""
 
     model: ModelConfig = field(default_factory=Cnn)
     data: DataConfig = field(default_factory=Digits)
@@ -28,7 +28,7 @@ class Config(Section):
 
     seed: int = key(
         0,
-        "decides the split, the initial weights, the order, the augmentation and the dropout",
+        "seed of the split, the initial weights, the sample order, the augmentation and the dropout",
         at_least=0,
         on_resume=FIXED,
     )
@@ -37,7 +37,7 @@ class Config(Section):
         None, "continue a run: auto | last | best | a run directory | a checkpoint", on_resume=FREE
     )
     init_from: str | None = key(
-        None, "start from the weights of a run or checkpoint; nothing else of it is taken", on_resume=FIXED
+        None, "start from the weights of a run or checkpoint, and nothing else of it", on_resume=FIXED
     )
     logger: list[Any] = key(
         ["console", "files", "tensorboard"],

@@ -1,4 +1,4 @@
-"""YAML from anywhere, held to a size before anything is made of it."""
+"""YAML from anywhere, limited in size before it is parsed."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C, wher
 
 
 def read(path: Path) -> str:
-    """The text of a YAML file that is fit to be parsed; see `check`."""
+    """Return the text of a YAML file that is safe to parse; see `check`."""
     try:
         if path.stat().st_size > LARGEST:
             raise ConfigError(f"{path}: more than {LARGEST >> 20} MB is no config.")
@@ -24,12 +24,12 @@ def read(path: Path) -> str:
 
 
 def check(text: str, source: str) -> None:
-    """Count what the text stands for, event by event, before anything is made of it.
+    """Count the values that a text stands for, event by event, before any of them is made.
 
     Ten lines of aliases to aliases can stand for billions of values, which OmegaConf would copy one by one.
 
     Raises:
-        ConfigError: for what is no YAML, too deep, or too much once its aliases are written out.
+        ConfigError: for what is not YAML, nested too deeply, or too large once its aliases are written out.
     """
     sizes: dict[str, int] = {}  # nodes below each anchor
     open_nodes: list[tuple[str | None, int]] = []

@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 from trainer.config import durations
 from trainer.errors import ConfigError, did_you_mean
 
-# What a change of a key does to a run that is resumed: nothing to what is learned; another future; or it is refused,
-# since it shapes the model, the data or the random streams that the past was made with.
+# What changing a key does to a resumed run: nothing to what is learned (FREE), or another future (FUTURE); or it is
+# refused, since it shapes the model, the data or the random streams of the steps already made (FIXED).
 FREE, FUTURE, FIXED = "free", "future", "fixed"
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key beside its type and default: one line of doc and the values it allows."""
+    """What a key has beside its type and default: one line of doc and the values it allows."""
 
     doc: str
     above: float | None = None
@@ -33,7 +33,7 @@ class Key:
     on_resume: str | None = None  # FREE, FUTURE or FIXED; None: as its section says
 
     def allowed(self) -> str:
-        """The range in words, such as "> 0, <= 1"; "" where every value of the type is allowed."""
+        """Return the range in words, such as "> 0, <= 1"; "" where every value of the type is allowed."""
         if self.choices:
             return " | ".join(self.choices)
         if self.duration:
@@ -42,7 +42,7 @@ class Key:
         return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
     def check(self, name: str, value: Any) -> None:
-        """Raise `ConfigError` unless `value` (or each of its items) is allowed; null is the type's business."""
+        """Raise `ConfigError` unless `value` (or each of its items) is allowed; whether null is, its type says."""
         if isinstance(value, (list, tuple)):
             if self.length is not None and len(value) != self.length:
                 raise ConfigError(f"{name}={value}: must be a list of {self.length}.")
@@ -55,7 +55,7 @@ class Key:
             hint = did_you_mean(str(value), self.choices)
             raise ConfigError(f"{name}={value}: not one of {', '.join(self.choices)}.{hint}")
         if self.duration:
-            durations.parse(value, name, self.wall_clock)
+            durations.parse_duration(value, name, self.wall_clock)
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name}={value}: must be a finite number.")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -70,8 +70,22 @@ class Key:
 
 
 def key(default: Any, doc: str, **limits: Any) -> Any:
-    """A dataclass field with its doc and limits (the fields of `Key`)."""
-    metadata = {"key": Key(doc, **limits)}
+    """Return a dataclass field with its doc and limits (the fields of `Key`)."""
+    return _field(default, Key(doc, **limits))
+
+
+def other_default(base: "type[Section]", name: str, default: Any, doc: str | None = None) -> Any:
+    """Give a key of a base class another default in a subclass; its limits stay, and its doc unless one is given.
+
+    Raises:
+        KeyError: where the base class has no key `name`.
+    """
+    known = {field.name: field.metadata["key"] for field in dataclasses.fields(base)}[name]
+    return _field(default, known if doc is None else dataclasses.replace(known, doc=doc))
+
+
+def _field(default: Any, known: Key) -> Any:
+    metadata = {"key": known}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -90,31 +104,37 @@ class Section:
     on_resume: ClassVar[str] = FUTURE  # of its keys, unless they say otherwise
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        declared = self.field_types()
         for field in dataclasses.fields(self):
             value, name = getattr(self, field.name), self.key_name(field.name)
-            value = _coerce(value, hints[field.name], name)
+            value = _coerce(value, declared[field.name], name)
             setattr(self, field.name, value)
             if "key" in field.metadata:
                 field.metadata["key"].check(name, value)
 
     @classmethod
     def key_name(cls, field: str) -> str:
-        """The full name of a key of this section, such as `optimizer.lr`."""
+        """Return the full name of a key of this section, such as `optimizer.lr`."""
         return f"{cls.section}.{field}" if cls.section else field
 
     @classmethod
     def change(cls, name: str) -> str:
-        """What a change of the key `name` means on resuming: FREE, FUTURE or FIXED."""
+        """Return what a change of the key `name` means on resuming: FREE, FUTURE or FIXED."""
         return cls.keys()[name][2].on_resume or cls.on_resume
 
     @classmethod
-    def keys(cls) -> dict[str, tuple[str, Any, Key]]:
-        """Each key of this section: its type in words, its default and its `Key`."""
+    def field_types(cls) -> dict[str, Any]:
+        """Return the declared type of each field."""
         hints = typing.get_type_hints(cls)
+        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def keys(cls) -> dict[str, tuple[str, Any, Key]]:
+        """Return each key of this section: its type in words, its default and its `Key`."""
+        declared = cls.field_types()
         return {
             field.name: (
-                type_words(hints[field.name]),
+                type_words(declared[field.name]),
                 field.default_factory() if callable(field.default_factory) else field.default,
                 field.metadata["key"],
             )
@@ -124,7 +144,7 @@ class Section:
 
 
 def type_words(hint: Any) -> str:
-    """A type as people write it: `int`, `float or null`, `list of str`."""
+    """Return a type as people write it: `int`, `float or null`, `list of str`."""
     if isinstance(hint, types.UnionType):
         return " or ".join(type_words(part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is list:
@@ -136,13 +156,19 @@ def type_words(hint: Any) -> str:
     return "any" if hint is Any else str(getattr(hint, "__name__", hint))
 
 
+def is_mapping(hint: Any) -> bool:
+    """Say whether a type is a dictionary, such as `dict[str, Any]`, or one or null."""
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return any(typing.get_origin(part) is dict for part in parts)
+
+
 def _coerce(value: Any, hint: Any, name: str) -> Any:
     """Hold Python callers to the declared types, as OmegaConf holds YAML to them; whole numbers pass as floats."""
     if hint is Any:
         return value
     if isinstance(hint, type) and issubclass(hint, Section):
         if not isinstance(value, hint):
-            raise ConfigError(f"{name}={value!r}: expected a {hint.__name__} of trainer.config.{name}.")
+            raise ConfigError(f"{name}={value!r}: expected a trainer.{hint.__name__}.")
         return value
     if isinstance(hint, types.UnionType):
         if value is None:

@@ -6,7 +6,7 @@ from typing import Any
 from trainer.config.data import DataConfig
 from trainer.config.registry import register
 from trainer.config.section import FREE, FUTURE, key
-from trainer.config.transform import TransformConfig, parse
+from trainer.config.transform import TransformConfig, parse_transforms
 from trainer.errors import ConfigError
 
 ROLES = ("target", "weight", "group", "split")  # keys that name one column
@@ -19,47 +19,50 @@ MISSING = ["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "nu
 class Csv(DataConfig):
     """A table in one or several files (CSV, also compressed, or Parquet): columns to learn from, one target."""
 
-    path: Any = key(None, "the file, a pattern such as 'part-*.csv', or a list of them", on_resume=FREE)
-    delimiter: str = key("auto", "what separates two values: one character, or tab, semicolon, pipe, space, comma")
-    quote: str = key("auto", "what encloses a value that holds delimiters: one character, or none")
-    escape: str | None = key(None, "the character that takes the next one literally, such as a backslash; null: none")
-    encoding: str = key("auto", "of the text: utf-8, utf-16, cp1252, latin-1, ...; auto: by its first bytes")
-    decimal: str = key("auto", "the decimal point of the numbers", choices=("auto", ".", ","))
+    path: Any = key(None, "file, pattern such as 'part-*.csv', or list of them", on_resume=FREE)
+    delimiter: str = key("auto", "column delimiter: one character, or tab, semicolon, pipe, space, comma")
+    quote: str = key("auto", "quote character around values that contain delimiters, or none")
+    escape: str | None = key(None, "escape character, such as a backslash; null: none")
+    encoding: str = key(
+        "auto", "text encoding: utf-8, utf-16, cp1252, latin-1, ...; auto: detected from the first bytes"
+    )
+    decimal: str = key("auto", "decimal point of numbers", choices=("auto", ".", ","))
     header: str = key(
         "auto",
         "whether the first line names the columns; auto: unless it looks like data",
         choices=("auto", "true", "false"),
     )
-    skip_lines: int = key(0, "lines to pass over before the header or the first row", at_least=0)
-    comment: str | None = key(None, "lines that begin with this are passed over, such as '#'; null: none")
-    missing: list[str] = key(MISSING, "values that mean: not known")
+    skip_lines: int = key(0, "lines to skip before the header or the first row", at_least=0)
+    comment: str | None = key(None, "skip lines that begin with this, such as '#'; null: none")
+    missing: list[str] = key(MISSING, "values that stand for a missing one")
     on_error: str = key(
         "raise",
-        "what to do with a row that cannot be read: fail and say where it is, or leave it out and list it",
+        "raise: stop at a row that cannot be read and say where it is; skip: leave it out and list it",
         choices=("raise", "skip"),
     )
-    target: str | None = key(None, "the column to predict: its name, or its number (0 is the first) without a header")
-    numeric: list[str] = key([], "columns to read as numbers, against the inference")
-    categorical: list[str] = key([], "columns to read as categories, against the inference")
-    boolean: list[str] = key([], "columns to read as yes or no, against the inference")
-    datetime: list[str] = key([], "columns to read as dates, against the inference")
-    text: list[str] = key([], "columns of free text: left out, without a warning")
+    target: str | None = key(None, "column to predict: its name, or its number (from 0) without a header")
+    numeric: list[str] = key([], "columns to read as numbers, overriding detection")
+    categorical: list[str] = key([], "columns to read as categories, overriding detection")
+    boolean: list[str] = key([], "columns to read as yes or no, overriding detection")
+    datetime: list[str] = key([], "columns to read as dates, overriding detection")
+    text: list[str] = key([], "columns of free text, left out without a warning")
     ignore: list[str] = key([], "columns to leave out")
-    weight: str | None = key(None, "the column that says how much each row counts; no input")
+    weight: str | None = key(None, "column of sample weights; not an input")
     val_path: Any = key(
-        None, "the file or files of the validation rows, as in path; null: they are held out", on_resume=FREE
+        None, "file or files of the validation rows, as in path; null: rows are held out", on_resume=FREE
     )
-    split: str | None = key(None, "the column that says of each row: train, val or test; no input")
-    time: str | None = key(None, "the column of dates or numbers whose latest val_fraction of the rows is held out")
-    group: str | None = key(None, "the column that says which rows belong together, on one side; no input")
+    split: str | None = key(None, "column that assigns each row to train, val or test; not an input")
+    time: str | None = key(None, "column of dates or numbers: the latest val_fraction of the rows is held out")
+    group: str | None = key(None, "column of groups: the rows of a group stay on one side of the split; not an input")
     categories: str = key(
         "auto",
-        "a category becomes one column per level, or a code for a learned embedding; auto: by the number of levels",
+        "encode a category as one column per level, or as a learned embedding; auto: by the number of levels",
         choices=("auto", "onehot", "embedding"),
     )
-    onehot_levels: int = key(16, "with auto: up to so many levels one column each", at_least=1)
+    onehot_levels: int = key(16, "with auto: one column per level up to this many levels", at_least=1)
     transforms: dict[str, Any] = key(
-        {}, "for a kind (numeric, categorical, boolean, datetime) or a column: its transforms (trainer list transform)"
+        {},
+        "for a kind (numeric, categorical, boolean, datetime) or a column: its transforms, see trainer list transform",
     )
     target_type: str = key(
         "auto",
@@ -69,13 +72,13 @@ class Csv(DataConfig):
 
     memory: str = key(
         "ram",
-        "where the rows are held: in memory, or in files of which parts are read in turn, for tables larger than it",
+        "hold the rows in memory, or in files that are read in parts, for tables larger than memory",
         choices=("ram", "disk"),
         on_resume=FUTURE,
     )
     cache_bytes: int = key(
         20_000_000_000,
-        "keep tables of 8 MB and more ready for the next run, up to so many bytes for each folder; 0: do not",
+        "cache tables of 8 MB and more for the next run, up to this many bytes per folder; 0: off",
         at_least=0,
         on_resume=FREE,
     )
@@ -97,7 +100,7 @@ class Csv(DataConfig):
         self.named_columns()
 
     def named_columns(self) -> dict[str, str]:
-        """Column -> the key that names it; raises `ConfigError` for one that two keys name: which would count?"""
+        """Return each named column with the key that names it; raises `ConfigError` where two keys name one column."""
         named: dict[str, str] = {}
         for role in (*ROLES, *LISTS):
             value = getattr(self, role)
@@ -110,7 +113,7 @@ class Csv(DataConfig):
         return named
 
     def _check_split(self) -> None:
-        """Only one key may say which rows are held out."""
+        """Raise `ConfigError` where more than one key says which rows are held out."""
         ways = {"val_path": self.val_path, "split": self.split, "time": self.time, "folds": self.folds}
         given = [name for name, value in ways.items() if value is not None]
         if self.group is not None and given and given != ["folds"]:
@@ -121,5 +124,5 @@ class Csv(DataConfig):
             )
 
     def chains(self) -> dict[str, list[TransformConfig]]:
-        """`transforms`, checked; raises `ConfigError` for one that does not exist or has no such key."""
-        return parse(self.transforms)
+        """Return `transforms`, checked; raises `ConfigError` for one that does not exist or has no such key."""
+        return parse_transforms(self.transforms)

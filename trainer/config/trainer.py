@@ -1,4 +1,4 @@
-"""The settings of the engine."""
+"""The settings of the training loop."""
 
 import re
 from dataclasses import dataclass
@@ -15,60 +15,73 @@ class TrainerConfig(Section):
     """How long, where and how precisely to train; what to log and save."""
 
     epochs: int = key(20, "passes over the training data", at_least=1)
-    steps: int | None = key(None, "optimizer steps; when given, epochs is ignored", at_least=1)
+    steps: int | None = key(None, "optimizer steps; overrides epochs", at_least=1)
     max_time: str | None = key(
         None,
-        "wall-clock time after which this process saves and stops (exit code 124), such as 90min",
-        duration=True,
+        "wall-clock limit of this process, such as 90min: it then saves and stops with exit code 124",
         on_resume=FREE,
     )
 
-    device: str = key("auto", "auto | cpu | cuda | cuda:N | mps; auto takes the best there is")
-    precision: str = key("auto", "auto: bf16 on a GPU that has it, else fp32", choices=("auto", "fp32", "bf16", "fp16"))
-    compile: bool = key(False, "compile the model (torch.compile): a slower start, faster steps")
+    device: str = key("auto", "auto | cpu | cuda | cuda:N | mps; auto: the best available")
+    precision: str = key(
+        "auto", "auto: bf16 on a GPU that supports it, else fp32", choices=("auto", "fp32", "bf16", "fp16")
+    )
+    compile: bool = key(False, "compile the model with torch.compile: a slower start, faster steps")
     channels_last: bool | None = key(
-        None, "images channels-last in memory; null: for convolutions on a CPU or in 16 bits, where it is faster"
+        None, "store images channels-last; null: for convolutions on a CPU or in 16 bits, where it is faster"
     )
     micro_batch: int | None = key(
-        None, "samples at a time through the network; the batch is accumulated from these", at_least=1
+        None, "samples per forward pass; gradients are accumulated over the batch; null: the whole batch", at_least=1
     )
     auto_micro_batch: bool = key(
         False,
-        "halve micro_batch and try again when the device runs out of memory; the batch stays the same",
+        "halve micro_batch and retry when the device runs out of memory; the batch size stays the same",
         on_resume=FREE,
     )
-    deterministic: bool = key(False, "only deterministic algorithms, or fail; a GPU needs it for bit-identical runs")
-    threads: int | None = key(
-        None, "CPU threads of the maths; null: torch's own choice, no more than the cores it may use", at_least=1
+    deterministic: bool = key(
+        False, "use only deterministic algorithms, or fail; a GPU needs it for bit-identical runs"
     )
-    flush_denormals: bool = key(True, "take numbers below 1.2e-38 for zero: a CPU is many times slower on them")
+    threads: int | None = key(None, "CPU threads; null: torch's own choice, at most the available cores", at_least=1)
+    flush_denormals: bool = key(True, "treat numbers below 1.2e-38 as zero: a CPU is many times slower on them")
     malloc: bool = key(True, "let glibc keep freed memory for the next step, up to 1 GiB", on_resume=FREE)
 
-    clip_norm: float | None = key(None, "longest allowed gradient (L2 over all parameters)", above=0)
+    clip_norm: float | None = key(
+        None, "maximum L2 norm of the gradient over all parameters; larger gradients are scaled down", above=0
+    )
     on_nan: str = key(
         "stop",
-        "what a loss or gradient that is not finite leads to (its step is never made): stop; skip it; rollback to the "
-        "last checkpoint with a lower rate",
+        "on a non-finite loss or gradient, whose step is never made: stop; skip the step; rollback to the last "
+        "checkpoint with a lower learning rate",
         choices=("stop", "skip", "rollback"),
         on_resume=FREE,
     )
     on_nan_limit: int = key(
-        5, "steps skipped in a row, or rollbacks of a run, after which to stop anyway", at_least=1, on_resume=FREE
+        5, "stop after this many skipped steps in a row, or rollbacks in a run", at_least=1, on_resume=FREE
     )
     on_nan_factor: float = key(0.5, "factor on the learning rate at each rollback", above=0, at_most=1, on_resume=FREE)
-    ema: float | None = key(None, "decay of an average of the weights, used to validate, e.g. 0.999", above=0, below=1)
+    ema: float | None = key(
+        None, "decay of the moving average of the weights that is validated, e.g. 0.999", above=0, below=1
+    )
 
-    monitor: str | None = key(None, "score that decides what is best, such as val/loss; null: the task's own")
-    mode: str = key("auto", "whether a larger score is better", choices=("auto", "min", "max"))
-    patience: int | None = key(None, "validations without improvement after which to stop; null: never", at_least=1)
+    monitor: str | None = key(
+        None, "score that decides which checkpoint is best, such as val/loss; null: the task's own"
+    )
+    mode: str = key(
+        "auto",
+        "minimise or maximise the monitored score; auto: the score's own direction",
+        choices=("auto", "min", "max"),
+    )
+    patience: int | None = key(None, "stop after this many validations without improvement; null: never", at_least=1)
     min_delta: float = key(0.0, "smallest change of the score that counts as an improvement", at_least=0)
 
     log_every: str | None = key(
-        "50", "how often to record training metrics; null: never", duration=True, on_resume=FREE
+        "50", "how often to record training metrics; null: at the end only", duration=True, on_resume=FREE
     )
-    eval_every: str | None = key("1ep", "how often to validate", duration=True)
-    save_every: str | None = key("1ep", "how often to save `last`", duration=True, on_resume=FREE)
-    keep: int = key(2, "how many of the last checkpoints to keep, beside the best", at_least=2, on_resume=FREE)
+    eval_every: str | None = key("1ep", "how often to validate; null: at the end only", duration=True)
+    save_every: str | None = key(
+        "1ep", "how often to save a checkpoint; null: at the end only", duration=True, on_resume=FREE
+    )
+    keep: int = key(2, "number of latest checkpoints to keep, beside the best", at_least=2, on_resume=FREE)
     log_histograms: str | None = key(
         None,
         "how often to record histograms of weights and gradients in TensorBoard; null: never",
@@ -77,26 +90,28 @@ class TrainerConfig(Section):
     )
     log_gradients: str | None = key(
         None,
-        "how often to record how large gradients and updates of each layer are, in gradients.jsonl, TensorBoard and at "
-        "the end gradient_flow.png; null: never",
+        "how often to record the size of the gradients and updates of each layer (gradients.jsonl, TensorBoard and, at "
+        "the end, gradient_flow.png); null: never",
         duration=True,
         on_resume=FREE,
     )
 
-    limit_train: str | None = key(None, "train on a part of the data: a number of batches, or 10%", on_resume=FIXED)
-    limit_val: str | None = key(None, "validate on a part of the data: a number of batches, or 10%")
+    limit_train: str | None = key(
+        None, "train on part of the data: a number of batches, or a share such as 10%", on_resume=FIXED
+    )
+    limit_val: str | None = key(None, "validate on part of the data: a number of batches, or a share such as 10%")
     fast_dev_run: bool = key(
-        False, "try everything once: 3 steps, one batch of validation, a checkpoint", on_resume=FIXED
+        False, "try everything once: 3 steps, one validation batch, one checkpoint", on_resume=FIXED
     )
     overfit_batches: int | None = key(
-        None, "train and validate on the same so many batches, without augmentation", at_least=1, on_resume=FIXED
+        None, "train and validate on the same N batches, without augmentation", at_least=1, on_resume=FIXED
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
             raise ConfigError(f"trainer.device={self.device}: not one of auto, cpu, cuda, cuda:N, mps.")
-        if self.max_time is not None and not re.search(r"(s|sec|min|h|d)\s*$", self.max_time):
+        if self.max_time is not None and durations.parse_duration(self.max_time, "trainer.max_time").unit != "second":
             raise ConfigError(f"trainer.max_time={self.max_time}: must be a wall-clock time, such as 90min or 2h.")
         for name in ("limit_train", "limit_val"):
             value = getattr(self, name)
@@ -107,6 +122,6 @@ class TrainerConfig(Section):
                     f"trainer.{name}={value}: must be a number of batches, such as 10, or a share, such as 5%."
                 )
         if (
-            self.eval_every is None or not durations.parse(self.eval_every, "trainer.eval_every").value
+            self.eval_every is None or not durations.parse_duration(self.eval_every, "trainer.eval_every").value
         ) and self.patience is not None:
             raise ConfigError("trainer.patience needs validation: set trainer.eval_every, e.g. to 1ep.")

@@ -37,7 +37,7 @@ class TransformConfig(parts.Part):
 @register("transform", "impute")
 @dataclass
 class Impute(TransformConfig):
-    """Fill in what is missing, as measured on the training rows."""
+    """Fill in missing values, as measured on the training rows."""
 
     takes: ClassVar[str] = BOTH
 
@@ -52,7 +52,7 @@ class Impute(TransformConfig):
 @register("transform", "missing_indicator")
 @dataclass
 class MissingIndicator(TransformConfig):
-    """A further column, 1 where the value is missing; only where one is missing in training."""
+    """Add a column that is 1 where the value is missing, if one is missing in training."""
 
     beside: ClassVar[bool] = True
 
@@ -66,13 +66,13 @@ class Standardize(TransformConfig):
 @register("transform", "robust")
 @dataclass
 class Robust(TransformConfig):
-    """Scale to median 0 and interquartile range 1: outliers do not count."""
+    """Scale to median 0 and interquartile range 1, which is robust to outliers."""
 
 
 @register("transform", "minmax")
 @dataclass
 class MinMax(TransformConfig):
-    """Scale the training range to [0, 1]; values beyond it go beyond."""
+    """Scale the training range to [0, 1]; values outside it map outside."""
 
 
 @register("transform", "quantile")
@@ -80,8 +80,8 @@ class MinMax(TransformConfig):
 class Quantile(TransformConfig):
     """Replace a value by its rank among the training values, spread evenly or like a normal distribution."""
 
-    output: str = key("normal", "how the results are distributed", choices=("normal", "uniform"))
-    quantiles: int = key(1000, "how finely the ranks are measured", at_least=2, at_most=100_000)
+    output: str = key("normal", "distribution of the results", choices=("normal", "uniform"))
+    quantiles: int = key(1000, "number of quantiles to measure ranks with", at_least=2, at_most=100_000)
 
 
 @register("transform", "log1p")
@@ -93,10 +93,10 @@ class Log1p(TransformConfig):
 @register("transform", "clip")
 @dataclass
 class Clip(TransformConfig):
-    """Cut off beyond two quantiles of the training values."""
+    """Clip values to two quantiles of the training values."""
 
-    low: float = key(0.01, "quantile below which values are raised to it", at_least=0, below=1)
-    high: float = key(0.99, "quantile above which values are lowered to it", above=0, at_most=1)
+    low: float = key(0.01, "lower quantile; smaller values are raised to it", at_least=0, below=1)
+    high: float = key(0.99, "upper quantile; larger values are lowered to it", above=0, at_most=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,13 +115,13 @@ class Nothing(TransformConfig):
 @register("transform", "calendar")
 @dataclass
 class Calendar(TransformConfig):
-    """Parts of a date: elapsed days, year, and month, day, weekday, hour as sine and cosine; those that vary."""
+    """Elapsed days and year of a date, and sine and cosine of month, day, weekday and hour: the parts that vary."""
 
 
 @register("transform", "onehot")
 @dataclass
 class OneHot(TransformConfig):
-    """One column for each level and one for missing; a level not seen in training gives zeros."""
+    """One column per level and one for missing values; a level not seen in training gives zeros."""
 
     takes: ClassVar[str] = CATEGORIES
 
@@ -129,7 +129,7 @@ class OneHot(TransformConfig):
 @register("transform", "ordinal")
 @dataclass
 class Ordinal(TransformConfig):
-    """The number of the level in sorted order from 1, as a plain number; 0 for a level not seen in training."""
+    """The number of the level in sorted order from 1; 0 for a level not seen in training."""
 
     takes: ClassVar[str] = CATEGORIES
 
@@ -137,14 +137,14 @@ class Ordinal(TransformConfig):
 @register("transform", "embed")
 @dataclass
 class Embed(TransformConfig):
-    """The code of the level, for which the model learns a vector; a level not seen in training gives code 0."""
+    """The code of the level, for which the model learns an embedding; 0 for a level not seen in training."""
 
     takes: ClassVar[str] = CATEGORIES
     codes: ClassVar[bool] = True
 
 
-def parse(chains: dict[str, Any]) -> dict[str, list[TransformConfig]]:
-    """The value of `data.transforms`: for a kind of column, or the name of one, its transforms in order.
+def parse_transforms(chains: dict[str, Any]) -> dict[str, list[TransformConfig]]:
+    """Parse the value of `data.transforms`: for a kind of column, or the name of one, its transforms in order.
 
     Raises:
         ConfigError: for an unknown transform, a key that it does not have, or a value out of range.

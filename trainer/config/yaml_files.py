@@ -5,15 +5,17 @@ from pathlib import Path
 
 from trainer.config import registry
 
+CHOICES = (*registry.GROUPS, "experiment")  # what is chosen by a name: the sections, and files that set keys of several
+
 
 def conf_dir() -> Path:
-    """The folder of YAML files: inside the installed package, or at the top of the repository."""
+    """Return the folder of YAML files: inside the installed package, or at the top of the repository."""
     package = Path(__file__).parent.parent
     return next(path for path in (package / "conf", package.parent / "conf") if (path / "train.yaml").is_file())
 
 
 def yaml_files(group: str, config_dirs: Sequence[Path] = ()) -> dict[str, Path]:
-    """The YAML files of a group by option name, ours first."""
+    """Return the YAML files of a group by option name, ours first."""
     found: dict[str, Path] = {}
     for folder in (conf_dir(), *config_dirs):
         base = folder / group
@@ -23,6 +25,6 @@ def yaml_files(group: str, config_dirs: Sequence[Path] = ()) -> dict[str, Path]:
 
 
 def options(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:
-    """The options of a group: YAML files, and registered components that have none."""
+    """Return the options of a group: YAML files, and registered components that have none."""
     registered = registry.names(group) if group in registry.GROUPS else []
     return sorted({*registered, *yaml_files(group, config_dirs)})

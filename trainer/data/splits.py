@@ -1,4 +1,4 @@
-"""Splitting data for training and validation, as a function of the seed."""
+"""The split into training and validation samples, as a function of the seed; and data made of the two."""
 
 import numpy as np
 import torch
@@ -10,14 +10,20 @@ from trainer.errors import ConfigError, DataError
 from trainer.system import seeds
 
 
-def split(config: DataConfig, targets: Tensor, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The indices of the training and of the validation samples, as a config asks: a fold, or a share.
+def split_samples(
+    config: DataConfig, targets: Tensor, seed: int, groups: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Split samples as a config asks: into folds, one of which is for validation, or by a share.
 
     Args:
         config: says `folds` and `fold`, or `val_fraction`.
-        targets: int64 class indices (N,), which are stratified, or numbers.
+        targets: int64 class indices (N,), which are stratified; or numbers.
         seed: of the run.
-        groups: int64 (N,); samples of one group all go to the same side, and nothing is stratified.
+        groups: int64 (N,), the group of each sample: a group is never divided, and nothing is stratified; None: no
+            groups.
+
+    Returns:
+        The indices of the training and of the validation samples, each int64 and ascending.
 
     Raises:
         DataError: where either side would be empty.
@@ -28,11 +34,14 @@ def split(config: DataConfig, targets: Tensor, seed: int, groups: Tensor | None 
 
 
 def split_index(targets: Tensor, fraction: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The indices of the training and of the validation samples, each sorted.
+    """Hold out a share of the samples for validation.
 
-    Classes (int64 targets) are stratified: each gives the same share, and those of one sample all stay in
-    training. The validation split has `round(fraction × N)` samples, at least 1 unless `fraction` is 0; with groups,
-    those in a random order that come nearest to it.
+    Classes (int64 targets) are stratified: each gives the same share, but for a class of one sample, which stays in
+    training. `round(fraction × N)` samples are held out, at least 1 unless `fraction` is 0; with groups, as many whole
+    groups as come nearest to that.
+
+    Returns:
+        The indices of the training and of the validation samples, each int64 and ascending.
 
     Raises:
         DataError: where either split would be empty.
@@ -41,39 +50,45 @@ def split_index(targets: Tensor, fraction: float, seed: int, groups: Tensor | No
     order = torch.randperm(samples, generator=seeds.generator(seed, seeds.SPLIT))
     wanted = max(1, round(samples * fraction)) if fraction else 0
     if wanted >= samples:
-        raise DataError(f"data.val_fraction={fraction} of {samples} samples leaves none to train on.")
+        raise DataError(
+            f"data.val_fraction={fraction} of {samples} sample{'s' * (samples != 1)} leaves none to train on."
+        )
     if groups is not None and wanted:
-        return _sides(_some_groups(groups, wanted, seed)[groups])
+        return _sides(_groups_held_out(groups, wanted, seed)[groups])
     held_out = torch.zeros(samples, dtype=torch.bool)
-    held_out[_stratified(order, targets, wanted) if _classes(targets) else order[:wanted]] = True
+    held_out[_stratified(order, targets, wanted) if _are_classes(targets) else order[:wanted]] = True
     return _sides(held_out)
 
 
 def fold_index(
     targets: Tensor, folds: int, fold: int, seed: int, groups: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The indices of the training and of the validation samples of part `fold` of `folds`, each sorted.
+    """Hold out part `fold` of `folds` for validation, as in cross-validation.
 
-    The parts are disjoint, together they are everything, and their sizes (and those of each class in them) differ by
-    one at most; with groups they are as even as dealing the largest group first to the smallest part makes them.
+    The parts are disjoint and together hold all samples. Their sizes, and those of each class in them, differ by one at
+    most; groups are dealt out by size, the largest first, each to the part that is smallest so far.
+
+    Returns:
+        The indices of the training and of the validation samples, each int64 and ascending.
 
     Raises:
         DataError: where there are fewer samples, or groups, than parts.
     """
     if groups is not None:
-        return _sides(_dealt_groups(groups, folds, seed)[groups] == fold)
+        return _sides(_folds_of_groups(groups, folds, seed)[groups] == fold)
     samples = len(targets)
     if samples < folds:
-        raise DataError(f"data.folds={folds}: there are only {samples} samples.")
+        only = "is only 1 sample" if samples == 1 else f"are only {samples} samples"
+        raise DataError(f"data.folds={folds}: there {only}.")
     order = torch.randperm(samples, generator=seeds.generator(seed, seeds.SPLIT))
-    if _classes(targets):
+    if _are_classes(targets):
         order = order[targets[order].argsort(stable=True)]  # dealt out class by class
     held_out = torch.zeros(samples, dtype=torch.bool)
     held_out[order[fold::folds]] = True
     return _sides(held_out)
 
 
-def _classes(targets: Tensor) -> bool:
+def _are_classes(targets: Tensor) -> bool:
     return targets.dtype == torch.int64 and targets.ndim == 1
 
 
@@ -81,8 +96,8 @@ def _sides(held_out: Tensor) -> tuple[Tensor, Tensor]:
     return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
-def _some_groups(groups: Tensor, wanted: int, seed: int) -> Tensor:
-    """Whether each group is held out: those first in a random order whose sizes come nearest to `wanted` samples."""
+def _groups_held_out(groups: Tensor, wanted: int, seed: int) -> Tensor:
+    """Choose the groups to hold out, bool (groups,): in random order, as many as come nearest to `wanted` samples."""
     sizes = torch.bincount(groups)
     if len(sizes) < 2:
         raise DataError("data.group: all samples are of one group, so there is none to hold out.")
@@ -94,30 +109,31 @@ def _some_groups(groups: Tensor, wanted: int, seed: int) -> Tensor:
     return held_out
 
 
-def _dealt_groups(groups: Tensor, folds: int, seed: int) -> Tensor:
-    """The part of each group, int64."""
+def _folds_of_groups(groups: Tensor, folds: int, seed: int) -> Tensor:
+    """Assign each group to a fold, int64 (groups,)."""
     sizes = torch.bincount(groups)
     if len(sizes) < folds:
-        raise DataError(f"data.folds={folds}: there are only {len(sizes)} groups in data.group.")
+        only = "is only 1 group" if len(sizes) == 1 else f"are only {len(sizes)} groups"
+        raise DataError(f"data.folds={folds}: there {only} in data.group.")
     order = torch.randperm(len(sizes), generator=seeds.generator(seed, seeds.SPLIT))
     order = order[sizes[order].argsort(descending=True, stable=True)]
-    held = [0] * folds
+    filled = [0] * folds
     parts = torch.empty_like(sizes)
     for group in order.tolist():
-        part = held.index(min(held))
+        part = filled.index(min(filled))
         parts[group] = part
-        held[part] += int(sizes[group])
+        filled[part] += int(sizes[group])
     return parts
 
 
 def _stratified(order: Tensor, targets: Tensor, wanted: int) -> Tensor:
-    """The first samples in `order` of each class, in proportion: its share rounded down or up.
+    """Take `wanted` samples from `order`, of each class its first ones, in proportion to the sizes of the classes.
 
-    What rounding down leaves goes to the largest remainders (Hamilton's method).
+    Shares are rounded down, and what is then missing goes to the largest remainders (Hamilton's method).
     """
     counts = torch.bincount(targets)
-    able = torch.where(counts > 1, counts, 0)  # a class's only sample stays in training
-    share = able.double() * (wanted / max(1, int(able.sum())))
+    eligible = torch.where(counts > 1, counts, 0)  # a class's only sample stays in training
+    share = eligible.double() * (wanted / max(1, int(eligible.sum())))
     take = share.floor().long()
     take[(share - take).argsort(descending=True, stable=True)[: wanted - int(take.sum())]] += 1
     # numpy sorts 16 bits by counting: of a million samples in a tenth of the time.
@@ -137,13 +153,13 @@ def from_tensors(
     prepare: Prepare = as_float,
     augment: Augment | None = None,
 ) -> Data:
-    """Data from tensors in memory: the shortest way to write a dataset.
+    """Make data from tensors in memory: the shortest way to write a dataset.
 
     Args:
         inputs: (N, ...) float32 features or uint8 pixels.
         targets: int64 class indices (N,), or numbers (N,) or (N, outputs).
         labels: the names of the classes; None for regression.
-        config: says what share or fold to hold out; None: a fifth.
+        config: says what share or fold to hold out for validation; None: a fifth.
         seed: of the run.
         prepare, augment: see `trainer.data.types.Data`.
 
@@ -155,7 +171,7 @@ def from_tensors(
         raise ConfigError("data.val_fraction=0: this dataset has no validation samples of its own; hold out a share.")
     if labels is None:
         targets = targets.float().view(len(targets), -1)
-    train, val = split(config, targets, seed)
+    train, val = split_samples(config, targets, seed)
     whole = Split(inputs, targets)
     return from_splits(whole.subset(train), whole.subset(val), labels, prepare=prepare, augment=augment)
 
@@ -173,7 +189,14 @@ def from_splits(
     description: str = "",
     preprocessing: str | None = None,
 ) -> Data:
-    """Data from two splits; the shape of a sample is the tensor's unless it is given."""
+    """Make data from a training and a validation split.
+
+    Args:
+        train, val: the splits.
+        labels: the names of the classes; None for regression.
+        input_shape: of one sample; None: as the training tensor has it.
+        prepare, augment, mix, workers, description, preprocessing: see `trainer.data.types.Data`.
+    """
     if input_shape is None:
         assert isinstance(train.inputs, Tensor)
         input_shape = tuple(train.inputs.shape[1:])
@@ -182,7 +205,7 @@ def from_splits(
 
 
 def limit(split: Split, samples: int, seed: int) -> Split:
-    """A random part of a split, in the split's own order."""
+    """Draw `samples` samples of a split, kept in their order; a split that has no more is returned as it is."""
     if samples >= len(split):
         return split
     index = torch.randperm(len(split), generator=seeds.generator(seed, seeds.SUBSET))[:samples]

@@ -1,14 +1,15 @@
-"""The few shapes that parts agree on: what a batch is, what data offers, what a task and a sink must do."""
+"""The shapes in which data is handed on: a batch, a split, a whole dataset, and what a model must know of it."""
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainer.data.on_disk import OnDisk
 from trainer.errors import ConfigError
 from trainer.system import seeds
 
@@ -18,11 +19,11 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: float32, (B, *input_shape).
-        targets: int64 class indices (B,); float32 shares of the classes (B, classes) where samples are mixed; or
-            float32 values (B, outputs).
-        weights: float32 (B,), how much each row counts: in a training batch as the data says, in a validation batch 0
-            for the rows that only pad it; None: every row counts as 1.
-        positions: int64 (B,), where the samples of a training batch stand in their split; None: unknown.
+        targets: int64 class indices (B,); float32 class probabilities (B, classes) where samples are mixed; or float32
+            values (B, outputs).
+        weights: float32 (B,), how much each row counts: sample weights in training; in evaluation 0 for the rows that
+            only pad the batch; None: every row counts as 1.
+        positions: int64 (B,), the indices of the samples of a training batch in their split; None: unknown.
     """
 
     inputs: Tensor
@@ -33,15 +34,17 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a model and a task need to know of the data: the model is built from this.
+    """What a model and a task need to know of the data; the model is built from this.
 
     Attributes:
         input_shape: of one sample, e.g. (3, 32, 32) or (14,).
         outputs: number of classes, or of predicted numbers.
         labels: the names of the classes; None for regression.
         class_counts: training samples of each class; None for regression.
-        target_mean, target_std: of each predicted number over the training split; None for classification.
-        cardinalities: the last inputs are category codes, whole numbers in the float tensor; how many codes each has.
+        target_mean, target_std: mean and standard deviation of each predicted number over the training split; None for
+            classification.
+        cardinalities: the number of category codes of each of the last inputs, which are whole numbers in the float
+            tensor; empty where there are none.
     """
 
     input_shape: tuple[int, ...]
@@ -54,7 +57,13 @@ class DataSpec:
 
     @classmethod
     def of(cls, input_shape: tuple[int, ...], targets: Tensor, labels: tuple[str, ...] | None) -> "DataSpec":
-        """The spec of a training split: int64 class indices (N,) with their labels, or float32 numbers (N, outputs)."""
+        """Make the spec of a training split.
+
+        Args:
+            input_shape: of one sample.
+            targets: int64 class indices (N,), or float32 numbers (N, outputs).
+            labels: the names of the classes; None for regression.
+        """
         if labels is not None:
             counts = torch.bincount(targets, minlength=len(labels)).tolist()
             return cls(input_shape, len(labels), labels, class_counts=tuple(counts))
@@ -64,21 +73,21 @@ class DataSpec:
 
     @property
     def features(self) -> int:
-        """Numbers in one flattened sample."""
+        """How many numbers one flattened sample has."""
         return int(torch.Size(self.input_shape).numel())
 
     def shape_words(self) -> str:
-        """The shape as people write it: 3×32×32."""
+        """Return the shape of a sample as people write it: 3×32×32."""
         return "×".join(map(str, self.input_shape))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for a checkpoint."""
+        """Return the spec as plain data, for a checkpoint."""
         values = dataclasses.asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DataSpec":
-        """From what `to_dict` gave; raises `ValueError` or `TypeError` for anything else."""
+        """Make a spec from what `to_dict` returned; raise `ValueError` or `TypeError` for anything else."""
         kwargs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         spec = cls(**kwargs)
         numbers: tuple[object, ...] = (*spec.input_shape, spec.outputs, *(spec.class_counts or ()), *spec.cardinalities)
@@ -94,45 +103,6 @@ class DataSpec:
         return spec
 
 
-NEAR = 1024  # samples that are passed over in a file rather than read around
-
-
-class OnDisk(Dataset[Tensor]):
-    """Samples that stay in a file: a few at a time are brought into memory.
-
-    Args:
-        read: gives the samples (stop - start, ...) from one place of the file to another.
-        shape: of all samples in the file, (N, ...).
-        index: int64, which of them; None: all.
-    """
-
-    def __init__(self, read: Callable[[int, int], Tensor], shape: tuple[int, ...], index: Tensor | None = None) -> None:
-        self.read, self.index = read, index
-        self.shape = shape if index is None else (len(index), *shape[1:])
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, place: int | slice) -> Tensor:
-        """One sample, or those of a slice that goes forward without a step."""
-        if isinstance(place, int):
-            place = range(len(self))[place]
-            return self[place : place + 1][0]
-        start, stop, step = place.indices(len(self))
-        assert step == 1
-        if self.index is None or start >= stop:
-            return self.read(start, max(start, stop))
-        rows, order = self.index[start:stop].sort()
-        runs = ((rows.diff() > NEAR).nonzero().flatten() + 1).tolist()
-        parts = [self.read(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in rows.tensor_split(runs)]
-        samples = torch.cat(parts)
-        return torch.empty_like(samples).index_copy_(0, order, samples)
-
-    def subset(self, index: Tensor) -> "OnDisk":
-        """The samples at `index`, in that order."""
-        return OnDisk(self.read, self.shape, index if self.index is None else self.index[index])
-
-
 @dataclass(frozen=True)
 class Split:
     """One part of the data, for training or validation.
@@ -141,8 +111,8 @@ class Split:
         inputs: all samples in one tensor (N, ...), uint8 pixels or float32 features; or, where they do not fit into
             memory, such a tensor `OnDisk`, or a map-style dataset that yields one sample.
         targets: int64 (N,) or float32 (N, outputs), always in memory.
-        rows: int64 (N,), where the samples stood in the dataset as it was read; None: just there.
-        weights: float32 (N,), how much each sample counts in the training loss; None: as 1.
+        rows: int64 (N,), the position of each sample in the dataset as it was read; None: 0 to N - 1.
+        weights: float32 (N,), how much each sample counts in the training loss; None: 1 each.
     """
 
     inputs: "Tensor | Dataset[Tensor]"
@@ -154,7 +124,7 @@ class Split:
         return len(self.targets)
 
     def subset(self, index: Tensor) -> "Split":
-        """The samples at `index`, in that order."""
+        """Return the samples at `index`, int64 (n,), in that order."""
         rows = index if self.rows is None else self.rows[index]
         weights = None if self.weights is None else self.weights[index]
         if isinstance(self.inputs, Tensor):
@@ -166,13 +136,13 @@ class Split:
 
 @dataclass(frozen=True)
 class BatchContext:
-    """What the randomness of a training batch is a function of.
+    """What all randomness in a training batch is a function of, so that a resumed run draws the same.
 
     Attributes:
         seed: of the run.
         step: optimizer steps done before this one.
         epoch: whole epochs done before this step.
-        positions: int64 (B,), where the samples stand in their split.
+        positions: int64 (B,), the indices of the samples in their split.
     """
 
     seed: int
@@ -182,11 +152,11 @@ class BatchContext:
 
     @property
     def generator(self) -> torch.Generator:
-        """A CPU generator at the start of this step's stream."""
+        """A new CPU generator, seeded for this step."""
         return seeds.generator(self.seed, seeds.AUGMENT, self.step)
 
 
-# Varies a training batch: inputs as stored -> inputs of the same shape.
+# Augments a training batch: inputs as stored -> inputs of the same shape.
 Augment = Callable[[Tensor, BatchContext], Tensor]
 # Mixes the samples of a training batch: (prepared inputs, targets) -> inputs of the same shape, float32 targets.
 Mix = Callable[[Tensor, Tensor, BatchContext], tuple[Tensor, Tensor]]
@@ -195,26 +165,26 @@ Prepare = Callable[[Tensor], Tensor]
 
 
 def as_float(inputs: Tensor) -> Tensor:
-    """The plainest `Prepare`: features that only need to be floats."""
+    """Convert features to float32: the `Prepare` of data that needs nothing else."""
     return inputs if inputs.dtype is torch.float32 else inputs.float()
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a data config builds: the shape, the two splits, and what happens to a batch on its way to the model.
+    """A dataset ready for training: its spec, its two splits, and what is done to a batch on its way to the model.
 
     Attributes:
         spec: the shape of a sample and the classes.
-        train, val: the two splits.
-        prepare: applied to every batch.
+        train, val: the samples for training and for validation.
+        prepare: applied to every batch, e.g. the normalisation of images.
         augment: applied to training batches before `prepare`; None: nothing.
+        workers: loader processes, where a split is neither a tensor nor `OnDisk`.
+        description: a few words for the first screen, e.g. "decoded cache".
+        notes: further lines for the first screen of a new run.
+        warnings: what the user may want to change, one sentence each.
+        files: text files for the run directory, by name.
+        preprocessing: what was fitted on the training samples and new samples need, as text; None: nothing.
         mix: applied to training batches after `prepare`; None: nothing.
-        workers: processes that load, where a split is not a tensor.
-        description: a few words for the first screen, e.g. "from cache".
-        notes: further lines of the first screen of a new run.
-        warnings: what a person may want to change, a sentence each.
-        files: for the run directory, text by name.
-        preprocessing: what was measured on the training samples and new ones need, as text; None: nothing.
     """
 
     spec: DataSpec
@@ -231,7 +201,7 @@ class Data:
     mix: Mix | None = None
 
     def as_regression(self) -> "Data":
-        """The same data with the class names read as numbers, e.g. for a quality of 3 to 8.
+        """Return the same data with the class names read as numbers, e.g. for a quality of 3 to 8.
 
         Raises:
             ConfigError: when a class name is not a number.
@@ -258,11 +228,11 @@ class Samples:
     """New samples for a trained model.
 
     Attributes:
-        split: the samples; targets that are not known are 0.
+        split: the samples; unknown targets are 0.
         prepare: applied to every batch, see `Data`.
-        place: what `names` are: "line", "file", ...
-        names: of each sample, where it comes from.
-        rejected: those that cannot be used, a sentence each.
+        place: what a name in `names` is: "line" or "file".
+        names: where each sample comes from: the line of a table, the file of an image.
+        rejected: the samples that cannot be used, one sentence each.
         workers: see `Data`.
     """
 
@@ -272,39 +242,3 @@ class Samples:
     names: Sequence[str | int]
     rejected: tuple[str, ...] = ()
     workers: int = 0
-
-
-class TrainLoader(Protocol):
-    """An endless stream of training batches, each a pure function of the seed and the step.
-
-    Attributes:
-        steps_per_epoch: steps of one pass over the split.
-        split: what it goes over.
-        workers: processes that it forks with each stream.
-    """
-
-    steps_per_epoch: int
-    split: Split
-    workers: int
-
-    def stream(self, start_step: int) -> Generator[Batch, None, None]:
-        """The batches of steps `start_step`, `start_step + 1`, ... without end."""
-        ...
-
-
-class EvalLoader(Protocol):
-    """One pass over a split, in order; every batch has the same size, padded with rows of weight 0.
-
-    Attributes:
-        samples: of the split.
-        workers: processes that it forks with the first pass.
-    """
-
-    samples: int
-    workers: int
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-    def close(self) -> None:
-        """End the workers; another pass forks new ones."""
-        ...

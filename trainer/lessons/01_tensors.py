@@ -36,7 +36,7 @@ def creation(lesson: Lesson) -> None:
     for name, x in (("torch.rand(10_000)", uniform), ("torch.randn(10_000)", normal)):
         lesson.show(name, f"mean {x.mean():.3f}, std {x.std():.3f}, min {x.min():.3f}, max {x.max():.3f}")
     assert abs(uniform.std() - 12**-0.5) < 0.02 and abs(normal.std() - 1) < 0.05
-    lesson.say("Random numbers are a function of their seed; a run names what each stream is for (trainer/seeds.py):")
+    lesson.say("Random numbers are a function of their seed; trainer/system/seeds.py names the streams of a run:")
     orders = [torch.randperm(5, generator=seeds.generator(lesson.seed, seeds.ORDER, epoch)) for epoch in (0, 1, 0)]
     lesson.show("torch.randperm(5, generator=seeds.generator(seed, ORDER, epoch)) for epoch 0, 1, 0", orders)
     assert orders[0].equal(orders[2])

@@ -14,7 +14,7 @@ from trainer.config.data import Digits
 from trainer.config.datasets import CIFAR10_MEAN, CIFAR10_STD, Cifar10
 from trainer.data.images.augment import Pipeline, Warp
 from trainer.data.images.normalize import measure
-from trainer.data.loaders.resident import make_loaders
+from trainer.data.loaders.selection import make_loaders
 from trainer.data.splits import split_index
 from trainer.data.types import BatchContext, Data
 from trainer.runs.build import build_data
@@ -52,9 +52,8 @@ def splits(lesson: Lesson, data: Data, dataset: Images) -> None:
     (train, val), (_, again) = drawn
     lesson.show("train, val = random_split(dataset, [0.8, 0.2], generator)", (len(train), len(val)))
     assert sorted(train.indices + val.indices) == list(range(1438)) and val.indices == again.indices
-    _, stratified = split_index(dataset.labels, 0.2, lesson.seed)
-    share, ours = dataset.labels.bincount() / 5, dataset.labels[stratified].bincount()
-    plain = dataset.labels[val.indices].bincount(minlength=10)
+    share, plain = dataset.labels.bincount() / 5, dataset.labels[val.indices].bincount(minlength=10)
+    ours = dataset.labels[split_index(dataset.labels, 0.2, lesson.seed)[1]].bincount()
     rows = (("a fifth of each", share), ("random_split", plain), ("trainer's split_index", ours))
     lesson.table(("digit", *range(10)), [(name, *(f"{count:g}" for count in row.tolist())) for name, row in rows])
     assert (ours - share).abs().max() < 1, "stratified: a fifth of each class, rounded down or up"
@@ -105,9 +104,8 @@ def costs(lesson: Lesson, data: Data, dataset: Images) -> None:
 def transforms(lesson: Lesson, data: Data, dataset: Images) -> None:
     lesson.title("Transforms")
     pixels, vary = data.train.inputs[:8], Pipeline([Warp(flip="none", degrees=25)])
-    turned, again = (
-        vary(pixels, BatchContext(lesson.seed, step=1, epoch=0, positions=torch.arange(8))) for _ in range(2)
-    )
+    context = BatchContext(lesson.seed, step=1, epoch=0, positions=torch.arange(8))
+    turned, again = vary(pixels, context), vary(pixels, context)
     lesson.say("data.augment turns each image by an angle of its own, a function of the seed and the step.")
     assert turned.equal(again) and not turned.equal(pixels)
     assert lesson.show("data.prepare(pixels)[0, 0, 0]", data.prepare(pixels)[0, 0, 0]).dtype == torch.float32
@@ -121,12 +119,11 @@ def transforms(lesson: Lesson, data: Data, dataset: Images) -> None:
 
 def constants(lesson: Lesson, data: Data, dataset: Images) -> None:
     lesson.title("Normalisation constants")
-    images = data.train.inputs
+    images, ready = data.train.inputs, data.prepare(data.train.inputs)
     (mean,), (std,) = lesson.show("measure(images), mean and std of each channel", measure(images))
     pixels = images.double() / 255
     torch.testing.assert_close([mean, std], [pixels.mean().item(), pixels.std(correction=0).item()])
     own = lesson.show("the images' own stds, on average", pixels.flatten(1).std(1, correction=0).mean().item())
-    ready = data.prepare(images)
     assert own < std and abs(ready.mean()) < 1e-4 and abs(ready.std() - 1) < 1e-3
     root = Path(lesson.arguments.root)
     if not [*root.glob("cifar-10*"), *root.glob(".trainer-cache/cifar10*")]:

@@ -20,7 +20,8 @@ from trainer.config.data import Digits
 from trainer.config.model import Mlp
 from trainer.config.optimizer import AdamW
 from trainer.config.trainer import TrainerConfig
-from trainer.data.types import Batch, EvalLoader
+from trainer.data.loaders.protocols import EvalLoader
+from trainer.data.types import Batch
 from trainer.system import seeds
 
 LR, EPOCHS = 3e-3, 8
@@ -100,7 +101,7 @@ def main(lesson: Lesson) -> None:
     plain = plain_loop(lesson, trainer, ours, range(EPOCHS), path)
     lesson.show("accuracy after each epoch", [round(share, 4) for share in plain["val/accuracy"]])
     assert plain["val/accuracy"][-1] > 0.9
-    assert len(plain["lr"]) == trainer.plan.total
+    assert len(plain["lr"]) == trainer.timeline.total
     assert plain["lr"][0] == LR > plain["lr"][-1] > 0
 
     lesson.title("Stopped after epoch 3, and going on from the checkpoint")
@@ -120,7 +121,7 @@ def main(lesson: Lesson) -> None:
 
     with lesson.figure("training_loop", ncols=3, figsize=(12, 3.8)) as axes:
         for axis, name in zip(axes, ("loss", "val/accuracy", "lr"), strict=True):
-            steps = torch.arange(1, len(plain[name]) + 1) * (trainer.plan.total // len(plain[name]))
+            steps = torch.arange(1, len(plain[name]) + 1) * (trainer.timeline.total // len(plain[name]))
             axis.plot(steps, plain[name], color="0.75", linewidth=6, label="plain loop")
             axis.plot(steps, package[name], color="black", linestyle="--", linewidth=1.2, label="trainer.Trainer")
             axis.set(xlabel="optimizer step", ylabel=name)

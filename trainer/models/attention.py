@@ -1,4 +1,4 @@
-"""Attention, written out, and a classifier that is made of it."""
+"""Attention, written out, and a classifier built from it."""
 
 import math
 
@@ -14,22 +14,22 @@ from trainer.models.tokens import tokens_for
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0, causal: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Scaled dot-product attention, `softmax(Q Kᵀ / √d) V` (Vaswani et al. 2017, eq. 1).
+    """Compute scaled dot-product attention, `softmax(Q Kᵀ / √d) V` (Vaswani et al. 2017, eq. 1).
 
     Equal to `torch.nn.functional.scaled_dot_product_attention`, with causal and mask allowed together.
 
     Args:
         query, key, value: float, (..., L, d), (..., S, d), (..., S, v).
-        mask: broadcastable to (..., L, S). Boolean: True where a query may look at a key. Float: added to the scores.
+        mask: broadcastable to (..., L, S). Boolean: True where a query may attend to a key. Float: added to the scores.
         dropout: probability to drop a weight.
         causal: whether query i sees keys 0 to i only.
 
     Returns:
         The output (..., L, v), and the weights (..., L, S) before dropout: each row sums to 1, or is 0 where the mask
-        leaves the query nothing to look at.
+        leaves the query no key to attend to.
     """
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.size(-1))
-    mask = combined(mask, causal_mask(query, key) if causal else None)
+    mask = combine_masks(mask, causal_mask(query, key) if causal else None)
     if mask is None:
         weights = scores.softmax(-1)
     else:
@@ -40,12 +40,12 @@ def scaled_dot_product_attention(
 
 
 def causal_mask(query: Tensor, key: Tensor) -> Tensor:
-    """Boolean (L, S), True where the key is not later than the query."""
+    """Make a boolean mask (L, S), True where the key is not later than the query."""
     return torch.ones(query.size(-2), key.size(-2), dtype=torch.bool, device=query.device).tril()
 
 
-def combined(mask: Tensor | None, allowed: Tensor | None) -> Tensor | None:
-    """A mask that also keeps to the boolean `allowed`; None: nothing is masked."""
+def combine_masks(mask: Tensor | None, allowed: Tensor | None) -> Tensor | None:
+    """Restrict a mask to where the boolean `allowed` is True as well; None: nothing is masked."""
     if mask is None or allowed is None:
         return allowed if mask is None else mask
     return mask & allowed if mask.dtype == torch.bool else mask.masked_fill(~allowed, -math.inf)
@@ -91,25 +91,25 @@ class MultiheadAttention(nn.Module):
         causal: bool = False,
         return_weights: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Attend.
+        """Compute attention of the queries over the keys.
 
         Args:
             query: (B, L, dim).
             key: (B, S, dim); None: the query, which is self-attention.
             value: (B, S, dim); None: the key.
-            mask, causal: see `attend`; a mask is broadcast to (B, heads, L, S).
-            key_padding: boolean (B, S), True where a key only pads and is not to be looked at.
-            return_weights: whether the weights are wanted too; the fused kernel has none, so they are written out.
+            mask, causal: see `scaled_dot_product_attention`; a mask is broadcast to (B, heads, L, S).
+            key_padding: boolean (B, S), True where a key is padding and must not be attended to.
+            return_weights: whether to return the weights too; the fused kernel has none, so it is not used then.
 
         Returns:
-            (B, L, dim), and where asked the weights (B, heads, L, S).
+            (B, L, dim), and with `return_weights` the weights (B, heads, L, S).
         """
         q, k, v = (self._split(part) for part in self._project(query, key, value))
-        mask = combined(mask, None if key_padding is None else ~key_padding[:, None, None, :])
+        mask = combine_masks(mask, None if key_padding is None else ~key_padding[:, None, None, :])
         dropout = self.dropout if self.training else 0.0
         if self.fused and not return_weights:
             if causal and mask is not None:  # the kernel takes one or the other
-                mask, causal = combined(mask, causal_mask(q, k)), False
+                mask, causal = combine_masks(mask, causal_mask(q, k)), False
             mixed, weights = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal), None
         else:
             mixed, weights = scaled_dot_product_attention(q, k, v, mask, dropout, causal)
@@ -117,6 +117,7 @@ class MultiheadAttention(nn.Module):
         return output if weights is None or not return_weights else (output, weights)
 
     def _project(self, query: Tensor, key: Tensor | None, value: Tensor | None) -> tuple[Tensor, ...]:
+        """Project queries, keys and values, each (B, ..., dim)."""
         if key is None and value is None:
             joint: Tensor = F.linear(query, self.in_proj_weight, self.in_proj_bias)
             return joint.chunk(3, -1)
@@ -127,7 +128,7 @@ class MultiheadAttention(nn.Module):
         return tuple(F.linear(*parts) for parts in zip(sources, weights, biases, strict=True))
 
     def _split(self, x: Tensor) -> Tensor:
-        """(B, L, dim) to (B, heads, L, dim / heads)."""
+        """Split (B, L, dim) into (B, heads, L, dim / heads)."""
         heads: Tensor = x.unflatten(-1, (self.heads, -1))
         return heads.transpose(1, 2)
 
@@ -136,7 +137,7 @@ class MultiheadAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention among the tokens, then an MLP on each of them, both on normalised input and added to it (pre-norm).
+    """A transformer block: attention among the tokens, then an MLP on each, both pre-norm and with a residual.
 
     Shape:
         (B, N, dim) to the same.
@@ -159,18 +160,18 @@ class Block(nn.Module):
 
 
 class AttentionClassifier(nn.Module):
-    """Tokens, a class token before them, pre-norm blocks, and a linear layer on what has become of the class token.
+    """A transformer encoder on tokens with a class token before them, and a linear layer on the final class token.
 
     A Vision Transformer (Dosovitskiy et al. 2021) on the patches of an image, an FT-Transformer (Gorishniy et al. 2021)
     on the columns of a table.
 
     Args:
-        tokens: makes (B, N, dim) of a batch; see `trainer.models.tokens`.
+        tokens: turns a batch into tokens (B, N, dim); see `trainer.models.tokens`.
         outputs: number of classes, or of predicted numbers.
         dim, depth, heads: width of a token, number of blocks, attention heads of each.
         mlp_ratio: hidden width of each MLP, as a multiple of dim.
-        dropout: probability to drop what a dense layer of a block gives, as in ViT (appendix B.1); no attention
-            weights, for which torch has no fused kernel on a CPU: it would take twice the time there.
+        dropout: probability to drop an output of a dense layer of a block, as in ViT (appendix B.1). Attention weights
+            are not dropped: torch has no fused kernel for that on a CPU, where it would take twice the time.
         fused: see `MultiheadAttention`.
     """
 
@@ -197,7 +198,7 @@ class AttentionClassifier(nn.Module):
         return logits
 
     def attention_maps(self, x: Tensor) -> Tensor:
-        """Who looks at whom: the weights of each block, (depth, B, heads, 1 + N, 1 + N); token 0 is the class token."""
+        """Return the attention weights of each block, (depth, B, heads, 1 + N, 1 + N); token 0 is the class token."""
         x, maps = self._sequence(x), []
         for block in self.blocks.children():
             assert isinstance(block, Block)
@@ -211,7 +212,7 @@ class AttentionClassifier(nn.Module):
 
 
 def attention_model(config: Attention, spec: DataSpec) -> AttentionClassifier:
-    """Make the network of `model=attention`; raises `ConfigError` for data that cannot be cut into tokens."""
+    """Make the network of `model=attention`; raise `ConfigError` for data that cannot be cut into tokens."""
     return AttentionClassifier(
         tokens_for(spec, config.dim, config.patch_size),
         spec.outputs,

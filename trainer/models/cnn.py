@@ -1,4 +1,4 @@
-"""The convolutional classifier that the project teaches with."""
+"""The convolutional classifier, which the lessons use too."""
 
 from itertools import pairwise
 
@@ -57,7 +57,7 @@ class CNNClassifier(nn.Module):
 
 
 def _block(*channels: int, dropout: float) -> list[nn.Module]:
-    """3×3 convolutions through the given channels, each normalised and rectified; then pooling and dropout."""
+    """Make 3×3 convolutions through the given channels, each with batch norm and ReLU; then pooling and dropout."""
     layers: list[nn.Module] = []
     for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
@@ -65,7 +65,7 @@ def _block(*channels: int, dropout: float) -> list[nn.Module]:
 
 
 def cnn_model(config: Cnn, spec: DataSpec) -> CNNClassifier:
-    """Make the network of `model=cnn`; raises `ConfigError` for data that is no images of 8×8 pixels or more."""
+    """Make the network of `model=cnn`; raise `ConfigError` unless the data is images of 8×8 pixels or more."""
     if len(spec.input_shape) != 3:
         raise ConfigError(
             f"model=cnn needs images (channels × height × width), but the data gives samples of shape "

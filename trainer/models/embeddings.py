@@ -1,4 +1,4 @@
-"""Learned vectors for the categories of a table."""
+"""Learned vectors (embeddings) for the categories of a table."""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-SCALE = 0.01  # standard deviation of fresh vectors: at first the numbers of the table say more than they do
+SCALE = 0.01  # standard deviation of initial vectors: small, so that the numeric columns matter more at first
 
 
 def dimension(cardinality: int) -> int:
-    """The length of a category's vector: min(600, round(1.6 · n^0.56)), the rule of fastai's tabular models.
+    """Return the length of a category's vector: min(600, round(1.6 · n^0.56)), the rule of fastai's tabular models.
 
     Howard and Gugger, fastai: A Layered API for Deep Learning, Information 11(2), 2020 (`emb_sz_rule`).
     """
@@ -24,12 +24,12 @@ class Embeddings(nn.Module):
 
     Args:
         features: inputs, codes included.
-        cardinalities: how many codes each of the last inputs has.
+        cardinalities: the number of codes of each of the last inputs.
         dim: length of the vectors; None: `dimension` of each.
         dropout: probability to drop a number of a vector.
 
     Attributes:
-        features: numbers that come out for a sample.
+        features: numbers in the output for one sample.
 
     Shape:
         (B, features) float, its last columns whole numbers below their cardinality, to (B, self.features) float.
@@ -52,6 +52,7 @@ class Embeddings(nn.Module):
 
 
 def _table(codes: int, dim: int) -> nn.Embedding:
+    """Make the vectors of one category, that of code 0 being 0."""
     table = nn.Embedding(codes, dim, padding_idx=0)  # no gradient at 0
     with torch.no_grad():
         table.weight.normal_(std=SCALE)[0] = 0

@@ -1,4 +1,4 @@
-"""A linear layer of our own, and the models made of it."""
+"""A linear layer, written out, and the models made of it."""
 
 import torch
 import torch.nn.functional as F
@@ -38,5 +38,5 @@ class CustomLinear(nn.Module):
 
 
 def linear_model(features: int, outputs: int, bias: bool = True) -> nn.Sequential:
-    """Logistic or linear regression: (B, ...) with `features` numbers a sample to (B, outputs)."""
+    """Make logistic or linear regression: (B, ...) with `features` numbers per sample to (B, outputs)."""
     return nn.Sequential(nn.Flatten(), CustomLinear(features, outputs, bias))

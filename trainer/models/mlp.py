@@ -1,4 +1,4 @@
-"""The fully connected network."""
+"""The multilayer perceptron."""
 
 from itertools import pairwise
 
@@ -10,8 +10,16 @@ _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Ta
 class MLP(nn.Module):
     """Linear layers with a non-linearity between them, on the flattened input.
 
+    Args:
+        features: numbers in a flattened sample.
+        outputs: number of classes, or of predicted numbers.
+        hidden: the width of each hidden layer.
+        activation: relu, gelu, silu, tanh or sigmoid.
+        dropout: probability to drop a hidden unit.
+        batch_norm: whether each hidden layer has batch normalisation before the non-linearity.
+
     Shape:
-        (B, ...) float with `features` numbers a sample to (B, outputs).
+        (B, ...) float with `features` numbers per sample to (B, outputs).
     """
 
     def __init__(

@@ -5,10 +5,13 @@ from torch import Tensor, nn
 
 
 class Rescale(nn.Module):
-    """From standardised predictions to the target's own units: `y = x · std + mean`, per output.
+    """Scales standardised predictions to the unit of the target: `y = x · std + mean`, per output.
 
-    The network before it learns numbers around 0 of size 1 whatever the unit of the target, as its initial
-    weights assume; the constants are buffers, so a checkpoint carries them.
+    The network before it then learns numbers of mean 0 and deviation 1, as its initial weights assume, whatever the
+    unit of the target. The constants are buffers, so that a checkpoint holds them.
+
+    Args:
+        mean, std: of each predicted number over the training split; where std is 0, 1 takes its place.
 
     Shape:
         (B, outputs) float to the same.

@@ -10,12 +10,15 @@ from trainer.models.mlp import MLP
 
 
 def tabular_model(config: Tabular, spec: DataSpec) -> nn.Module:
-    """The network for a table whose last inputs may be category codes.
+    """Make the network of `model=tabular`: embeddings of the category codes, if there are any, before an MLP.
 
     Guo and Berkhahn, Entity Embeddings of Categorical Variables, arXiv:1604.06737, 2016.
 
     Shape:
         (B, features) float to (B, outputs).
+
+    Raises:
+        ConfigError: where the data is no table.
     """
     if len(spec.input_shape) != 1:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""From a sample to a sequence of tokens, the vectors that attention works on."""
+"""From a sample to a sequence of tokens: the vectors among which attention works."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
 
-MAX_PATCHES = 1024  # that a patch size chosen for the user may lead to: the work grows with their square
+MAX_PATCHES = 1024  # with an automatic patch size: the work grows with the square of their number
 
 
 class PatchTokens(nn.Module):
@@ -44,8 +44,8 @@ class ColumnTokens(nn.Module):
     Args:
         columns: of the table, those of codes included.
         dim: width of a token.
-        cardinalities: the last columns are category codes; how many each has. The vector of code 0, a category that was
-            not seen in training, is 0 and stays so.
+        cardinalities: the number of category codes of each of the last columns. The vector of code 0, a category that
+            was not seen in training, is 0 and stays so.
 
     Shape:
         (B, columns) float to (B, columns, dim).
@@ -69,7 +69,12 @@ class ColumnTokens(nn.Module):
 
 
 def tokens_for(spec: DataSpec, dim: int, patch: int | None) -> nn.Module:
-    """Patches of images, columns of tables; `patch` None: as `choose_patch` says.
+    """Make the module that turns samples into tokens: patches of images, or columns of tables.
+
+    Args:
+        spec: the shape of the samples.
+        dim: width of a token.
+        patch: side of a patch in pixels; None: as `choose_patch` says.
 
     Raises:
         ConfigError: for samples that are neither, and for a patch that does not divide the image.
@@ -77,8 +82,8 @@ def tokens_for(spec: DataSpec, dim: int, patch: int | None) -> nn.Module:
     if len(spec.input_shape) == 1:
         if patch is not None:
             raise ConfigError(
-                f"model.patch_size={patch}: the data is a table of {spec.features} columns, each a token; patches are "
-                "of images. Leave it null."
+                f"model.patch_size={patch}: the data is a table of {spec.features} "
+                f"column{'s' * (spec.features != 1)}, each a token; patches are of images. Leave it null."
             )
         return ColumnTokens(spec.features, dim, spec.cardinalities)
     if len(spec.input_shape) != 3:
@@ -104,9 +109,10 @@ def tokens_for(spec: DataSpec, dim: int, patch: int | None) -> nn.Module:
 
 
 def choose_patch(height: int, width: int) -> int | None:
-    """The largest patch of up to 16 pixels a side that leaves 7 of them along the shorter side; for small images, 4.
+    """Choose the largest patch of up to 16 pixels a side that gives 7 patches or more along the shorter side.
 
-    2 for 8×8, 4 for 28×28 and 32×32, 8 for 64×64, 16 for 224×224. None: no divisor is large enough.
+    For sides below 28 pixels, 4 or more. 2 for 8×8, 4 for 28×28 and 32×32, 8 for 64×64, 16 for 224×224. None: no
+    divisor is large enough.
     """
     side = min(height, width)
     fewest = 7 if side >= 28 else 4

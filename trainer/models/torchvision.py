@@ -15,9 +15,14 @@ from trainer.errors import ConfigError, did_you_mean
 
 
 def build_classifier(arch: str, weights: str | None, spec: DataSpec) -> nn.Module:
-    """The classifier `arch` with `spec.outputs` classes, its weights optionally from a local state dict.
+    """Make a classifier of torchvision.
 
     Images of one channel are repeated to the three that these networks take.
+
+    Args:
+        arch: its name in torchvision.
+        weights: path of a state dict to begin with; None: the initial weights of torchvision.
+        spec: the shape of the images and the number of classes.
 
     Raises:
         ConfigError: for an unknown name, a file that does not fit, or data that is not images.
@@ -53,13 +58,14 @@ def build_classifier(arch: str, weights: str | None, spec: DataSpec) -> nn.Modul
 
 
 class GreyToRGB(nn.Module):
-    """(B, 1, H, W) to (B, 3, H, W), a view."""
+    """Repeats the channel of grey images: (B, 1, H, W) to (B, 3, H, W), as a view."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.expand(-1, 3, -1, -1)
 
 
 def _torchvision_models() -> Any:
+    """Import torchvision's models; raise `ConfigError` where that is impossible."""
     try:
         from torchvision import models
     except (ImportError, RuntimeError) as error:  # RuntimeError: "operator torchvision::nms does not exist"
@@ -71,6 +77,7 @@ def _torchvision_models() -> Any:
 
 
 def _square(arch: str, spec: DataSpec) -> int:
+    """Return the side of the images; raise `ConfigError` where they are not square."""
     _, height, width = spec.input_shape
     if height != width:
         raise ConfigError(f"model.arch={arch} takes square images; the data gives {height}×{width}.")
@@ -104,7 +111,7 @@ def _load(network: nn.Module, path: Path) -> None:
 
 
 def _try(network: nn.Module, arch: str, spec: DataSpec) -> None:
-    """Send one blank image through, so that one that is too small is an error now and not at the first step."""
+    """Run one blank image through the network, so that images that are too small are an error before the first step."""
     network.eval()
     try:
         with torch.inference_mode():

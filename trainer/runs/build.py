@@ -12,6 +12,7 @@ from torch import nn
 
 from trainer.config.data import DataConfig, Digits, ImageDataConfig, ImageFolder, Synthetic, SyntheticImages
 from trainer.config.datasets import Cifar10, Cifar100, FashionMnist, Mnist, Svhn, Tensors
+from trainer.config.durations import RunLength
 from trainer.config.model import Attention, Cnn, Linear, Mlp, ModelConfig, Tabular, Torchvision
 from trainer.config.optimizer import OptimizerConfig
 from trainer.config.root import Config
@@ -22,7 +23,7 @@ from trainer.data.types import Data, DataSpec, Samples
 from trainer.errors import ConfigError
 from trainer.models.rescale import Rescale
 from trainer.optim.optimizers import make_optimizer
-from trainer.optim.schedules import Clock, Schedule, make_schedule
+from trainer.optim.schedules import Schedule, make_schedule
 from trainer.runs.build_parts import build_class_loss, build_metrics, build_number_loss, no_builder, own_builder
 from trainer.system import seeds
 from trainer.tasks.base import Task
@@ -187,12 +188,12 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
     return make_optimizer(config, model)
 
 
-def build_schedule(config: SchedulerConfig, clock: Clock) -> Schedule:
+def build_schedule(config: SchedulerConfig, run: RunLength) -> Schedule:
     """Make the schedule for a run of that length; raises `ConfigError` where a duration does not fit it."""
     if own := own_builder(config):
-        schedule: Schedule = own(clock)
+        schedule: Schedule = own(run)
         return schedule
-    return make_schedule(config, clock)
+    return make_schedule(config, run)
 
 
 def build_task(config: TaskConfig, spec: DataSpec) -> Task:

@@ -42,7 +42,7 @@ class Change:
 def changed_config(
     run: Run, overrides: Sequence[str], imports: Sequence[str] = (), config_dirs: Sequence[Path] = ()
 ) -> tuple[DictConfig, DictConfig, list[Change]]:
-    """The config of a run with the overrides applied, the one that was saved, and what differs.
+    """Return the config of a run with the overrides applied, the one that was saved, and what differs.
 
     Raises:
         ConfigError: for a change that the run's weights or position do not survive, and where a plug-in is missing.
@@ -74,7 +74,7 @@ def changed_config(
 
 
 def kind_of(cfg: DictConfig, key: str) -> str:
-    """What a change of a key means for a run that goes on: FREE, FUTURE or FIXED (see `trainer.config.section`)."""
+    """Return what a change of a key does to a run that goes on: FREE, FUTURE or FIXED (`trainer.config.section`)."""
     group, _, name = key.partition(".")
     if name:
         return compose.section_type(cfg, group).change(name)

@@ -4,21 +4,18 @@ import contextlib
 import fcntl
 import json
 import os
-import platform
 import re
 import secrets
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from trainer.config.safe_yaml import read
 from trainer.errors import CheckpointError, ConfigError
+from trainer.runs.environment import describe_environment
 from trainer.system import atomic_files
 
 APPENDED = (
@@ -28,7 +25,6 @@ APPENDED = (
     "metrics.csv",
     "gradients.jsonl",
 )  # the files of a run that are written in place
-PACKAGES = ("torch", "torchvision", "numpy", "pyarrow", "hydra-core", "omegaconf", "tensorboard")
 
 # A forked worker shares its parent's lock and may outlive it by seconds: it closes its copy at once.
 _locks: set[int] = set()
@@ -48,6 +44,9 @@ class Run:
     Files: `config.yaml` (complete, `${...}` as written), `overrides.yaml` (what was typed), `environment.json`,
     `train.log`, `metrics.jsonl`, `metrics.csv`, `summary.json` (once it has ended), `tensorboard/`, `checkpoints/`;
     with `trainer.log_gradients` also `gradients.jsonl` and `gradient_flow.png`.
+
+    Attributes:
+        began: whether this process has put all parts of the run together, and begun to train.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -55,11 +54,12 @@ class Run:
         self.checkpoints = directory / "checkpoints"
         self.tensorboard = directory / "tensorboard"
         self.config, self.log = directory / "config.yaml", directory / "train.log"
+        self.began = False
         self._lock: int | None = None
 
     @classmethod
     def create(cls, output_dir: str | Path = "outputs") -> "Run":
-        """A new directory `<date>/<time>-<4 random characters>`, made by this process and no other, and locked.
+        """Make a directory `<date>/<time>-<4 random characters>` that no other process has, and lock it.
 
         Raises:
             ConfigError: where it cannot be made.
@@ -68,8 +68,8 @@ class Run:
 
     @classmethod
     def at(cls, directory: Path) -> "Run":
-        """A new run in a directory that its caller has named (a job of a sweep), locked."""
-        atomic_files.make_directory(directory)
+        """Make a run in a directory that its caller has named (a job of a sweep), and lock it."""
+        atomic_files.make_synced_directory(directory)
         return cls(directory).lock()
 
     def lock(self) -> "Run":
@@ -137,21 +137,12 @@ class Run:
 
     def write_environment(self, imports: list[str], **facts: Any) -> dict[str, Any]:
         """Write what the run depends on beside its config: versions, machine, commit, imported plug-ins, ..."""
-        environment = {
-            "command": sys.argv,
-            "python": platform.python_version(),
-            "packages": {name: _version(name) for name in PACKAGES},
-            "platform": platform.platform(),
-            "cpus": os.cpu_count(),
-            "commit": commit(),
-            "imports": imports,
-            **facts,
-        }
+        environment = describe_environment() | {"imports": imports, **facts}
         atomic_files.write_text(self.directory / "environment.json", json.dumps(environment, indent=2) + "\n")
         return environment
 
     def read_config(self) -> str:
-        """The text of `config.yaml`.
+        """Return the text of `config.yaml`.
 
         Raises:
             ConfigError: where it cannot be read, or is too large to be one.
@@ -159,7 +150,7 @@ class Run:
         return read(self.config)
 
     def imports(self) -> list[str]:
-        """What `--import` was given when the run was started."""
+        """Return what `--import` was given when the run was started."""
         try:
             environment = json.loads((self.directory / "environment.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -186,7 +177,7 @@ class Run:
         return next(steps, None) is None and not (metrics.exists() and metrics.stat().st_size)
 
     def reopen(self) -> None:
-        """The run goes on: it has not ended after all. What a killed process left half-written is removed.
+        """Let the run go on: take back that it has ended, and remove what a killed process left half-written.
 
         Raises:
             TrainerError: where nothing can be removed, as on a disk that is read-only.
@@ -230,7 +221,7 @@ def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
         now = datetime.now()
         directory = Path(output_dir).expanduser() / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{_letters(4)}{suffix}"
         try:
-            atomic_files.make_directory(directory.parent)
+            atomic_files.make_synced_directory(directory.parent)
             with contextlib.suppress(FileExistsError):  # another run has just taken this name
                 directory.mkdir(parents=True)
                 atomic_files.sync_directory(directory.parent)
@@ -239,26 +230,5 @@ def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
             raise ConfigError(f"output_dir={output_dir}: cannot make {directory} ({error.strerror}).") from error
 
 
-def commit() -> str | None:
-    """The git commit of the working directory, "+dirty" where files differ from it; None outside a repository."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
-        return done.stdout.strip()
-
-    try:
-        head = git("rev-parse", "--short=12", "HEAD")
-        return head + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
 def _letters(count: int) -> str:
     return "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(count))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -7,14 +7,14 @@ from trainer.runs.directory import Run
 
 
 def find(output_dir: Path) -> list[Run]:
-    """All runs below `output_dir`, those of sweeps included, the one started last first."""
+    """Return all runs below `output_dir`, those of sweeps included, the one started last first."""
     configs = output_dir.rglob("config.yaml") if output_dir.is_dir() else iter(())
     runs = [(config.stat().st_ctime_ns, config.parent) for config in configs]
     return [Run(directory) for _, directory in sorted(runs, reverse=True)]
 
 
 def locate(where: str, output_dir: Path, key: str = "resume") -> tuple[Run | None, str]:
-    """The run and the name of the checkpoint that `resume=` (or the given key) stands for.
+    """Return the run and the name of the checkpoint that `resume=` (or the given key) stands for.
 
     `auto` is the last run that has not completed and that no process is writing, or None; `last` and `best` are
     those checkpoints of the last run; otherwise a run directory, a checkpoint in it, or its `state.pt`.

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from trainer.data.loaders.resident import evaluation_loader
-from trainer.data.types import Batch, Data, EvalLoader, Samples
+from trainer.data.loaders.protocols import EvalLoader
+from trainer.data.loaders.selection import make_eval_loader
+from trainer.data.types import Batch, Data, Samples
 from trainer.errors import CheckpointError, DataError
 from trainer.runs.loading import Trained
 from trainer.tasks.base import Task
@@ -17,7 +18,7 @@ from trainer.tasks.base import Task
 def evaluate(
     trained: Trained, data: Data | Samples, task: Task, device: torch.device
 ) -> tuple[dict[str, float], Tensor | None]:
-    """The scores of the validation samples of some data, or of new samples; and the confusion matrix, see `Evaluation`.
+    """Score the validation samples of some data, or new samples; return scores and confusion matrix (`Evaluation`).
 
     Args:
         task: of the run, on the device.
@@ -41,7 +42,7 @@ def evaluate(
 
 @torch.inference_mode()
 def predict(trained: Trained, samples: Samples, device: torch.device) -> Tensor:
-    """The outputs for new samples, float32 (N, outputs) on the CPU: logits of classes, or numbers."""
+    """Return the outputs for new samples, float32 (N, outputs) on the CPU: logits of classes, or numbers."""
     parts = []
     for outputs, batch in _forward(trained, samples, device):
         assert batch.weights is not None
@@ -50,13 +51,13 @@ def predict(trained: Trained, samples: Samples, device: torch.device) -> Tensor:
 
 
 def _forward(trained: Trained, data: Data | Samples, device: torch.device) -> Iterator[tuple[Tensor, Batch]]:
-    """Outputs and batch, for each batch."""
+    """Yield outputs and batch, for each batch."""
     split = data.val if isinstance(data, Data) else data.split
     if not len(split):
         raise DataError("There are no samples.")
     size, timeout = trained.config.data.eval_batch_size, trained.config.data.timeout
     model = trained.model.to(device)
-    loader: EvalLoader = evaluation_loader(split, size, data.prepare, device, data.workers, timeout)
+    loader: EvalLoader = make_eval_loader(split, size, data.prepare, device, data.workers, timeout)
     with contextlib.closing(loader):
         for batch in loader:
             yield model(batch.inputs), batch

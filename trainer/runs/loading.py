@@ -38,12 +38,12 @@ class Trained:
 
 
 def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
-    """The trained network of a run; see `load_trained`."""
+    """Load the trained network of a run; see `load_trained`."""
     return load_trained(path, checkpoint).model
 
 
 def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
-    """What a run has trained.
+    """Load what a run has trained.
 
     Args:
         path: a run directory, or a checkpoint in one.
@@ -96,7 +96,7 @@ def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
 
 
 def _weights(payload: dict[str, Any]) -> dict[str, Any]:
-    """The averaged weights where a run kept them, otherwise those it trained."""
+    """Return the averaged weights where a run kept them, otherwise those it trained."""
     averaged = payload["ema_state_dict"]
     if averaged is None:
         weights: dict[str, Any] = payload["model_state_dict"]

@@ -1,219 +1,146 @@
-"""Running one run from its config to its summary: what `train` and every job of a sweep have in common."""
+"""One run from its config to its summary: what `train` and every job of a sweep have in common."""
 
-import contextlib
+import logging
 import math
 import os
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from rich.console import Console
 
 from trainer.config import compose
-from trainer.config.root import Config
 from trainer.errors import ConfigError, TrainerError
-from trainer.loggers.base import Logger, LoggerContext
-from trainer.loggers.console import console_logger
-from trainer.loggers.layer_stats import LayerStatsLogger
-from trainer.loggers.safe import SafeLogger
-from trainer.runs.assemble import RunContext, assemble
-from trainer.runs.build_parts import build_loggers, check_packages
-from trainer.runs.changes import Change
+from trainer.loggers.base import Logger
+from trainer.runs.assemble import assemble
+from trainer.runs.build_parts import check_packages
 from trainer.runs.directory import Run
+from trainer.runs.messages import messages_to
+from trainer.runs.run_loggers import open_loggers
+from trainer.runs.start import RunStart
 from trainer.runs.summary import change_lines, closing_lines, opening_lines
 from trainer.system import atomic_files
-from trainer.system.atomic_files import unwritable
 from trainer.system.device import PRECISION_NAMES
 from trainer.system.memory import is_out_of_memory
 from trainer.system.process import cores, malloc_words
 from trainer.system.signals import Interrupted, SignalHandler
-from trainer.training.trainer import Trainer
+from trainer.training.trainer import COMPLETED, EARLY_STOPPING, Trainer
 from trainer.version import __version__
 
+log = logging.getLogger("trainer")
 
-@dataclass
-class Execution:
-    """One run in this process.
 
-    Attributes:
-        cfg, config: the same config, as composed and as checked dataclasses.
-        run: where it goes; locked by this process.
+def run_training(start: RunStart, run: Run, console: Console | None, signals: SignalHandler) -> dict[str, Any]:
+    """Train; return the summary, which is also written as `summary.json`.
+
+    Args:
+        run: where it goes, locked by this process.
         console: where a person reads; None: only `train.log` is written.
-        interruption: entered by the caller.
-        overrides: what was typed.
-        imports: what `--import` was given.
-        resume: the checkpoint to go on from.
-        changes: keys changed on resuming.
-        before: the config before those changes.
+        signals: entered by the caller.
+
+    Raises:
+        TrainerError: where the parts do not fit, and when training diverges; a bug raises what it raises. In each case
+            the log has the traceback and the summary says "failed".
     """
-
-    cfg: DictConfig
-    config: Config
-    run: Run
-    console: Console | None
-    interruption: SignalHandler
-    overrides: Sequence[str] = ()
-    imports: Sequence[str] = ()
-    resume: str | None = None
-    changes: Sequence[Change] = ()
-    before: Config | None = None
-    started: bool = False  # whether all parts fitted and training has begun
-
-    def __call__(self) -> dict[str, Any]:
-        """Train; returns the summary, which is also written as `summary.json`.
-
-        Raises:
-            TrainerError: where the parts do not fit, and when training diverges; a bug raises what it raises. In
-                each case the log has the traceback and the summary says "failed".
-        """
-        began = time.monotonic()
-        with self._opened_log() as log:
-            self._log = Console(file=log, width=200, color_system=None)
-            self._sinks: list[Logger] = []
-            trainer: Trainer | None = None
-            summary: dict[str, Any] = {"status": "failed"}
-            try:
-                with self.interruption.droppable:  # nothing is lost by not beginning
-                    trainer = self._assemble()
-                self.started = True
-                reason = trainer.fit()
-                summary = summarize(trainer, reason, self.run)
-            except KeyboardInterrupt:
-                summary |= {"status": "stopped", "reason": "interrupted twice"}
-                raise
-            except Interrupted as request:
-                summary |= {"status": "stopped", "reason": f"signal {request.signal}"}
-                raise
-            except BaseException as error:
-                summary |= {"reason": f"{type(error).__name__}: {error}"}
-                if trainer is not None:
-                    summary = summarize(trainer, "failed", self.run) | summary
-                self._say(traceback.format_exc(), self._log)
-                raise
-            finally:
-                summary.setdefault("seconds", round(time.monotonic() - began, 3))
-                if self.started or self.resume is None:  # a change that does not fit leaves the resumed run as it was
-                    self._write_summary(summary)
-                for sink in self._sinks:
-                    sink.close(summary)
-            for name, text in closing_lines(summary, self.config, self.run, self.imports):
-                self._say(f"{name:<10}{text}")
-        return summary
-
-    def _assemble(self) -> Trainer:
-        check_packages(self.config)  # before the data is read
+    began = time.monotonic()
+    trainer: Trainer | None = None
+    loggers: list[Logger] = []
+    summary: dict[str, Any] = {"status": "failed"}
+    with messages_to(console, run) as log_console:
         try:
-            return assemble(
-                self.config,
-                self.run,
-                resume=self.resume,
-                sinks=self._make_sinks,
-                interruption=self.interruption,
-                tell=self._say,
-            )
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            text = " ".join(str(error).split())[:200]
-            raise ConfigError(
-                f"There is not enough memory for this model and this data ({text}); see model.*, data.batch_size and "
-                "the size of the data."
-            ) from error
-
-    @contextlib.contextmanager
-    def _opened_log(self) -> Iterator[TextIO]:
-        try:
-            log = open(self.run.log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  # its closing may fail, below
-        except OSError as error:
-            raise unwritable(self.run.log, error) from error
-        try:
-            yield log
+            with signals.interruptible:  # nothing is lost by not beginning
+                trainer = _assemble(start, run, signals)
+                _introduce(start, run, trainer)
+                loggers = open_loggers(start.cfg, trainer.context, run, console, log_console)
+            run.began = True
+            summary = summarize(trainer, trainer.fit(loggers), run)
+        except KeyboardInterrupt:
+            summary |= {"status": "stopped", "reason": "interrupted twice"}
+            raise
+        except Interrupted as request:
+            summary |= {"status": "stopped", "reason": f"signal {request.signal}"}
+            raise
+        except BaseException as error:
+            summary |= {"reason": f"{type(error).__name__}: {error}"}
+            if trainer is not None:
+                summary = summarize(trainer, "failed", run) | summary
+            log.debug(traceback.format_exc())
+            raise
         finally:
-            with contextlib.suppress(OSError):  # reported when it was written to
-                log.close()
+            summary.setdefault("seconds", round(time.monotonic() - began, 3))
+            if run.began or start.checkpoint is None:  # a change that does not fit leaves the resumed run as it was
+                _write_summary(run, summary)
+            for logger in loggers:
+                logger.close(summary)
+        _say(closing_lines(summary, start.config, run, start.imports))
+    return summary
 
-    def _write_summary(self, summary: dict[str, Any]) -> None:
-        try:
-            self.run.write_summary(summary)
-        except TrainerError as error:  # the end of a run stays what it is, told or not
-            self._say(f"warning: {error}")
 
-    def _say(self, text: str, *consoles: Console) -> None:
-        """Print to the screen and to the log; one that fails is left alone from then on."""
-        for console in consoles or (self.console, self._log):
-            if console is None:
-                continue
-            try:
-                console.print(text, soft_wrap=True, highlight=False, markup=False)
-            except OSError as error:
-                console.quiet = True
-                if console is self._log and self.console is not None:
-                    self._say(f"warning: {self.run.log} can no longer be written ({error}).", self.console)
+def _assemble(start: RunStart, run: Run, signals: SignalHandler) -> Trainer:
+    check_packages(start.config)  # before the data is read
+    try:
+        return assemble(start.config, run, resume=start.checkpoint, signals=signals)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        text = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"There is not enough memory for this model and this data ({text}); see model.*, data.batch_size and "
+            "the size of the data."
+        ) from error
 
-    def _make_sinks(self, parts: RunContext) -> list[Logger]:
-        start, plan = parts.state.step, parts.plan
-        recorded = parts.state.recorded
-        if self.changes and plan.total <= start:
-            raise ConfigError(
-                f"{self.run.directory} has already made {start} steps, and with these changes it would end at "
-                f"{plan.total}; give it more trainer.epochs or trainer.steps."
-            )
-        self.run.reopen()
-        self.run.write_config(compose.to_yaml(self.cfg), list(self.overrides))
-        environment = self.run.write_environment(
-            list(self.imports),
-            trainer=__version__,
-            device=str(parts.device),
-            device_name=torch.cuda.get_device_name(parts.device) if parts.device.type == "cuda" else None,
-            precision=PRECISION_NAMES[parts.precision],
-            threads=torch.get_num_threads(),
-            cores=cores(),
-            flush_denormals=parts.environment["flush_denormals"],
-            malloc=malloc_words(),
+
+def _introduce(start: RunStart, run: Run, trainer: Trainer) -> None:
+    """Write what is known before the first step into the run directory, and print the first screen."""
+    context = trainer.context
+    steps, total = context.state.step, context.timeline.total
+    if start.changes and total <= steps:
+        raise ConfigError(
+            f"{run.directory} has already made {steps} steps, and with these changes it would end at {total}; give it "
+            "more trainer.epochs or trainer.steps."
         )
-        for name, text in opening_lines(parts, self.run, environment):
-            self._say(f"{name:<10}{text}")
-        for name, text in change_lines(self.changes, self.before, parts):
-            self._say(f"{name:<10}{text}")
-        for name, text in parts.data.files.items():
-            atomic_files.write_text(self.run.directory / name, text)
-        for line in parts.data.notes if not start else ():
-            self._say(line)
-        monitor = parts.state.monitor
-        context = LoggerContext(
-            directory=self.run.directory,
-            tensorboard=self.run.tensorboard,
-            start_step=start,
-            recorded=recorded,
-            total_steps=plan.total,
-            steps_per_epoch=plan.steps_per_epoch,
-            monitor=monitor.name,
-            mode=monitor.mode,
-            hparams={
-                k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in compose.flat(self.cfg).items()
-            },
-            labels=parts.data.spec.labels,
-            console=self.console,
-        )
-        self._sinks.append(SafeLogger(console_logger(self._log, context), str(self.run.log)))
-        flow = self.run.directory / "gradients.jsonl"
-        if plan.gradients.recurs or flow.exists():  # what is there is cut back even where no more is to be recorded
-            layers = LayerStatsLogger(self.run.directory, recorded)
-            self._sinks.append(SafeLogger(layers, f"{flow} and gradient_flow.png"))
-        self._sinks += build_loggers(self.config, context)
-        return self._sinks
+    run.reopen()
+    run.write_config(compose.to_yaml(start.cfg), list(start.overrides))
+    device = context.compute.device
+    environment = run.write_environment(
+        list(start.imports),
+        trainer=__version__,
+        device=str(device),
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        precision=PRECISION_NAMES[context.compute.precision],
+        threads=torch.get_num_threads(),
+        cores=cores(),
+        flush_denormals=trainer.notes["environment"]["flush_denormals"],
+        malloc=malloc_words(),
+    )
+    _say(opening_lines(context, run, environment))
+    _say(change_lines(start.changes, start.before, context))
+    for name, text in context.data.files.items():
+        atomic_files.write_text(run.directory / name, text)
+    for line in context.data.notes if not steps else ():
+        log.info(line)
+    for text in context.data.warnings:
+        log.warning(text)
+
+
+def _say(lines: Sequence[tuple[str, str]]) -> None:
+    for name, text in lines:
+        log.info(f"{name:<10}{text}")
+
+
+def _write_summary(run: Run, summary: dict[str, Any]) -> None:
+    try:
+        run.write_summary(summary)
+    except TrainerError as error:  # the end of a run stays what it is, told or not
+        log.warning(str(error))
 
 
 def summarize(trainer: Trainer, reason: str, run: Run) -> dict[str, Any]:
-    """The content of `summary.json`."""
+    """Return the content of `summary.json`."""
     state, monitor = trainer.state, trainer.state.monitor
-    done = reason in ("completed", "early stopping")
-    last = run.checkpoints / "last"
 
     def entry(value: float | None, step: int, checkpoint: Path) -> dict[str, Any]:
         path = os.path.relpath(checkpoint.resolve(), run.directory.resolve()) if checkpoint.exists() else None
@@ -221,12 +148,13 @@ def summarize(trainer: Trainer, reason: str, run: Run) -> dict[str, Any]:
 
     scores = {name: value if math.isfinite(value) else None for name, value in state.scores.items()}
     best = None if monitor.best is None else entry(monitor.best, monitor.best_step, run.checkpoints / "best")
+    status = "completed" if reason in (COMPLETED, EARLY_STOPPING) else "failed" if reason == "failed" else "stopped"
     return {
-        "status": "completed" if done else "failed" if reason == "failed" else "stopped",
+        "status": status,
         "reason": reason,
         "best": best,
-        "last": entry(scores.get(monitor.name), state.step, last) | {"scores": scores},
+        "last": entry(scores.get(monitor.name), state.step, run.checkpoints / "last") | {"scores": scores},
         "steps": state.step,
-        "total_steps": trainer.plan.total,
-        "seconds": round(trainer.seconds, 3),
+        "total_steps": trainer.timeline.total,
+        "seconds": round(trainer.clock.seconds, 3),
     }

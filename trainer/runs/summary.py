@@ -6,28 +6,31 @@ from typing import Any
 
 import torch
 
+from trainer.config.durations import RunLength
 from trainer.config.root import Config
 from trainer.loggers.console import format_duration, format_value
-from trainer.optim.schedules import Clock
-from trainer.runs.assemble import RunContext, make_plan
 from trainer.runs.build import build_schedule
 from trainer.runs.changes import Change
 from trainer.runs.directory import Run
+from trainer.training.context import RunContext
+from trainer.training.timeline import Timeline
 
 Lines = list[tuple[str, str]]  # (what, the words)
 
 
-def opening_lines(parts: RunContext, run: Run, environment: dict[str, Any]) -> Lines:
-    """What is about to be trained, on what, for how long, and how to watch and resume it."""
-    config, plan, state, spec = parts.config, parts.plan, parts.state, parts.data.spec
+def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) -> Lines:
+    """Return what is about to be trained, on what, for how long, and how to watch and resume it."""
+    config, timeline, state, spec = context.config, context.timeline, context.state, context.data.spec
     commit = f"  commit {environment['commit']}" if environment["commit"] else ""
     parameters = sum(p.numel() for p in state.model.parameters())
     kind = f"{len(spec.labels)} classes" if spec.labels is not None else "a number to predict"
-    sizes = f"{len(parts.data.train):,} train / {len(parts.data.val):,} val, {spec.shape_words()}, {kind}"
-    description = f", {parts.data.description}" if parts.data.description else ""
+    sizes = f"{len(context.data.train):,} train / {len(context.data.val):,} val, {spec.shape_words()}, {kind}"
+    description = f", {context.data.description}" if context.data.description else ""
     batch = config.data.batch_size
-    micro = min(plan.micro_batch or batch, batch)
-    length = f"{plan.total:,} = {plan.total / plan.steps_per_epoch:.4g} epochs × {plan.steps_per_epoch:,}"
+    micro = min(config.trainer.micro_batch or batch, batch)
+    length = (
+        f"{timeline.total:,} = {timeline.total / timeline.steps_per_epoch:.4g} epochs × {timeline.steps_per_epoch:,}"
+    )
     resumed = f", resumed at step {state.step:,}" if state.step else ""
     warmup = f" after a warm-up of {config.scheduler.warmup}" if config.scheduler.warmup != "0" else ""
     threads = environment["threads"]
@@ -36,10 +39,10 @@ def opening_lines(parts: RunContext, run: Run, environment: dict[str, Any]) -> L
     chosen = " (chosen from the data)" if config.task.option == "auto" else ""
     return [
         ("run", f"{run.directory}{commit}"),
-        ("device", f"{parts.device}, {environment['precision']}, {cpu}, torch {torch.__version__}"),
+        ("device", f"{context.compute.device}, {environment['precision']}, {cpu}, torch {torch.__version__}"),
         ("model", f"{config.model.option}, {parameters:,} parameters"),
         ("data", f"{config.data.option}, {sizes}{description}"),
-        ("task", f"{parts.task.kind}{chosen}, best by {state.monitor.name} ({state.monitor.mode})"),
+        ("task", f"{context.task.kind}{chosen}, best by {state.monitor.name} ({state.monitor.mode})"),
         ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
         ("steps", f"{length}{resumed}"),
         ("schedule", f"{config.optimizer.option} lr {rate}, {config.scheduler.option}{warmup}"),
@@ -48,23 +51,22 @@ def opening_lines(parts: RunContext, run: Run, environment: dict[str, Any]) -> L
     ]
 
 
-def change_lines(changes: Sequence[Change], before: Config | None, parts: RunContext) -> Lines:
-    """What is not as it was in a run that goes on, and what that does to its learning rates."""
-    step = parts.state.step
+def change_lines(changes: Sequence[Change], before: Config | None, context: RunContext) -> Lines:
+    """Return what is not as it was in a run that goes on, and what that does to its learning rates."""
+    step = context.state.step
     lines = [("changed", change.words(step)) for change in changes]
     if before is None or not changes:
         return lines
-    rate, old_rate = getattr(parts.config.optimizer, "lr", None), getattr(before.optimizer, "lr", None)
+    rate, old_rate = getattr(context.config.optimizer, "lr", None), getattr(before.optimizer, "lr", None)
     if rate is None or old_rate is None:
         return lines
-    spe, total = parts.plan.steps_per_epoch, parts.plan.total
-    old_total = make_plan(before.trainer, spe).total
-    old = build_schedule(before.scheduler, Clock(spe, old_total))
-    if old.plateau is not None and parts.state.schedule.plateau is not None:
-        old.plateau.load_state_dict(parts.state.schedule.plateau.state_dict())
+    spe, total = context.timeline.steps_per_epoch, context.timeline.total
+    old_total = Timeline.of(before.trainer, spe).total
+    old = build_schedule(before.scheduler, RunLength(spe, old_total))
+    old.load_state_dict(context.state.schedule.state_dict())
     at = sorted({step, (step + total) // 2, total - 1})
-    if any(parts.state.schedule(i, rate) != old(i, old_rate) for i in at if i >= step):
-        now, then = (f"{value:.3g}" for value in (parts.state.schedule(step, rate), old(step, old_rate)))
+    if any(context.state.schedule(i, rate) != old(i, old_rate) for i in at if i >= step):
+        now, then = (f"{value:.3g}" for value in (context.state.schedule(step, rate), old(step, old_rate)))
         length = f"over {total:,} steps" + (f" instead of {old_total:,}" if total != old_total else "")
         text = f"computed anew {length}: lr {now} for step {step + 1:,}, where it would have been {then}"
         lines.append(("schedule", text))
@@ -72,12 +74,12 @@ def change_lines(changes: Sequence[Change], before: Config | None, parts: RunCon
 
 
 def resume_command(run: Run, imports: Sequence[str]) -> str:
-    """What to type to go on with a run."""
+    """Return what to type to go on with a run."""
     return f"train {''.join(f'--import {name} ' for name in imports)}resume={run.directory}"
 
 
 def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Sequence[str]) -> Lines:
-    """How it ended, what was best and where, and what to type next."""
+    """Return how it ended, what was best and where, and what to type next."""
     reason = summary["reason"]
     if reason.startswith("signal "):
         reason = signal.Signals(int(reason.removeprefix("signal "))).name

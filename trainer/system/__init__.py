@@ -1,1 +1,1 @@
-"""The process and its machine: device, threads, signals, files. Nothing here knows of training."""
+"""The process and its machine: device, threads, signals, files. Nothing here knows about training."""

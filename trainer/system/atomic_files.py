@@ -1,4 +1,4 @@
-"""Files and directories that are either whole or absent: written aside, fsynced, renamed."""
+"""Files and directories that are either whole or absent: written under a temporary name, fsynced, renamed."""
 
 import ctypes
 import os
@@ -17,26 +17,26 @@ _LEFTOVER = re.compile(
 
 
 def temp_path(path: Path) -> Path:
-    """A name beside `path` for what is still being written; found later, it is a leftover."""
+    """Return a temporary name beside `path`, for what is still being written; a file found with one is a leftover."""
     return path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
 
 
 def unwritable(path: Path, error: BaseException, needed: int | None = None) -> TrainerError:
-    """The error for a file that the disk refuses: the path, the reason, what was needed and what is free."""
+    """Return the error for a file that cannot be written: its path, the reason, the space needed and the space free."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
     if "unexpected pos" in reason or "file write failed" in reason:
-        reason = "the disk took less than it was given"  # all that torch's writer knows of a full disk
+        reason = "the disk did not take all bytes"  # all that torch's writer says about a full disk
     there = next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), Path())
     try:
         free = f"{shutil.disk_usage(there).free / 1e6:,.1f} MB are free on its disk"
     except OSError:
-        free = "its disk does not answer"
+        free = "its disk does not respond"
     need = "" if needed is None else f"{needed / 1e6:,.1f} MB were needed and "
-    return TrainerError(f"{path}: cannot be written ({reason}); {need}{free}. What was saved before is unharmed.")
+    return TrainerError(f"{path}: cannot be written ({reason}); {need}{free}. Everything saved before is intact.")
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of a text in UTF-8."""
+    """Replace a file in one step by a text in UTF-8; see `write_bytes`."""
     write_bytes(path, text.encode())
 
 
@@ -59,9 +59,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what a killed process has left half-written in a directory that only this process writes.
+    """Remove what a killed process left half-written in a directory that only this process writes to.
 
-    What it had moved away for a new one that never came gets its name back.
+    A directory that was moved away for a new one gets its name back if the new one never came.
     """
     for leftover in directory.glob(f"{TEMPORARY}*"):
         found = _LEFTOVER.fullmatch(leftover.name)
@@ -76,9 +76,9 @@ def remove_leftovers(directory: Path) -> None:
 
 
 def resolve_moved(directory: Path) -> Path:
-    """Where what is known as `directory` is found: there, or where a killed process had moved it for a moment.
+    """Return where a directory is: under its name, or under the one that a killed process had moved it to.
 
-    That moment is only where two directories cannot be swapped in one step (see `exchange`).
+    It is moved only where two directories cannot be swapped in one step (see `exchange`).
     """
     if directory.exists():
         return directory
@@ -86,14 +86,14 @@ def resolve_moved(directory: Path) -> Path:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Swap two directories in one step, so that neither name is ever absent; False where that is impossible."""
+    """Swap two directories in one step, so that neither name is ever absent; return False where that is impossible."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: linux/fcntl.h, linux/fs.h
     return rename is not None and rename(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory and the ones above it, as far as they are missing, each durable under its name."""
+def make_synced_directory(path: Path) -> None:
+    """Make a directory and its missing parents, and fsync their names."""
     missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:

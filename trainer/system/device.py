@@ -1,4 +1,4 @@
-"""Where and how precisely the maths runs."""
+"""The device that training runs on, and the precision of its matrix products."""
 
 import contextlib
 import platform
@@ -13,7 +13,7 @@ PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device for `trainer.device`; auto prefers CUDA, then MPS, then the CPU.
+    """Return the device for `trainer.device`; auto prefers CUDA, then MPS, then the CPU.
 
     Raises:
         ConfigError: for a device that this machine or this build of torch does not have.
@@ -32,15 +32,15 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not mps:
         raise ConfigError(
-            "trainer.device=mps: there is no Apple GPU that torch can use; use trainer.device=auto or cpu."
+            "trainer.device=mps: torch finds no Apple GPU that it can use; use trainer.device=auto or cpu."
         )
     return device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of matrix products for `trainer.precision`.
+    """Return the dtype of matrix products for `trainer.precision`.
 
-    auto is bf16 on a CUDA device that has it in hardware, else fp32: on a CPU without bf16 instructions
+    auto is bf16 on a CUDA device that supports it in hardware, otherwise fp32: on a CPU without bf16 instructions
     autocast is about ten times slower than fp32.
 
     Raises:
@@ -57,7 +57,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def numerics(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
-    """What the bits of a result depend on beside the config, by name."""
+    """Return what the bits of a result depend on beside the config, by name."""
     facts: dict[str, Any] = {
         "torch": str(torch.__version__),
         "device": device.type,
@@ -75,14 +75,14 @@ def numerics(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
 
 
 def _flushes_denormals() -> bool:
-    """Whether all threads of the maths take numbers below 1.2e-38 for zero: found out, since nothing tells."""
-    chunk = 1 << 15  # what torch gives to a thread at least
+    """Return whether all compute threads treat numbers below 1.2e-38 as zero; tried, since torch does not tell."""
+    chunk = 1 << 15  # the fewest numbers that torch gives to a thread
     tiny = torch.full((chunk * torch.get_num_threads(),), 1e-40) * torch.ones(())
     return not bool(tiny.count_nonzero())
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Run what is inside in `dtype` where that is safe; free of cost for fp32."""
+    """Return the context that computes in `dtype` where that is safe; it costs nothing for fp32."""
     if dtype is torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)

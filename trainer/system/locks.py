@@ -1,4 +1,4 @@
-"""Folders that several processes work in: who makes what, and what a dead process has left."""
+"""Folders shared by several processes: a lock for each thing that is made, and removal of what a dead process left."""
 
 import contextlib
 import fcntl
@@ -13,10 +13,10 @@ FILE = ".lock"
 
 @contextlib.contextmanager
 def making(folder: Path, name: str, wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the right to make what is called `name` in a folder; `wait` is called before waiting for who has it.
+    """Hold the lock for making `name` in a folder; `wait` is called first if another process has it.
 
-    One file serves all names, a byte each, so that none is left behind that somebody would have to remove. The right
-    ends with the process. On a file system without locks everybody has it.
+    One file serves all names, with a byte for each, so that no lock files pile up. The lock ends with the process.
+    On a file system without locks every process gets it.
     """
     with (folder / FILE).open("a") as file:
         byte = int.from_bytes(name.encode()[-7:])
@@ -32,7 +32,7 @@ def making(folder: Path, name: str, wait: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def work_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder for files that are being made, removed in the end; those of dead processes are removed first.
+    """Make a folder for temporary files and remove it at the end; those of dead processes are removed first.
 
     Raises:
         OSError: where it cannot be made.
@@ -54,7 +54,7 @@ def _new(parent: Path, prefix: str) -> tuple[Path, int]:
     while True:
         work = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         descriptor = _hold(work)
-        if descriptor is None:  # another process is removing it: it took it for a leftover before it was held
+        if descriptor is None:  # another process took it for a leftover and is removing it
             continue
         if work.exists():
             return work, descriptor
@@ -62,7 +62,7 @@ def _new(parent: Path, prefix: str) -> tuple[Path, int]:
 
 
 def _hold(folder: Path) -> int | None:
-    """A descriptor that locks a folder; None where another process has it, or it is gone."""
+    """Lock a folder and return the descriptor; None where another process has it, or it is gone."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:

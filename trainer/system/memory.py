@@ -1,4 +1,4 @@
-"""Running out of memory, on a device or on the CPU."""
+"""Errors of running out of memory, on a device or on the CPU."""
 
 import torch
 
@@ -8,19 +8,19 @@ _SIGNS = ("DefaultCPUAllocator: can't allocate memory", "not enough memory: you 
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that there is no more memory; the CPU and MPS say it with a plain `RuntimeError`."""
+    """Return whether an exception says that memory ran out; the CPU and MPS say so by a plain `RuntimeError`."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
 def exhausted(device: torch.device, doing: str, remedy: str) -> TrainerError:
-    """The error for a device that is full: what it was doing, and what to set."""
+    """Return the error for a device whose memory is full: what it was doing, and what to set."""
     return TrainerError(f"{device} is out of memory {doing}; {remedy}.")
 
 
 def release(device: torch.device) -> None:
-    """Give cached blocks back, so that a smaller attempt finds them whole."""
+    """Free the cached blocks of the device, so that their memory can be used for blocks of other sizes."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

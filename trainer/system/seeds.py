@@ -1,9 +1,9 @@
-"""Randomness as a pure function of `(seed, what for, position)`, so that no generator state is ever saved."""
+"""Randomness as a pure function of `(seed, purpose, position)`, so that no generator state is ever saved."""
 
 import torch
 from torch import Tensor
 
-# What a draw is for: two purposes never share a stream even at the same position.
+# The purpose of a draw: two purposes never share a stream, even at the same position.
 INIT, SPLIT, ORDER, AUGMENT, DROPOUT, SYNTHETIC, SUBSET, FLIP, MIX = range(1, 10)
 
 _MASK = (1 << 64) - 1
@@ -25,7 +25,7 @@ def fold(seed: int, *counters: int) -> int:
 
 
 def fold_each(seed: int, counters: Tensor) -> Tensor:
-    """`fold(seed, counter)` for each of many counters, int64 of the same shape, on their device."""
+    """Return `fold(seed, counter)` for each of many counters, int64 of the same shape, on their device."""
     # int64 wraps around as `fold` does by its mask; only a shift to the right must be told not to keep the sign.
     z = (counters + 1) * _signed(0x9E3779B97F4A7C15) + _signed(seed & _MASK)
     z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
@@ -42,15 +42,15 @@ def _shifted(values: Tensor, bits: int) -> Tensor:
 
 
 def generator(seed: int, *counters: int) -> torch.Generator:
-    """A CPU generator at the start of the stream `fold(seed, *counters)`: the same draws on every device."""
+    """Return a CPU generator at the start of the stream `fold(seed, *counters)`: the same draws on every device."""
     return torch.Generator().manual_seed(fold(seed, *counters))
 
 
 def reseed(device: torch.device, seed: int) -> None:
     """Seed the default generator of the one device in use.
 
-    `torch.manual_seed` seeds every back end and costs about 215 µs; this costs about 3 µs, so that every
-    step can afford it.
+    `torch.manual_seed` seeds every back end and costs about 215 µs; this costs about 3 µs, little
+    enough for every step.
     """
     match device.type:
         case "cuda":

@@ -1,4 +1,4 @@
-"""Signals: what is asked for is noted, and done as soon as nothing is lost by it."""
+"""Signals: a request to stop or to save is noted, and carried out as soon as no work is lost by it."""
 
 import contextlib
 import ctypes
@@ -15,7 +15,7 @@ SAVE, DEADLINE = signal.SIGUSR1, signal.SIGALRM
 
 
 class Interrupted(BaseException):
-    """Stop: what was being done can be dropped. No `Exception`, so that no library takes it for a failure of its own.
+    """Stop: what was being done may be dropped. Not an `Exception`, so that no library handles it as its own error.
 
     Attributes:
         signal: its number; SIGALRM stands for `trainer.max_time`.
@@ -27,21 +27,22 @@ class Interrupted(BaseException):
 
 
 class SignalHandler:
-    """While entered, signals are noted: SIGTERM and the first Ctrl-C in `signal`, SIGUSR1 in `save_wanted`.
+    """Note signals while entered: SIGTERM and the first Ctrl-C in `signal`, SIGUSR1 in `save_wanted`.
 
-    Whoever does something that can be dropped without loss (importing, reading data, waiting for a batch, validating)
-    does it `with interruption.droppable:`; there a request to stop, also one that came before, raises `Interrupted`.
+    Work that may be dropped without loss (importing, reading data, waiting for a batch, validating) is done
+    `with signals.interruptible:`; there a request to stop raises `Interrupted`, even one that came before.
     A Ctrl-C after a request to stop raises `KeyboardInterrupt` everywhere.
 
     Attributes:
-        signal: the first request to stop; None: none yet.
-        save_wanted: whether a checkpoint was asked for; whoever saves one resets it.
+        signal: the number of the first signal that asked to stop; None: none yet.
+        save_wanted: whether a checkpoint was asked for; see `take_save_request`.
+        interruptible: the context for work that may be dropped.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.save_wanted = False
-        self.droppable = _Droppable(self)
+        self.interruptible = _Interruptible(self)
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "SignalHandler":
@@ -58,19 +59,24 @@ class SignalHandler:
         self._before.clear()
 
     def alarm(self, seconds: float) -> None:
-        """Let `Interrupted` be raised after so many seconds, if what is then done can be dropped; 0: not any more.
+        """Raise `Interrupted` after so many seconds if what is then running is `interruptible`; 0: cancel that.
 
         Nothing happens where the handlers are not installed (outside the main thread): the loop looks at the clock.
         """
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, max(0.0, seconds))
 
+    def take_save_request(self) -> bool:
+        """Return whether a checkpoint was asked for, and take the request as answered."""
+        asked, self.save_wanted = self.save_wanted, False
+        return asked
+
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Inside `droppable`: what is done here cannot be dropped after all; a request to stop waits for its end."""
-        self.droppable.__exit__(None, None, None)
+    def uninterruptible(self) -> Iterator[None]:
+        """Let a request to stop wait while inside, also where the code around it is `interruptible`."""
+        self.interruptible.__exit__(None, None, None)
         yield
-        self.droppable.__enter__()
+        self.interruptible.__enter__()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == SAVE:
@@ -80,38 +86,38 @@ class SignalHandler:
             raise KeyboardInterrupt
         if number != DEADLINE and self.signal is None:
             self.signal = number
-        self.droppable.interrupt(number)
+        self.interruptible.interrupt(number)
 
 
-class _Droppable:
-    """What is done inside can be dropped. Not nested; a class and no generator, for it is entered at every step."""
+class _Interruptible:
+    """The context of work that may be dropped. Not nested. Not a generator, because every step enters it."""
 
-    def __init__(self, interruption: SignalHandler) -> None:
-        self._interruption, self._inside = interruption, False
+    def __init__(self, signals: SignalHandler) -> None:
+        self._signals, self._inside = signals, False
         self._raised: int | None = None
 
     def __enter__(self) -> None:
         self._inside, self._raised = True, None
-        if self._interruption.signal is not None:
-            self.interrupt(self._interruption.signal)
+        if self._signals.signal is not None:
+            self.interrupt(self._signals.signal)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._inside = False
         if self._raised is not None and not isinstance(error, (Interrupted, KeyboardInterrupt)):
-            # A library has swallowed it: torch's C code clears whatever stops its import of NumPy, and fails later.
+            # A library has swallowed it: torch's C code clears any exception in its import of NumPy, and fails later.
             raise Interrupted(self._raised) from error
 
     def interrupt(self, number: int) -> None:
-        """Raise `Interrupted` where what is being done can be dropped."""
+        """Raise `Interrupted` if what is running may be dropped."""
         if self._inside:
-            self._inside, self._raised = False, number  # once is enough: what follows is the saving
+            self._inside, self._raised = False, number  # only once: what follows is the saving
             raise Interrupted(number)
 
 
 def become_worker() -> None:
-    """In a loader worker: leave the signals to the training process, and end with it, however that ends.
+    """Prepare a loader worker: leave the signals to the training process, and end with it, however it ends.
 
     A signal to the whole process group (Ctrl-C, `timeout`, a batch system) must not take the data away from a run that
     is about to save.

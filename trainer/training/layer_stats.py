@@ -25,7 +25,7 @@ class LayerStats(NamedTuple):
     updates: Tensor
 
     def read(self) -> dict[str, LayerFlow]:
-        """By layer, in the order of the network; {} where a gradient was not finite. Waits for the device.
+        """Return the numbers by layer, from input to output; {} where a gradient was not finite. Waits for the device.
 
         `update_ratio` is |Δw| / |w|, by a rule of thumb about 1e-3 (Karpathy, CS231n); None for weights that are all 0.
         """
@@ -55,26 +55,37 @@ class LayerMeter:
 
     def __init__(self, network: nn.Module) -> None:
         self._named = [(name.rpartition(".")[0] or name, p) for name, p in network.named_parameters()]
+        self._moved: list[tuple[str, nn.Parameter]] = []
+
+    def before(self, wanted: bool = True) -> None:
+        """Measure the gradients where that is wanted, and keep the parameters: a copy of them, until `after`."""
+        if wanted:
+            self._measure()
+
+    def after(self) -> LayerStats | None:
+        """Return what the step has changed; None where it was not measured, or no parameter has a gradient."""
+        return self._compare() if self._moved else None
 
     @torch.no_grad()
-    def before(self) -> None:
-        """Measure the gradients, and keep the parameters: a copy of them, until `after`."""
+    def _measure(self) -> None:
         self._moved = [(layer, p) for layer, p in self._named if p.grad is not None]
+        if not self._moved:
+            return
         gradients = [p.grad for _, p in self._moved if p.grad is not None]
         self._gradients = torch.stack([_norms(gradients, order) for order in (1, math.inf, 2)])
         self._kept = [p.detach().clone() for _, p in self._moved]
 
     @torch.no_grad()
-    def after(self) -> LayerStats:
-        """Measure what the step has changed."""
+    def _compare(self) -> LayerStats:
         before = _norms(self._kept, 2)
-        torch._foreach_sub_(self._kept, [p.detach() for _, p in self._moved])
+        for kept, (_, parameter) in zip(self._kept, self._moved, strict=True):
+            kept.sub_(parameter)
         updates = torch.stack([before, _norms(self._kept, 2)])
-        self._kept = []
         layers, sizes = [layer for layer, _ in self._moved], [p.numel() for _, p in self._moved]
+        self._moved, self._kept = [], []
         return LayerStats(layers, sizes, self._gradients, updates)
 
 
 def _norms(tensors: list[Tensor], order: float) -> Tensor:
-    """The norm of each, as one float32 vector."""
-    return torch.stack([norm.float() for norm in torch._foreach_norm(tensors, order)])
+    """Return the norm of each, as one float32 vector."""
+    return torch.stack([torch.linalg.vector_norm(tensor, order).float() for tensor in tensors])

@@ -1,120 +1,155 @@
-"""From what training has summed up to records, and records to the sinks."""
+"""From what training has summed up to records, and records to the loggers."""
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from trainer.data.images.normalize import Normalize
 from trainer.data.types import Batch
 from trainer.loggers.base import Logger, LogRecord
-from trainer.tasks.base import Task
-from trainer.training.state import TrainState
+from trainer.training.context import RunContext
 from trainer.training.step import StepOutput
-from trainer.training.timeline import Timeline
 from trainer.training.train_metrics import TrainMetrics
 
-PICTURED = 32  # training samples that are shown
+SHOWN = 32  # training samples
+
+
+class NoSampleImages:
+    """What a run shows whose inputs are no images: nothing."""
+
+    def keep(self, batch: Batch) -> None:
+        """Do nothing with the first batch."""
+
+    def add_to(self, record: LogRecord) -> None:
+        """Add nothing to the first record."""
+
+
+class SampleImages(NoSampleImages):
+    """Adds the first training images of a run, and the names of their classes, to its first record.
+
+    Args:
+        normalize: says how the pixels were turned into inputs.
+    """
+
+    def __init__(self, context: RunContext, normalize: Normalize) -> None:
+        self.train, self.labels, self.normalize = context.train, context.data.spec.labels, normalize
+        self._first: Batch | None = None
+
+    def keep(self, batch: Batch) -> None:
+        """Keep the first batch of the run until its first record."""
+        self._first = batch
+
+    def add_to(self, record: LogRecord) -> None:
+        """Add images (N, C, H, W) in [0, 1] and their labels; the batch is made again where another process had it."""
+        first, self._first = self._first, None
+        if first is None:
+            with contextlib.closing(self.train.stream(0)) as stream:
+                first = next(stream)
+        record.images = self.normalize.undo(first.inputs[:SHOWN]).cpu()
+        if self.labels is not None:
+            record.labels = [self.labels[target] for target in _classes(first.targets[:SHOWN]).tolist()]
+
+
+def _classes(targets: Tensor) -> Tensor:
+    """Return class indices (N,); of mixed samples, the class of the larger share."""
+    return targets if targets.ndim == 1 else targets.argmax(1)
+
+
+def sample_images(context: RunContext) -> NoSampleImages:
+    """Return what shows the first training images of a run, where its inputs are images."""
+    prepare = context.data.prepare
+    return SampleImages(context, prepare) if isinstance(prepare, Normalize) else NoSampleImages()
 
 
 class Recorder:
     """Makes the records of a run.
 
     Args:
-        state, task, plan: see `Trainer`.
-        tally: the training scores since the last record.
-        sinks: where records go.
-        first: gives the first training batch of the run.
-        picture: turns a few model inputs into pixels for people; None: the inputs are no images.
-        labels: names of the classes, for those pictures.
+        context: what is trained, and how.
+        metrics: the training scores since the last record.
+
+    Attributes:
+        loggers: where records go.
     """
 
-    def __init__(
-        self,
-        state: TrainState,
-        task: Task,
-        plan: Timeline,
-        tally: TrainMetrics,
-        sinks: Sequence[Logger],
-        first: Callable[[], Batch],
-        picture: Callable[[Tensor], Tensor] | None,
-        labels: tuple[str, ...] | None,
-    ) -> None:
-        self.state, self.task, self.plan, self.tally, self.sinks = state, task, plan, tally, sinks
-        self.first, self.picture, self.labels = first, picture, labels
-        self._samples, self._since = 0, time.monotonic()
+    def __init__(self, context: RunContext, metrics: TrainMetrics) -> None:
+        self.state, self.task, self.timeline = context.state, context.task, context.timeline
+        self.metrics, self.images = metrics, sample_images(context)
+        self.loggers: Sequence[Logger] = ()
+        self.restart_watch()
 
     def count(self, samples: int) -> None:
-        """Samples that were just trained on, for the samples per second."""
+        """Count samples that were just trained on, for the samples per second."""
         self._samples += samples
 
     def restart_watch(self) -> None:
-        """Samples per second count training alone, not validating and saving."""
+        """Let the samples per second count training alone, not validating and saving."""
         self._samples, self._since = 0, time.monotonic()
 
-    def record(self, report: StepOutput, seconds: float) -> LogRecord:
-        """The training since the last record: the one wait for the device in an interval."""
+    def record(self, output: StepOutput, seconds: float) -> LogRecord:
+        """Return the training since the last record: the one wait for the device in an interval.
+
+        Args:
+            seconds: wall-clock time of the run.
+        """
         state = self.state
-        record = LogRecord(report.step, report.epoch, seconds)
-        self.tally.close()
-        if state.tally is not None:  # every step of the interval may have been skipped
-            scores = self.task.train_scores(state.tally.tolist())
+        record = LogRecord(output.step, output.epoch, seconds)
+        self.metrics.close()
+        if state.train_sums is not None:  # every step of the interval may have been skipped
+            scores = self.task.train_scores(state.train_sums.tolist())
             record.scalars |= {f"train/{name}": value for name, value in scores.items()}
-        state.tally = None
-        record.scalars["lr"] = report.lr
-        if report.grad_norm is not None:
-            record.scalars["grad_norm"] = report.grad_norm.item()
+        state.train_sums = None
+        record.scalars["lr"] = output.lr
+        if output.grad_norm is not None:
+            record.scalars["grad_norm"] = output.grad_norm.item()
         elapsed = time.monotonic() - self._since
         record.scalars["samples_per_second"] = self._samples / elapsed if elapsed else 0.0
-        if self.plan.histograms.recurs and self.plan.histograms.due(report.step):
-            self._histograms(record)
-        if report.flow is not None:
-            record.gradients = report.flow.read()
+        if self.timeline.histograms.recurs and self.timeline.histograms.due(output.step):
+            self._add_histograms(record)
+        if output.layer_stats is not None:
+            record.gradients = output.layer_stats.read()
         self.restart_watch()
         return record
 
     def write(self, record: LogRecord) -> None:
-        """Give a record to the sinks; the first one of a run with its first training images."""
-        state = self.state
-        record.best = state.monitor.best
-        if state.records == 0 and self.picture is not None:
-            batch = self.first()
-            record.images = self.picture(batch.inputs[:PICTURED]).cpu()
-            if self.labels is not None:
-                targets = batch.targets[:PICTURED]
-                classes = targets if targets.ndim == 1 else targets.argmax(1)  # of mixed samples, the larger share
-                record.labels = [self.labels[target] for target in classes.tolist()]
-        state.records += 1
-        for sink in self.sinks:
-            sink.write(record)
+        """Give a record to the loggers; the first one of a run with its first training images."""
+        record.best = self.state.monitor.best
+        if self.state.records == 0:
+            self.images.add_to(record)
+        self.state.records += 1
+        for logger in self.loggers:
+            logger.write(record)
 
     def flush(self) -> None:
-        """See `Sink.flush`."""
-        for sink in self.sinks:
-            sink.flush()
+        """Make durable what was written, see `Logger.flush`."""
+        for logger in self.loggers:
+            logger.flush()
 
     def rewind(self, step: int) -> None:
-        """See `Sink.rewind`."""
-        self.tally.forget()
-        for sink in self.sinks:
-            sink.rewind(step)
+        """Forget what was recorded after `step`, see `Logger.rewind`."""
+        self.metrics.forget()
+        for logger in self.loggers:
+            logger.rewind(step)
 
     def suspend(self, record: LogRecord) -> None:
         """Keep a record that still waits for its validation in the state, for whoever resumes it."""
         self.state.pending = {name: getattr(record, name) for name in ("scalars", "histograms", "gradients")}
 
     def resumed(self, seconds: float) -> LogRecord | None:
-        """The record that was kept, as it was."""
+        """Return the record that was kept, as it was; None: none was."""
         state, pending = self.state, self.state.pending
         if pending is None:
             return None
         state.pending = None
-        record = LogRecord(state.step, state.step // self.plan.steps_per_epoch, seconds)
+        record = LogRecord(state.step, self.timeline.epoch(state.step), seconds)
         record.scalars, record.histograms = dict(pending["scalars"]), dict(pending["histograms"])
         record.gradients = dict(pending.get("gradients", {}))  # saves of older versions have none
         return record
 
-    def _histograms(self, record: LogRecord) -> None:
+    def _add_histograms(self, record: LogRecord) -> None:
         for name, parameter in self.state.model.named_parameters():
             record.histograms[f"weights/{name}"] = parameter.detach().float().cpu()
             if parameter.grad is not None:

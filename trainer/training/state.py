@@ -1,24 +1,64 @@
 """All that changes while training, in one place: what is saved, and what a resumed run starts from."""
 
-import copy
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainer.errors import CheckpointError
 from trainer.optim.schedules import Schedule
+from trainer.training.optimizer_state import load_optimizer
+from trainer.training.stopping import Monitor
 
-# What optimizers remember of each element of a parameter. The fused kernels read as many as the parameter has.
-_MOMENTS = {
-    *("acc_delta", "ax", "exp_avg", "exp_avg_sq", "exp_inf", "grad_avg", "max_exp_avg_sq", "momentum_buffer", "prev"),
-    *("square_avg", "step_size", "sum"),
-}
+
+class NoAverage:
+    """The weights as they are trained.
+
+    Attributes:
+        module: the network to validate and to use.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.module = model
+
+    def update(self, model: nn.Module) -> None:
+        """Do nothing: the weights are the model's own."""
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return what is saved: nothing."""
+        return None
+
+    def load_state_dict(self, saved: dict[str, Any] | None, model: nn.Module) -> None:
+        """Leave aside the average that a run may have kept before."""
+
+
+class ExponentialAverage(NoAverage):
+    """An exponential moving average of the weights, updated after each step (`torch.optim.swa_utils`)."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        super().__init__(self._average.module)
+
+    def update(self, model: nn.Module) -> None:
+        """Take the weights of the model into the average."""
+        self._average.update_parameters(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averaged weights under `module.`, and how many went in."""
+        return self._average.state_dict()
+
+    def load_state_dict(self, saved: dict[str, Any] | None, model: nn.Module) -> None:
+        """Restore the average; a run that starts averaging when it is resumed starts from the weights it has."""
+        self._average.load_state_dict(saved or AveragedModel(model).state_dict())
+
+
+def average_of(model: nn.Module, decay: float | None) -> NoAverage:
+    """Make the average that `trainer.ema` asks for; None: none."""
+    return NoAverage(model) if decay is None else ExponentialAverage(model, decay)
 
 
 def _is_number(value: object, least: float = 0.0) -> bool:
@@ -65,94 +105,13 @@ _PLAIN: dict[str, Callable[[Any], bool]] = {
 
 
 @dataclass
-class Monitor:
-    """Which score decides, which was best, and how long ago that was.
-
-    Attributes:
-        name: of the score, such as "val/accuracy".
-        mode: "max" or "min".
-        min_delta: smallest change that counts as an improvement.
-        patience: validations without improvement after which to stop; None: never.
-        best, best_step: the best score so far, and the step it was reached at.
-        bad: validations since then.
-    """
-
-    name: str
-    mode: str
-    min_delta: float = 0.0
-    patience: int | None = None
-    best: float | None = None
-    best_step: int = 0
-    bad: int = 0
-
-    def observe(self, score: float, step: int) -> bool:
-        """Take the score of a validation; returns whether it is the best so far. NaN and infinity never are."""
-        gain = math.inf if self.best is None else score - self.best if self.mode == "max" else self.best - score
-        if math.isfinite(score) and gain > self.min_delta:
-            self.best, self.best_step, self.bad = score, step, 0
-            return True
-        self.bad += 1
-        return False
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the patience is used up."""
-        return self.patience is not None and self.bad >= self.patience
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
-        return {"name": self.name, "best": self.best, "best_step": self.best_step, "bad": self.bad}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the past; another score than the saved one starts without a past."""
-        best = state["best"]
-        if not (best is None or _is_number(best, -math.inf)) or not all(
-            _is_count(state[n]) for n in ("best_step", "bad")
-        ):
-            raise ValueError(f"monitor {state!r:.80} is not a score, a step and a count")
-        if state["name"] == self.name:
-            self.best, self.best_step, self.bad = state["best"], state["best_step"], state["bad"]
-
-
-def _lay_out(memory: dict[str, Any], parameter: Tensor) -> None:
-    """Bring the moments of a parameter into its layout: the fused kernels take the two for alike without looking.
-
-    Raises:
-        ValueError: for moments of another shape.
-    """
-    for name, value in memory.items():
-        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        if name in _MOMENTS and value is not None and shape != tuple(parameter.shape):
-            raise ValueError(f"{name} of {shape} for a parameter of {tuple(parameter.shape)}")
-        if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
-            memory[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def _check_names(optimizer: torch.optim.Optimizer) -> None:
-    """Raise `ValueError` where a parameter's memory lacks what the optimizer will look up.
-
-    What that is, a step on a number of its own shows: names differ from class to class and with the settings.
-    """
-    like = optimizer.param_groups[0]["params"][0]
-    number = torch.zeros(1, 1, dtype=like.dtype, device=like.device, requires_grad=True)
-    zero = torch.zeros_like(number)
-    number.grad = zero.to_sparse() if isinstance(optimizer, torch.optim.SparseAdam) else zero
-    twin = copy.copy(optimizer)
-    twin.param_groups, twin.state = [{**optimizer.param_groups[0], "params": [number]}], defaultdict(dict)
-    twin.step()
-    for memory in optimizer.state.values():
-        lacking = twin.state[number].keys() - memory.keys()
-        if memory and lacking:
-            raise ValueError(f"the optimizer's memory lacks {', '.join(sorted(lacking))}")
-
-
-@dataclass
 class TrainState:
     """Everything that training changes. `step` is the only position: all else follows from it and the seed.
 
     Attributes:
         step: optimizer steps done.
-        tally: sums of the training scores since the last record (see `Task.train_sums`); None: no step since.
+        average: the weights to validate and to use.
+        train_sums: sums of the training scores since the last record (see `Task.train_sums`); None: no step since.
         scores: of the last validation.
         seconds: wall-clock time of the run before this process.
         records: records written so far.
@@ -168,22 +127,22 @@ class TrainState:
     schedule: Schedule
     scaler: torch.amp.GradScaler
     monitor: Monitor
-    ema: AveragedModel | None = None
-    step: int = 0
-    tally: Tensor | None = None
-    scores: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    records: int = 0
-    pending: dict[str, Any] | None = None
-    micro_batch: int | None = None
-    rate: float = 1.0
-    rollbacks: int = 0
-    skips: int = 0
+    average: NoAverage
+    step: int = field(default=0, init=False)
+    train_sums: Tensor | None = field(default=None, init=False)
+    scores: dict[str, float] = field(default_factory=dict, init=False)
+    seconds: float = field(default=0.0, init=False)
+    records: int = field(default=0, init=False)
+    pending: dict[str, Any] | None = field(default=None, init=False)
+    micro_batch: int | None = field(default=None, init=False)
+    rate: float = field(default=1.0, init=False)
+    rollbacks: int = field(default=0, init=False)
+    skips: int = field(default=0, init=False)
 
     @property
     def evaluated(self) -> nn.Module:
         """The network to validate and to use: the averaged one where there is one."""
-        return self.model if self.ema is None else self.ema.module
+        return self.average.module
 
     @property
     def recorded(self) -> int:
@@ -191,16 +150,16 @@ class TrainState:
         return self.step if self.pending is None else self.step - 1
 
     def state_dict(self, steps_per_epoch: int) -> dict[str, Any]:
-        """Tensors and plain data, for `torch.save`; the tensors are the live ones, not copies."""
+        """Return tensors and plain data, for `torch.save`; the tensors are the live ones, not copies."""
         return {
             "epoch": self.step // steps_per_epoch,
             "model_state_dict": self.model.state_dict(),
             "optimizer_state_dict": self.optimizer.state_dict(),
             "scheduler_state_dict": self.schedule.state_dict(),
             "scaler_state_dict": self.scaler.state_dict(),
-            "ema_state_dict": None if self.ema is None else self.ema.state_dict(),
+            "ema_state_dict": self.average.state_dict(),
             "monitor": self.monitor.state_dict(),
-            "tally": self.tally,
+            "tally": self.train_sums,
             **{name: getattr(self, name) for name in _PLAIN},
         }
 
@@ -212,16 +171,14 @@ class TrainState:
         """
         try:
             self.model.load_state_dict(saved["model_state_dict"])
-            self._load_optimizer(saved["optimizer_state_dict"])
+            load_optimizer(self.optimizer, saved["optimizer_state_dict"])
             self.schedule.load_state_dict(saved["scheduler_state_dict"])
             self.scaler.load_state_dict(saved["scaler_state_dict"])
-            if self.ema is not None:
-                # A run that starts averaging when it is resumed starts from the weights it has.
-                self.ema.load_state_dict(saved["ema_state_dict"] or AveragedModel(self.model).state_dict())
+            self.average.load_state_dict(saved["ema_state_dict"], self.model)
             self.monitor.load_state_dict(saved["monitor"])
-            self.tally = saved["tally"]
-            if not (self.tally is None or isinstance(self.tally, Tensor)):
-                raise ValueError(f"tally {self.tally!r:.80} is no tensor")
+            self.train_sums = saved["tally"]
+            if not (self.train_sums is None or isinstance(self.train_sums, Tensor)):
+                raise ValueError(f"tally {self.train_sums!r:.80} is no tensor")
             for name, fits in _PLAIN.items():
                 if not fits(saved[name]):
                     raise ValueError(f"{name} {saved[name]!r:.80}")
@@ -230,18 +187,5 @@ class TrainState:
             raise CheckpointError(
                 f"The checkpoint does not fit this model and optimizer: {' '.join(str(error).split())[:300]}"
             ) from error
-        if self.tally is not None:
-            self.tally = self.tally.to(next(self.model.parameters()).device)
-
-    def _load_optimizer(self, saved: dict[str, Any]) -> None:
-        """Load the optimizer's memory; its settings (rate, decay, ...) stay those of the config, which may be new."""
-        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(saved)
-        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
-            parameters = group["params"]
-            group.clear()
-            group.update(own, params=parameters)
-            for parameter in parameters:
-                _lay_out(self.optimizer.state.get(parameter, {}), parameter)
-        for part in getattr(self.optimizer, "parts", (self.optimizer,)):
-            _check_names(part)
+        if self.train_sums is not None:
+            self.train_sums = self.train_sums.to(next(self.model.parameters()).device)

@@ -1,10 +1,22 @@
 """The sums of the training scores since the last record."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from trainer.tasks.base import Task
 from trainer.training.state import TrainState
+
+
+class MicroBatchOutput(NamedTuple):
+    """What came of a micro-batch, detached: outputs, targets, weights, and the sum of the losses."""
+
+    outputs: Tensor
+    targets: Tensor
+    weights: Tensor | None
+    loss_sum: Tensor
 
 
 class TrainMetrics:
@@ -14,66 +26,55 @@ class TrainMetrics:
     come out the same however the steps are grouped, in particular when a save in mid-interval closes a group early.
 
     Attributes:
-        bad: steps that were found not finite when their numbers were read; they are not in the sums.
+        skipped_steps: steps that were found not finite when their numbers were read; they are not in the sums.
     """
 
-    STEPS, NUMBERS = 64, 1 << 20  # a group is closed after so many batches, or outputs
+    STEPS, NUMBERS = 64, 1 << 20  # a group is closed after so many micro-batches, or outputs
 
     def __init__(self, state: TrainState, task: Task) -> None:
         self.state, self.task = state, task
-        self.bad: list[int] = []
-        self._clear()
+        self.skipped_steps: list[int] = []
+        self._steps: list[int] = []
+        self._parts: list[MicroBatchOutput] = []
+        self._found_inf: list[Tensor] = []
+        self._numbers = 0
 
-    def add(
-        self,
-        step: int,
-        outputs: Tensor,
-        targets: Tensor,
-        weights: Tensor | None,
-        loss_sum: Tensor,
-        found: Tensor | None = None,
-    ) -> None:
-        """Take a (micro-)batch, detached; `found` on the device is 1 where the step was not finite, None: it was."""
-        self.steps.append(step)
-        self.outputs.append(outputs)
-        self.targets.append(targets)
-        self.losses.append(loss_sum)
-        if weights is not None:
-            self.weights.append(weights)
-        if found is not None:
-            self.found.append(found)
-        self.numbers += outputs.numel()
-        if len(self.losses) >= self.STEPS or self.numbers >= self.NUMBERS:
+    def add(self, step: int, parts: Sequence[MicroBatchOutput], found_inf: Tensor | None = None) -> None:
+        """Take a step; `found_inf`, on the device, is 1 where it was not finite; None: it was."""
+        for part in parts:
+            self._steps.append(step)
+            self._parts.append(part)
+            if found_inf is not None:
+                self._found_inf.append(found_inf)
+            self._numbers += part.outputs.numel()
+        if len(self._parts) >= self.STEPS or self._numbers >= self.NUMBERS:
             self.close()
 
     def close(self) -> None:
-        """Bring the state's tally up to the last step."""
-        if self.found:
-            self._leave_out(torch.stack(self.found).tolist())
-        if self.losses:
-            outputs, targets = torch.cat(self.outputs), torch.cat(self.targets)
-            weights = torch.cat(self.weights) if self.weights else None
-            sums = self.task.train_sums(outputs, targets, torch.stack(self.losses).double().sum(), weights)
-            self.state.tally = sums if self.state.tally is None else self.state.tally.add_(sums)
+        """Bring the state's sums up to the last step."""
+        if self._found_inf:
+            self._leave_out(torch.stack(self._found_inf).tolist())
+        if self._parts:
+            outputs, targets, weights, losses = zip(*self._parts, strict=True)
+            sums = self.task.train_sums(
+                torch.cat(outputs),
+                torch.cat(targets),
+                torch.stack(losses).double().sum(),
+                None if weights[0] is None else torch.cat(weights),
+            )
+            self.state.train_sums = sums if self.state.train_sums is None else self.state.train_sums.add_(sums)
         self._clear()
 
     def forget(self) -> None:
         """Drop all that belongs to a future that the run was set back from."""
-        self.state.tally = None
-        self.bad = []
+        self.state.train_sums = None
+        self.skipped_steps = []
         self._clear()
 
-    def _leave_out(self, found: list[float]) -> None:
-        good = [i for i, bad in enumerate(found) if not bad]
-        self.bad += sorted({step for step, bad in zip(self.steps, found, strict=True) if bad})
-        for parts in (self.outputs, self.targets, self.weights, self.losses):
-            parts[:] = [parts[i] for i in good if parts]
+    def _leave_out(self, found_inf: list[float]) -> None:
+        flagged = list(zip(self._steps, self._parts, found_inf, strict=True))
+        self.skipped_steps += sorted({step for step, _, found in flagged if found})
+        self._parts = [part for _, part, found in flagged if not found]
 
     def _clear(self) -> None:
-        self.steps: list[int] = []
-        self.outputs: list[Tensor] = []
-        self.targets: list[Tensor] = []
-        self.weights: list[Tensor] = []  # of every batch, or of none
-        self.losses: list[Tensor] = []
-        self.found: list[Tensor] = []
-        self.numbers = 0
+        self._steps, self._parts, self._found_inf, self._numbers = [], [], [], 0

@@ -3,8 +3,6 @@
 import hashlib
 import os
 import pickle
-import subprocess
-import sys
 import tarfile
 from collections import OrderedDict
 from dataclasses import replace
@@ -14,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import run_python
 from torchvision import datasets as theirs
 
 from trainer.checkpoint import durable
 from trainer.config.datasets import CIFAR10_MEAN, CIFAR10_STD, Cifar10, Cifar100
-from trainer.data.datasets.cifar import CIFAR10, CIFAR100, Source, read, unpickled
+from trainer.data.datasets.cifar import CIFAR10, CIFAR100, CifarFiles, read_cifar, unpickled
 from trainer.data.files.download import Remote
 from trainer.data.images.augment import Pipeline, Warp
 from trainer.errors import DataError
@@ -69,7 +68,7 @@ def write_pickle(path: Path, content: object) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def small(root: Path, source: Source = CIFAR10, packed: bool = False) -> Source:
+def small(root: Path, source: CifarFiles = CIFAR10, packed: bool = False) -> CifarFiles:
     """Files of 20 images each, below `root`; and the set with their MD5s instead of the published ones."""
     folder = root / source.folder
     folder.mkdir(parents=True)
@@ -95,13 +94,13 @@ def small(root: Path, source: Source = CIFAR10, packed: bool = False) -> Source:
 
 
 def cached_cifar(root: Path) -> dict[str, Any]:
-    tensors = read(root, small(root))
-    durable.save(root / ".trainer-cache" / "cifar10-named", tensors, {})
+    tensors = read_cifar(root, small(root))
+    durable.save_durably(root / ".trainer-cache" / "cifar10-named", tensors, {})
     return tensors
 
 
 @pytest.mark.parametrize(("ours", "published"), [(CIFAR10, theirs.CIFAR10), (CIFAR100, theirs.CIFAR100)])
-def test_the_published_digests_are_those_of_torchvision(ours: Source, published: Any) -> None:
+def test_the_published_digests_are_those_of_torchvision(ours: CifarFiles, published: Any) -> None:
     assert ours.archive == Remote(published.filename, f"md5:{published.tgz_md5}", (published.url,))
     assert ours.folder == published.base_folder
     assert list(ours.train.items()) == [tuple(entry) for entry in published.train_list]
@@ -112,7 +111,7 @@ def test_the_published_digests_are_those_of_torchvision(ours: Source, published:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_batches_become_images_in_channel_order(tmp_path: Path, packed: bool) -> None:
-    tensors = read(tmp_path, small(tmp_path, packed=packed))
+    tensors = read_cifar(tmp_path, small(tmp_path, packed=packed))
     train = np.concatenate([pixels(file) for file in range(5)]).reshape(-1, 3, 32, 32)
     assert torch.equal(tensors["train_images"], torch.from_numpy(train))
     assert torch.equal(tensors["test_images"], torch.from_numpy(pixels(5).reshape(-1, 3, 32, 32)))
@@ -121,7 +120,7 @@ def test_batches_become_images_in_channel_order(tmp_path: Path, packed: bool) ->
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_targets_are_the_labels_of_the_batches(tmp_path: Path, packed: bool) -> None:
-    tensors = read(tmp_path, small(tmp_path, packed=packed))
+    tensors = read_cifar(tmp_path, small(tmp_path, packed=packed))
     assert tensors["train_targets"].tolist() == [c for file in range(5) for c in classes(file)]
     assert tensors["test_targets"].tolist() == classes(5)
     assert tensors["train_targets"].dtype == torch.int64
@@ -130,7 +129,7 @@ def test_targets_are_the_labels_of_the_batches(tmp_path: Path, packed: bool) -> 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_cifar100_has_its_fine_classes(tmp_path: Path, packed: bool) -> None:
-    tensors = read(tmp_path, small(tmp_path, CIFAR100, packed))
+    tensors = read_cifar(tmp_path, small(tmp_path, CIFAR100, packed))
     assert torch.equal(tensors["train_images"], torch.from_numpy(pixels(0).reshape(-1, 3, 32, 32)))
     assert tensors["train_targets"].tolist() == classes(0)
     assert tensors["test_targets"].tolist() == classes(5)
@@ -157,7 +156,7 @@ def test_a_batch_with_another_md5_is_never_unpickled(tmp_path: Path) -> None:
     source = small(tmp_path)
     write_pickle(tmp_path / CIFAR10.folder / "data_batch_3", Bomb(tmp_path / "executed"))
     with pytest.raises(DataError, match="could not be downloaded"):
-        read(tmp_path, source)
+        read_cifar(tmp_path, source)
     assert not (tmp_path / "executed").exists()
 
 
@@ -173,7 +172,7 @@ def test_even_a_pickle_with_the_right_digest_makes_nothing_but_arrays(tmp_path: 
     value = {"bomb": Bomb(tmp_path / "executed"), "dict": {"data": os.system}, "ordered": OrderedDict(a=1)}[content]
     digest = write_pickle(tmp_path / CIFAR10.folder / "data_batch_3", value)
     with pytest.raises(DataError, match="it asks for"):
-        read(tmp_path, replace(source, train=source.train | {"data_batch_3": digest}))
+        read_cifar(tmp_path, replace(source, train=source.train | {"data_batch_3": digest}))
     assert not (tmp_path / "executed").exists()
 
 
@@ -209,9 +208,7 @@ def test_a_second_load_neither_imports_torchvision_nor_unpickles(tmp_path: Path)
     cached_cifar(tmp_path / "files")
     for name in CIFAR10.train | CIFAR10.test:
         write_pickle(tmp_path / "files" / CIFAR10.folder / name, Bomb(tmp_path / "executed"))
-    result = subprocess.run(
-        [sys.executable, "-c", SECOND_LOAD], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
-    )
+    result = run_python(tmp_path, "-c", SECOND_LOAD)
     assert result.stdout.strip() == f"decoded cache {5 * PER_FILE} {PER_FILE} False"
     assert not (tmp_path / "executed").exists()
 
@@ -228,7 +225,7 @@ def test_a_damaged_cache_is_not_trusted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("dataset", "source"), [(Cifar10, CIFAR10), (Cifar100, CIFAR100)])
 def test_missing_files_without_a_network_are_an_error_with_a_way_out(
-    tmp_path: Path, dataset: type, source: Source
+    tmp_path: Path, dataset: type, source: CifarFiles
 ) -> None:
     with pytest.raises(DataError) as caught:
         build_data(dataset(root=str(tmp_path / "nothing")), 0)

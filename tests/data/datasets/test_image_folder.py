@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainer.config.data import ImageFolder
-from trainer.data.loaders.resident import make_loaders
+from trainer.data.loaders.selection import make_loaders
 from trainer.data.types import Data
 from trainer.errors import ConfigError, DataError
 from trainer.runs.build import build_data

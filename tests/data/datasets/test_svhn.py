@@ -10,7 +10,7 @@ from scipy.io import savemat
 from torchvision import datasets as theirs
 
 from trainer.config.datasets import Svhn
-from trainer.data.datasets.svhn import FILES, read
+from trainer.data.datasets.svhn import FILES, read_svhn
 from trainer.data.files.download import Remote
 from trainer.errors import DataError
 from trainer.runs.build import build_data
@@ -30,7 +30,7 @@ def test_images_and_digits_are_read(tmp_path: Path) -> None:
         path = tmp_path / FILES[part].name
         savemat(path, {"X": pixels[part], "y": digits}, do_compression=True)
         files[part] = Remote(path.name, f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}", ())
-    tensors = read(tmp_path, files)
+    tensors = read_svhn(tmp_path, files)
     for part, count in (("train", 30), ("test", 20)):
         for i in range(count):
             assert torch.equal(tensors[f"{part}_images"][i], torch.from_numpy(pixels[part][..., i]).permute(2, 0, 1))

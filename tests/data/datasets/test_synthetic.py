@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from trainer.config.data import Synthetic, SyntheticImages
-from trainer.data.loaders.resident import make_loaders
+from trainer.data.loaders.selection import make_loaders
 from trainer.data.types import Data
 from trainer.errors import ConfigError, TrainerError
 from trainer.runs.build import build_data

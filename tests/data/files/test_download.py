@@ -3,7 +3,6 @@
 import hashlib
 import resource
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import AnyProcess
+from warm import python
 
 from trainer.data.files.download import ATTEMPTS, Remote, datasets_folder, fetch
 from trainer.errors import DataError, TrainerError
@@ -92,7 +93,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield running
         running.shutdown()
 
@@ -113,7 +114,7 @@ def test_a_file_is_downloaded_once(server: Server, tmp_path: Path, algorithm: st
         assert path == tmp_path / "new" / "folder" / "file.bin"
         assert path.read_bytes() == CONTENT
     assert server.asked == [""]
-    assert files(path.parent) == [".file.bin.lock", "file.bin"]
+    assert files(path.parent) == [".lock", "file.bin"]
 
 
 def test_a_file_that_is_there_needs_no_network(tmp_path: Path) -> None:
@@ -164,13 +165,13 @@ def test_a_wrong_file_is_refused_and_removed(server: Server, tmp_path: Path) -> 
     with pytest.raises(DataError, match="not the published file") as caught:
         fetch(remote(server.url), tmp_path)
     assert server.url in str(caught.value)
-    assert files(tmp_path) == [".file.bin.lock"]
+    assert files(tmp_path) == [".lock"]
     assert server.asked == [""]
 
 
 def test_the_next_address_is_tried(server: Server, tmp_path: Path) -> None:
     with Server() as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
+        threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
         other.status = 404
         assert fetch(remote(other.url, "http://127.0.0.1:9/x", server.url), tmp_path).read_bytes() == CONTENT
         assert other.asked == [""]
@@ -217,12 +218,10 @@ def test_what_the_disk_does_not_take_is_an_error_of_the_disk(server: Server, tmp
     assert fetch(remote(server.url), tmp_path).read_bytes() == CONTENT
 
 
-def start(server: Server, folder: Path) -> subprocess.Popen[str]:
+def start(server: Server, folder: Path) -> AnyProcess:
     digest = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, digest, server.url, str(folder)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return python("-c", PROGRAM, digest, server.url, str(folder), cwd=folder, **pipes)
 
 
 def test_of_two_processes_one_downloads_and_the_other_waits(server: Server, tmp_path: Path) -> None:
@@ -230,15 +229,38 @@ def test_of_two_processes_one_downloads_and_the_other_waits(server: Server, tmp_
     processes = [start(server, tmp_path) for _ in range(2)]
     for process in processes:  # both have begun once both have opened the lock
         while process.poll() is None and not any(
-            path.resolve().name == ".file.bin.lock" for path in Path(f"/proc/{process.pid}/fd").iterdir()
+            path.resolve().name == ".lock" for path in Path(f"/proc/{process.pid}/fd").iterdir()
         ):
             threading.Event().wait(0.01)
+    told = []
+    for process in processes:
+        assert process.stderr is not None
+        told.append(process.stderr.readline())
+    assert sorted(told) == [
+        f"download  {server.url}\n",
+        f"waiting   for another run that downloads {tmp_path / 'file.bin'}\n",
+    ]
     server.gate.set()
     for process in processes:
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         assert Path(output.strip()).read_bytes() == CONTENT
     assert server.asked == [""]
+
+
+def test_two_files_of_one_folder_do_not_wait_for_one_another(server: Server, tmp_path: Path) -> None:
+    server.gate.clear()
+    first = start(server, tmp_path)
+    assert first.stderr is not None and first.stderr.readline().startswith("download")
+    with Server() as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        other.content = b"another file"
+        found = fetch(Remote("other.bin", remote(content=other.content).digest, (other.url,)), tmp_path)
+        other.shutdown()
+    assert found.read_bytes() == b"another file" and first.poll() is None
+    server.gate.set()
+    first.communicate(timeout=60)
+    assert first.returncode == 0
 
 
 def test_where_the_one_that_downloads_is_killed_the_other_goes_on(server: Server, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The augmentation that a config asks for: what is drawn, in which order, and what it does to a batch."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -7,10 +9,13 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as oracle
 
-from trainer.config.data import Digits, SyntheticImages
-from trainer.data.images.augment import Crop, Cutout, Jitter, Pipeline, RandAugment, Warp, augment_from, cut_out
+from trainer.config.data import Digits, ImageDataConfig, SyntheticImages
+from trainer.config.section import key
+from trainer.data.images import augment as module
+from trainer.data.images.augment import STAGES, Crop, Cutout, Jitter, Pipeline, Stage, Warp, augment_from, cut_out
 from trainer.data.images.geometry import flip_rotate
 from trainer.data.images.normalize import Normalize
+from trainer.data.images.randaugment import RandAugment
 from trainer.data.types import Augment, BatchContext
 from trainer.errors import ConfigError
 from trainer.runs.build import build_data
@@ -23,7 +28,7 @@ EVERYTHING: dict[str, Any] = {
 }  # fmt: skip
 
 
-def draws(seed: int = 0, step: int = 0, epoch: int = 0, batch: int = 16) -> BatchContext:
+def context(seed: int = 0, step: int = 0, epoch: int = 0, batch: int = 16) -> BatchContext:
     return BatchContext(seed, step, epoch, torch.arange(batch))
 
 
@@ -56,7 +61,7 @@ def test_flips_and_turns_are_the_default_and_their_draws_are_these() -> None:
     degrees = (torch.rand(16, generator=generator) * 2 - 1) * 10
     augment = augment_from(SyntheticImages(augment=True), (3, 8, 8), Normalize(MEAN, [0.25] * 3))
     assert augment is not None
-    assert torch.equal(augment(images, draws(5, 7)), flip_rotate(images, mirrored, degrees))
+    assert torch.equal(augment(images, context(5, 7)), flip_rotate(images, mirrored, degrees))
 
 
 def test_the_stages_stand_in_their_order() -> None:
@@ -65,6 +70,37 @@ def test_the_stages_stand_in_their_order() -> None:
     assert [type(stage) for stage in augment.stages] == [Warp, Crop, RandAugment, Jitter, Cutout]
     assert augment.stages[0] == Warp("alternating", 15, True, 2, True)
     assert augment.stages[3] == Jitter(0.4, 0.4, 0.4, 0.1)
+
+
+@dataclass
+class Invertible(SyntheticImages):
+    invert: float = key(0.0, "with augment: the probability to invert an image", at_least=0, at_most=1)
+
+
+def invert_from(config: ImageDataConfig, shape: Sequence[int], normalize: Normalize) -> Stage | None:
+    if not isinstance(config, Invertible) or not config.invert:
+        return None
+
+    def invert(images: Tensor, context: BatchContext, generator: torch.Generator) -> Tensor:
+        chosen = torch.rand(len(images), generator=generator) < config.invert
+        return torch.where(chosen[:, None, None, None], 255 - images, images)
+
+    return invert
+
+
+def test_an_operation_is_a_key_a_function_and_a_place_in_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STAGES", (*STAGES, invert_from))
+    normalize, images = Normalize(MEAN, [0.25] * 3), pixels(64, 3, 8, 8)
+    plain, inverting = (
+        augment_from(Invertible(augment=True, invert=share), (3, 8, 8), normalize) for share in (0.0, 0.5)
+    )
+    assert plain is not None and inverting is not None and len(inverting.stages) == len(plain.stages) + 1
+    before, after = plain(images, context(5)), inverting(images, context(5))
+    inverted = (after != before).flatten(1).any(1)
+    assert 16 < inverted.sum() < 48
+    assert torch.equal(torch.where(inverted[:, None, None, None], 255 - before, before), after), (
+        "the others' draws stay"
+    )
 
 
 @pytest.mark.parametrize(("typed", "meant"), [(True, "random"), (False, "none"), ("True", "random"), ("none", "none")])
@@ -78,13 +114,13 @@ def test_each_is_a_function_of_the_seed_and_the_step_and_leaves_its_input_alone(
     keys |= {name: EVERYTHING[name]}
     images = pixels(16, 3, 8, 8)
     copy, before = images.clone(), torch.get_rng_state()
-    first = varied(images, draws(7, 3), **keys)
+    first = varied(images, context(7, 3), **keys)
     assert (first.shape, first.dtype) == (images.shape, torch.uint8)
     assert not torch.equal(first, images)
-    assert torch.equal(varied(images, draws(7, 3), **keys), first)
-    assert not torch.equal(varied(images, draws(8, 3), **keys), first)
+    assert torch.equal(varied(images, context(7, 3), **keys), first)
+    assert not torch.equal(varied(images, context(8, 3), **keys), first)
     if name != "flip":
-        assert not torch.equal(varied(images, draws(7, 4), **keys), first)
+        assert not torch.equal(varied(images, context(7, 4), **keys), first)
     assert torch.equal(images, copy)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -93,7 +129,7 @@ def test_each_is_a_function_of_the_seed_and_the_step_and_leaves_its_input_alone(
 def test_all_of_it_together_keeps_shape_and_dtype(channels: int) -> None:
     keys = EVERYTHING if channels == 3 else EVERYTHING | {"saturation": 0, "hue": 0}
     images = pixels(16, channels, 9, 7)
-    after = varied(images, draws(), **keys)
+    after = varied(images, context(), **keys)
     assert (after.shape, after.dtype) == (images.shape, torch.uint8)
 
 
@@ -102,7 +138,7 @@ def measured_angles(degrees: float, batch: int) -> Tensor:
     side = 101
     y, x = torch.meshgrid(torch.arange(side) - 50.0, torch.arange(side) - 50.0, indexing="ij")
     images = torch.stack([x, y]).expand(batch, -1, -1, -1)
-    source_x, source_y = Pipeline([Warp("none", degrees)])(images, draws())[:, :, 50, 95].T  # 45 right of the centre
+    source_x, source_y = Pipeline([Warp("none", degrees)])(images, context())[:, :, 50, 95].T  # 45 right of the centre
     return torch.atan2(source_y, source_x).rad2deg()
 
 
@@ -123,23 +159,23 @@ def mirrored(batch: int, at: BatchContext, flip: str) -> Tensor:
 
 @pytest.mark.parametrize("flip", ["random", "alternating"])
 def test_about_half_of_the_samples_are_mirrored(flip: str) -> None:
-    assert abs(mirrored(1000, draws(batch=1000), flip).sum().item() - 500) < 5 * 250**0.5
+    assert abs(mirrored(1000, context(batch=1000), flip).sum().item() - 500) < 5 * 250**0.5
 
 
 def test_alternating_flips_show_each_image_both_ways_in_every_two_epochs() -> None:
-    first, second, third = (mirrored(100, draws(3, 50 * epoch, epoch, 100), "alternating") for epoch in range(3))
+    first, second, third = (mirrored(100, context(3, 50 * epoch, epoch, 100), "alternating") for epoch in range(3))
     assert torch.equal(first, ~second)
     assert torch.equal(first, third)
     shuffled = torch.randperm(100, generator=torch.Generator().manual_seed(0))
     assert torch.equal(mirrored(100, BatchContext(3, 9, 0, shuffled), "alternating"), first[shuffled]), (
         "of the image, not the row"
     )
-    assert not torch.equal(mirrored(100, draws(4, 0, 0, 100), "alternating"), first), "of the seed"
+    assert not torch.equal(mirrored(100, context(4, 0, 0, 100), "alternating"), first), "of the seed"
 
 
 def test_shifts_are_uniform_over_both_axes() -> None:
     images = torch.arange(49, dtype=torch.uint8).view(1, 1, 7, 7).expand(5000, -1, -1, -1)
-    middle = varied(images, draws(batch=5000), shift=2)[:, 0, 3, 3].long()
+    middle = varied(images, context(batch=5000), shift=2)[:, 0, 3, 3].long()
     counts = torch.bincount((middle // 7 - 1) * 5 + middle % 7 - 1, minlength=25)
     assert (counts - 200).abs().max() < 5 * 200**0.5
 
@@ -169,7 +205,7 @@ def test_cutout_equals_torchvisions_erase() -> None:
 
 def test_cutout_blots_out_a_square_of_the_mean_colour_anywhere() -> None:
     images = torch.full((2000, 3, 8, 8), 255, dtype=torch.uint8)
-    after = varied(images, draws(), cutout=4)
+    after = varied(images, context(), cutout=4)
     blotted = (after != 255).all(1)
     assert after[blotted.unsqueeze(1).expand_as(after)].view(-1).unique().tolist() == [51, 102, 153]
     counts = blotted.sum((1, 2))
@@ -179,10 +215,10 @@ def test_cutout_blots_out_a_square_of_the_mean_colour_anywhere() -> None:
 
 def test_jitter_draws_uniform_factors() -> None:
     images = torch.full((4000, 3, 2, 2), 100, dtype=torch.uint8)
-    factor = varied(images, draws(), brightness=0.5)[:, 0, 0, 0].double() / 100
+    factor = varied(images, context(), brightness=0.5)[:, 0, 0, 0].double() / 100
     assert (factor.min(), factor.max()) == (pytest.approx(0.5, abs=0.01), pytest.approx(1.5, abs=0.01))
     assert factor.mean().item() == pytest.approx(1, abs=5 * (1 / 12 / 4000) ** 0.5)
-    dark = varied(images, draws(), brightness=2.0)[:, 0, 0, 0]
+    dark = varied(images, context(), brightness=2.0)[:, 0, 0, 0]
     assert dark.double().mean().item() == pytest.approx(146.6, abs=3), "factors of 0 to 3"
 
 
@@ -196,4 +232,4 @@ def test_a_reflected_shift_must_be_shorter_than_the_side() -> None:
     with pytest.raises(ConfigError, match=r"data\.shift=8: must be less than .*8×9.*data.shift_padding=zero"):
         built((3, 8, 9), shift=8)
     images = pixels(64, 3, 8, 8)
-    assert (varied(images, draws(), shift=9, shift_padding="zero").flatten(1).amax(1) == 0).any()
+    assert (varied(images, context(), shift=9, shift_padding="zero").flatten(1).amax(1) == 0).any()

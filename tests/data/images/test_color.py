@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as oracle
 
 from trainer.data.images import color
-from trainer.data.images.randaugment import OPERATIONS, randaugment
+from trainer.data.images.randaugment import OPERATIONS, apply_randaugment
 
 Change = Callable[[Tensor, Tensor], Tensor]
 BY_FACTOR: dict[str, tuple[Change, Callable[[Tensor, float], Tensor]]] = {
@@ -115,7 +115,7 @@ def test_each_operation_of_randaugment_equals_torchvision(name: str, magnitude: 
     images = pixels(20, 3, 32, 32)
     signs = torch.tensor([1.0, -1.0] * 10)
     choice = torch.full((1, 20), list(OPERATIONS).index(name))
-    ours = randaugment(images, choice, signs[None], magnitude)
+    ours = apply_randaugment(images, choice, signs[None], magnitude)
     theirs = torch.stack(
         [by_torchvision(name, image, sign, magnitude / 30) for image, sign in zip(images, signs.tolist(), strict=True)]
     )
@@ -131,7 +131,7 @@ def test_each_image_of_a_batch_gets_its_own_operations_in_their_order() -> None:
     draw = torch.Generator().manual_seed(0)
     choices = torch.randint(len(names), (3, 40), generator=draw)
     signs = torch.randint(2, (3, 40), generator=draw) * 2.0 - 1
-    ours = randaugment(images, choices, signs, 20)
+    ours = apply_randaugment(images, choices, signs, 20)
     for i in range(40):
         alone = images[i : i + 1]
         for choice, sign in zip(choices[:, i], signs[:, i], strict=True):

@@ -16,14 +16,15 @@ from trainer.config.model import Mlp
 from trainer.config.task import Regression
 from trainer.config.trainer import TrainerConfig
 from trainer.data.images.geometry import box_mask
-from trainer.data.images.mixing import Mixing, cut_boxes, mix, mixing_from
+from trainer.data.images.mixing import CutMix, Mixing, Mixup, cut_boxes, mix, mixing_from
 from trainer.data.types import BatchContext
 from trainer.runs.build import build_data
+from trainer.system import seeds
 
 CLASSES = 5
 
 
-def draws(seed: int = 0, step: int = 0, batch: int = 64) -> BatchContext:
+def context(seed: int = 0, step: int = 0, batch: int = 64) -> BatchContext:
     return BatchContext(seed, step, epoch=0, positions=torch.arange(batch))
 
 
@@ -80,7 +81,9 @@ def found_shares(before: Tensor, after: Tensor) -> Tensor:
 @pytest.mark.parametrize("keys", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}], ids=str)
 def test_targets_are_mixed_in_the_proportion_of_the_pixels(keys: dict[str, float]) -> None:
     images, targets = batch(256)
-    mixed, soft = Mixing(keys.get("mixup", 0), keys.get("cutmix", 0), CLASSES)(images, targets, draws(batch=256))
+    mixing = mixing_from(SyntheticImages(augment=True, **keys), CLASSES)
+    assert mixing is not None
+    mixed, soft = mixing(images, targets, context(batch=256))
     share = found_shares(images, mixed).mean((1, 2))
     one_hot = F.one_hot(targets, CLASSES).float()
     torch.testing.assert_close(soft, one_hot.lerp(one_hot.roll(1, 0), share[:, None]), rtol=0, atol=1e-3)
@@ -90,16 +93,32 @@ def test_targets_are_mixed_in_the_proportion_of_the_pixels(keys: dict[str, float
 
 def test_where_both_are_on_each_sample_gets_one_of_them_at_even_odds() -> None:
     images, targets = batch(1000)
-    mixed, _ = Mixing(1.0, 1.0, CLASSES)(images, targets, draws(batch=1000))
+    mixed, _ = Mixing([Mixup(1.0), CutMix(1.0)], CLASSES)(images, targets, context(batch=1000))
     shares = found_shares(images, mixed)
     blended = ((shares > 0.01) & (shares < 0.99)).flatten(1)
     assert (blended.all(1) | ~blended.any(1)).all(), "never both"
     assert abs(blended.all(1).sum().item() - 500) < 5 * 250**0.5
 
 
+def test_the_draws_of_both_are_these() -> None:
+    """Pinned: the runs of earlier versions resume to the same mixtures."""
+    images, targets = batch(8)
+    mixed, soft = Mixing([Mixup(1.0), CutMix(1.0)], CLASSES)(images, targets, context(3, 5, batch=8))
+    generator = np.random.default_rng(seeds.fold(3, seeds.MIX, 5))
+    cut, share, kept = generator.random(8) < 0.5, generator.beta(1.0, 1.0, 8), generator.beta(1.0, 1.0, 8)
+    x, y = generator.integers(9, size=8), generator.integers(12, size=8)
+    inside = box_mask(torch.from_numpy(cut_boxes(kept, x, y, 12, 9)), 12, 9).float()
+    weights = torch.where(
+        torch.from_numpy(cut)[:, None, None, None], inside, torch.from_numpy(share).float()[:, None, None, None]
+    )
+    assert torch.equal(mixed, mix(images, weights))
+    shares = weights.expand_as(images[:, :1]).mean((1, 2, 3))
+    torch.testing.assert_close(soft, mix(F.one_hot(targets, CLASSES).float(), shares[:, None]))
+
+
 def test_the_shares_of_mixup_follow_the_beta_distribution() -> None:
     images, targets = batch(4000, 1, 1)
-    mixed, _ = Mixing(0.2, 0.0, CLASSES)(images, targets, draws(batch=4000))
+    mixed, _ = Mixing([Mixup(0.2)], CLASSES)(images, targets, context(batch=4000))
     share = found_shares(images, mixed).flatten().double()
     variance = 1 / (4 * (2 * 0.2 + 1))  # of Beta(α, α)
     assert share.mean().item() == pytest.approx(0.5, abs=5 * (variance / 4000) ** 0.5)
@@ -109,17 +128,17 @@ def test_the_shares_of_mixup_follow_the_beta_distribution() -> None:
 def test_numbers_are_mixed_linearly() -> None:
     images, _ = batch()
     numbers = torch.randn(64, 2, generator=torch.Generator().manual_seed(3))
-    mixed, targets = Mixing(1.0, 0.0, CLASSES)(images, numbers, draws())
+    mixed, targets = Mixing([Mixup(1.0)], CLASSES)(images, numbers, context())
     share = found_shares(images, mixed).mean((1, 2))
     torch.testing.assert_close(targets, numbers.lerp(numbers.roll(1, 0), share[:, None]), rtol=1e-3, atol=1e-3)
 
 
 def test_mixing_is_a_function_of_the_seed_and_the_step() -> None:
     images, targets = batch()
-    mixing = Mixing(0.5, 1.0, CLASSES)
-    (first, soft), (again, same) = (mixing(images, targets, draws(3, 5)) for _ in range(2))
+    mixing = Mixing([Mixup(0.5), CutMix(1.0)], CLASSES)
+    (first, soft), (again, same) = (mixing(images, targets, context(3, 5)) for _ in range(2))
     assert torch.equal(first, again) and torch.equal(soft, same)
-    for other in (draws(4, 5), draws(3, 6)):
+    for other in (context(4, 5), context(3, 6)):
         assert not torch.equal(mixing(images, targets, other)[0], first)
 
 
@@ -191,7 +210,7 @@ def test_a_run_that_mixes_learns_and_records_its_pictures(tmp_path: Path) -> Non
         def rewind(self, step: int) -> None: ...
         def close(self, summary: dict[str, Any]) -> None: ...
 
-    assemble(config(0.1, epochs=10, log_every="1ep", eval_every="5ep"), run, sinks=lambda parts: [Kept()]).fit()
+    assemble(config(0.1, epochs=10, log_every="1ep", eval_every="5ep"), run).fit([Kept()])
     run.release()
     assert len(records[0].labels) == len(records[0].images) == 24
     assert records[-1].scalars["val/accuracy"] > 0.9

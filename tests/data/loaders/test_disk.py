@@ -13,17 +13,19 @@ from torch import Tensor
 from trainer.data.files import mapped
 from trainer.data.loaders.collate import Collate
 from trainer.data.loaders.disk import DiskLoader
-from trainer.data.loaders.resident import ResidentEvalLoader, make_loaders
+from trainer.data.loaders.resident import ResidentEvalLoader
 from trainer.data.loaders.sampler import BlockSampler, Sampler
+from trainer.data.loaders.selection import make_loaders
+from trainer.data.on_disk import OnDisk
 from trainer.data.splits import limit
-from trainer.data.types import Batch, Data, DataSpec, OnDisk, Split, as_float
+from trainer.data.types import Batch, Data, DataSpec, Split, as_float
 from trainer.errors import DataError
 
 CPU = torch.device("cpu")
 
 
-def epoch_order(order: BlockSampler, epoch: int, start: int = 0) -> list[int]:
-    windows = order.windows(epoch, start)
+def epoch_order(sampler: BlockSampler, epoch: int, start: int = 0) -> list[int]:
+    windows = sampler.windows(epoch, start)
     return [int(window.members[place]) for window in windows for place in window.order]
 
 
@@ -38,16 +40,16 @@ def epoch_order(order: BlockSampler, epoch: int, start: int = 0) -> list[int]:
 def test_an_epoch_has_each_sample_once_and_can_be_entered_anywhere(
     samples: int, block: int, blocks: int, epoch: int, start: int
 ) -> None:
-    order = BlockSampler(samples, seed=7, block=block, blocks=blocks)
-    whole = epoch_order(order, epoch)
+    sampler = BlockSampler(samples, seed=7, block=block, blocks=blocks)
+    whole = epoch_order(sampler, epoch)
     assert sorted(whole) == list(range(samples))
-    assert epoch_order(order, epoch, start) == whole[start:]
+    assert epoch_order(sampler, epoch, start) == whole[start:]
 
 
 def test_a_window_is_of_whole_blocks_and_is_read_forward() -> None:
-    order = BlockSampler(1000, seed=0, block=30, blocks=4)
+    sampler = BlockSampler(1000, seed=0, block=30, blocks=4)
     seen: set[int] = set()
-    for members, shuffled in order.windows(0):
+    for members, shuffled in sampler.windows(0):
         assert torch.equal(members, members.sort().values)
         blocks = set((members // 30).tolist())
         assert len(blocks) <= 4 and not blocks & seen
@@ -73,18 +75,18 @@ def test_epochs_and_seeds_differ_in_the_blocks_and_within_them() -> None:
 def on_disk(folder: Path, samples: int, weights: bool = False) -> Split:
     """Sample i holds i, i + 0.5 and i + 0.25; its target is -i, its weight i + 1."""
     numbers = np.arange(samples, dtype=np.float32)
-    rows = mapped.InFile(folder / "inputs.npy", (samples, 3))
+    rows = mapped.FileRows(folder / "inputs.npy", (samples, 3))
     rows.put(0, np.stack([numbers, numbers + 0.5, numbers + 0.25], axis=1), slice(None))
     rows.tensor()
     targets = torch.from_numpy(-numbers).unsqueeze(1)
     return Split(
-        mapped.on_disk(folder / "inputs.npy"), targets, None, torch.from_numpy(numbers + 1) if weights else None
+        mapped.open_array(folder / "inputs.npy"), targets, None, torch.from_numpy(numbers + 1) if weights else None
     )
 
 
 def loader(split: Split, batch: int, drop_last: bool = False, block: int = 5, window: int = 20) -> DiskLoader:
-    order = Sampler(len(split), batch, drop_last, seed=3)
-    return DiskLoader(split, Collate(order, as_float), CPU, block_bytes=block * 12, window_bytes=window * 12)
+    sampler = Sampler(len(split), batch, drop_last, seed=3)
+    return DiskLoader(split, Collate(sampler, as_float), CPU, block_bytes=block * 12, window_bytes=window * 12)
 
 
 def assert_right(batch: Batch, size: int, weights: bool) -> None:
@@ -160,58 +162,12 @@ def test_a_part_of_the_samples_stays_on_disk(tmp_path: Path) -> None:
     assert smaller.inputs[:][:, 0].tolist() == [kept[4], kept[2]]
 
 
-def test_samples_far_apart_are_not_read_with_all_between() -> None:
-    reads: list[tuple[int, int]] = []
-
-    def read(start: int, stop: int) -> Tensor:
-        reads.append((start, stop))
-        return torch.arange(start, stop)
-
-    index = torch.tensor([1_000_000, 3, 2_000_001, 5, 1_000_500, 2_000_000])
-    samples = OnDisk(read, (10_000_000,), index)
-    assert samples[:].tolist() == index.tolist()
-    assert reads == [(3, 6), (1_000_000, 1_000_501), (2_000_000, 2_000_002)]
-    assert samples[-1].item() == 2_000_000 and samples[1:3].tolist() == [3, 2_000_001]
-    assert len(samples[6:6]) == 0
-
-
 def test_a_file_that_is_cut_short_while_it_is_read_is_named(tmp_path: Path) -> None:
     split = on_disk(tmp_path, 100)
     with (tmp_path / "inputs.npy").open("r+b") as file:
         file.truncate(500)
     with pytest.raises(DataError, match=r"inputs\.npy: was cut short"):
         next(loader(split, 8).stream(0))
-
-
-def test_a_file_is_mapped_though_it_has_lost_its_name(tmp_path: Path) -> None:
-    rows = mapped.InFile(tmp_path / "x.npy", (3, 2))
-    rows.put(1, np.ones((2, 2), dtype=np.float32), slice(None))
-    (tmp_path / "x.npy").unlink()
-    assert rows.tensor().tolist() == [[0, 0], [1, 1], [1, 1]]
-
-
-def test_a_digest_is_of_every_byte(tmp_path: Path) -> None:
-    size = mapped.PIECE + 3 * mapped.READ + 5  # several pieces, the last of odd size
-    path, same = tmp_path / "a", tmp_path / "b"
-    for each in (path, same):
-        with each.open("wb") as file:
-            file.truncate(size)
-    before, twin = mapped.digest([path, same])
-    assert before == twin
-    for place in (0, mapped.READ, mapped.PIECE - 1, mapped.PIECE, size - 1):
-        with path.open("r+b") as file:
-            file.seek(place)
-            file.write(b"x")
-            file.flush()
-            assert mapped.digest([path]) != [before], place
-            file.seek(place)
-            file.write(b"\0")
-    assert mapped.digest([path]) == [before]
-    with path.open("ab") as file:
-        file.write(b"\0")
-    assert mapped.digest([path]) != [before]
-    path.write_bytes(b"")
-    assert len(mapped.digest([path])[0]) == 32
 
 
 def shuffled_evenly(made: DiskLoader, epochs: int) -> Tensor:

@@ -13,10 +13,12 @@ from torch.utils.data import Dataset
 from trainer.data.images.augment import Pipeline, Warp
 from trainer.data.images.normalize import Normalize
 from trainer.data.loaders.collate import Collate
-from trainer.data.loaders.resident import BLOCK_BYTES, ResidentEvalLoader, ResidentLoader, make_loaders
+from trainer.data.loaders.protocols import EvalLoader, TrainLoader
+from trainer.data.loaders.resident import BLOCK_BYTES, ResidentEvalLoader, ResidentLoader
 from trainer.data.loaders.sampler import Sampler
+from trainer.data.loaders.selection import make_loaders
 from trainer.data.loaders.workers import WorkerEvalLoader, WorkerLoader
-from trainer.data.types import Batch, Data, DataSpec, EvalLoader, Split, TrainLoader, as_float
+from trainer.data.types import Batch, Data, DataSpec, Split, as_float
 from trainer.errors import ConfigError, DataError
 
 CPU = torch.device("cpu")
@@ -40,14 +42,14 @@ def images(samples: int = SAMPLES) -> Tensor:
     return torch.randint(0, 256, (samples, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
 
 
-def image_loader(workers: int | None, order: Sampler) -> TrainLoader:
+def image_loader(workers: int | None, sampler: Sampler) -> TrainLoader:
     """Augmented and normalised images: resident, or streamed by so many workers."""
-    split = Split(images(order.samples), torch.arange(order.samples))
+    split = Split(images(sampler.samples), torch.arange(sampler.samples))
     normalize, augment = Normalize([0.5] * 3, [0.25] * 3), Pipeline([Warp("random", 30)])
     if workers is None:
-        return ResidentLoader(split, Collate(order, normalize, augment), CPU)
+        return ResidentLoader(split, Collate(sampler, normalize, augment), CPU)
     split = dataclasses.replace(split, inputs=Rows(split.inputs))
-    return WorkerLoader(split, Collate(order, normalize, augment), CPU, workers)
+    return WorkerLoader(split, Collate(sampler, normalize, augment), CPU, workers)
 
 
 def take(loader: TrainLoader, start: int, batches: int) -> list[Batch]:
@@ -62,11 +64,11 @@ def assert_same(batches: list[Batch], expected: list[Batch]) -> None:
         assert other.weights is None
 
 
-def epoch_of(order: Sampler, epoch: int) -> list[list[int]]:
+def epoch_of(sampler: Sampler, epoch: int) -> list[list[int]]:
     """The sample numbers in each batch of an epoch, as a loader gives them."""
-    numbers = torch.arange(order.samples)
-    loader = ResidentLoader(Split(numbers.float().unsqueeze(1), numbers), Collate(order, as_float), CPU)
-    return [batch.targets.tolist() for batch in take(loader, epoch * order.steps_per_epoch, order.steps_per_epoch)]
+    numbers = torch.arange(sampler.samples)
+    loader = ResidentLoader(Split(numbers.float().unsqueeze(1), numbers), Collate(sampler, as_float), CPU)
+    return [batch.targets.tolist() for batch in take(loader, epoch * sampler.steps_per_epoch, sampler.steps_per_epoch)]
 
 
 @settings(max_examples=50, deadline=None)
@@ -88,13 +90,13 @@ def test_drop_last_leaves_only_full_batches(samples: int, size: int, seed: int, 
 
 
 def test_each_epoch_has_another_order() -> None:
-    order = Sampler(30, 30, drop_last=False, seed=0)
-    assert len({tuple(epoch_of(order, epoch)[0]) for epoch in range(20)}) == 20
+    sampler = Sampler(30, 30, drop_last=False, seed=0)
+    assert len({tuple(epoch_of(sampler, epoch)[0]) for epoch in range(20)}) == 20
 
 
 def test_drop_last_leaves_out_other_samples_in_each_epoch() -> None:
-    order = Sampler(31, 30, drop_last=True, seed=0)
-    left_out = [set(range(31)) - set(epoch_of(order, epoch)[0]) for epoch in range(10)]
+    sampler = Sampler(31, 30, drop_last=True, seed=0)
+    left_out = [set(range(31)) - set(epoch_of(sampler, epoch)[0]) for epoch in range(10)]
     assert len(set(map(tuple, left_out))) > 3
 
 
@@ -151,13 +153,13 @@ def test_a_streaming_stream_starts_at_any_step(start: int, workers: int) -> None
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_streaming_and_resident_give_the_same_batches(workers: int, drop_last: bool) -> None:
-    order = Sampler(SAMPLES, BATCH, drop_last, seed=3)
-    assert_same(take(image_loader(workers, order), 2, 15), take(image_loader(None, order), 2, 15))
+    sampler = Sampler(SAMPLES, BATCH, drop_last, seed=3)
+    assert_same(take(image_loader(workers, sampler), 2, 15), take(image_loader(None, sampler), 2, 15))
 
 
 def test_augmentation_differs_from_epoch_to_epoch() -> None:
-    order = Sampler(1, 1, drop_last=False, seed=0)
-    first, second = take(image_loader(None, order), 0, 2)
+    sampler = Sampler(1, 1, drop_last=False, seed=0)
+    first, second = take(image_loader(None, sampler), 0, 2)
     assert not torch.equal(first.inputs, second.inputs)
 
 
@@ -166,11 +168,11 @@ def test_augmentation_differs_from_epoch_to_epoch() -> None:
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_gathering_many_batches_at_once_is_invisible(width: int, size: int, drop_last: bool) -> None:
     inputs, targets = torch.rand(130, width), torch.arange(130)
-    order = Sampler(130, size, drop_last, seed=1)
-    loader = ResidentLoader(Split(inputs, targets), Collate(order, as_float), CPU)
-    for step, batch in enumerate(take(loader, 0, order.steps_per_epoch + 5)):
-        epoch, offset = divmod(step, order.steps_per_epoch)
-        index = order.permutation(epoch)[offset * size : (offset + 1) * size]
+    sampler = Sampler(130, size, drop_last, seed=1)
+    loader = ResidentLoader(Split(inputs, targets), Collate(sampler, as_float), CPU)
+    for step, batch in enumerate(take(loader, 0, sampler.steps_per_epoch + 5)):
+        epoch, offset = divmod(step, sampler.steps_per_epoch)
+        index = sampler.permutation(epoch)[offset * size : (offset + 1) * size]
         assert torch.equal(batch.inputs, inputs[index])
         assert torch.equal(batch.targets, targets[index])
 

@@ -65,7 +65,7 @@ def test_a_worker_in_trouble_is_an_error_that_says_so_and_none_is_left(kind: str
 
 def test_a_stuck_worker_does_not_hold_up_a_run_that_stops_between_batches() -> None:
     stuck = loader("stuck")
-    first = next(i for i, index in enumerate(stuck.order.blocks(0)) if 5 in index.tolist())
+    first = next(i for i, index in enumerate(stuck.sampler.blocks(0)) if 5 in index.tolist())
     stream = stuck.stream((first + 1) % 4 + 4 * (first + 1 > 3))  # the batch that is stuck is not the first
     next(stream)
     time.sleep(0.5)  # the workers read ahead: one of them is stuck now

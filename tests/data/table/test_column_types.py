@@ -9,7 +9,7 @@ import pytest
 
 from trainer.config.table import Csv
 from trainer.data.table import column_types
-from trainer.data.table.reading import read
+from trainer.data.table.reading import read_table
 from trainer.errors import ConfigError, DataError
 from trainer.runs.build import build_data
 
@@ -22,7 +22,7 @@ def infer(folder: Path, values: Values, name: str = "x", **keys: Any) -> column_
     path = folder / "table.csv"
     path.write_text("\n".join([f"{name},y", *(f'"{value}",{i % 2}' for i, value in enumerate(values))]) + "\n")
     config = Csv(path=str(path), target="y", **keys)
-    return column_types.infer(config, read(config))[0]
+    return column_types.infer_columns(config, read_table(config))[0]
 
 
 def cycle(values: list[object]) -> Values:
@@ -145,6 +145,6 @@ def test_types_of_parquet_are_what_they_are(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "table.parquet")
     config = Csv(path=str(tmp_path / "table.parquet"), target="y")
-    kinds = [column.kind for column in column_types.infer(config, read(config))]
+    kinds = [column.kind for column in column_types.infer_columns(config, read_table(config))]
     assert kinds == ["datetime", "datetime", "boolean", "target"]
     assert build_data(config, 0).description == "0 numeric + 1 boolean + 2 datetime + 0 categorical columns"

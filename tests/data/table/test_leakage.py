@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.config.table import Csv
-from trainer.data.table.leakage import leak
+from trainer.data.table.leakage import describe_leak
 from trainer.runs.build import build_data
 
 RNG = np.random.default_rng(0)
@@ -31,7 +31,7 @@ NAN = np.nan
     ],
 )
 def test_a_column_that_determines_the_target_is_found(values: np.ndarray, targets: np.ndarray, words: str) -> None:
-    assert leak(values, targets, classes=targets.ndim == 1) == words
+    assert describe_leak(values, targets, classes=targets.ndim == 1) == words
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_a_column_that_determines_the_target_is_found(values: np.ndarray, target
     ],
 )
 def test_an_honest_column_is_not_accused(values: np.ndarray, targets: np.ndarray) -> None:
-    assert leak(values, targets, classes=targets.ndim == 1) is None
+    assert describe_leak(values, targets, classes=targets.ndim == 1) is None
 
 
 def test_ten_thousand_columns_of_noise_beside_few_rows_are_not_accused() -> None:
     targets = RNG.integers(0, 2, 24)
     levels, numbers = RNG.integers(0, 3, (10_000, 24)).astype(float), RNG.normal(size=(10_000, 24))
-    assert not any(leak(values, targets, classes=True) for values in (*levels, *numbers))
+    assert not any(describe_leak(values, targets, classes=True) for values in (*levels, *numbers))
 
 
 def test_a_leak_is_a_warning_that_names_the_column_and_the_way_out(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import torch
 
 from trainer.config.table import Csv
 from trainer.data.table import column_types, preprocess
-from trainer.data.table.encode import encode
+from trainer.data.table.encode import encode_rows
 from trainer.data.table.preprocess import Preprocessor
-from trainer.data.table.reading import Table, read
+from trainer.data.table.reading import Table, read_table
 from trainer.errors import CheckpointError, ConfigError, DataError
 
 ROWS = 90
@@ -32,16 +32,16 @@ def write(path: Path, rows: list[list[object]], header: str = HEADER) -> Path:
 
 def fitted(folder: Path, rows: np.ndarray | None = None, **keys: Any) -> tuple[Preprocessor, Table, Csv]:
     config = Csv(path=str(write(folder / "table.csv", [row(i) for i in range(ROWS)])), target="y", **keys)
-    table = read(config)
-    measured = preprocess.fit(
-        config, table, column_types.infer(config, table), np.arange(ROWS) if rows is None else rows
+    table = read_table(config)
+    measured = preprocess.fit_preprocessor(
+        config, table, column_types.infer_columns(config, table), np.arange(ROWS) if rows is None else rows
     )
     return measured, table, config
 
 
 def other(folder: Path, config: Csv, cells: list[object], header: str = HEADER) -> Table:
     """Another file of two rows: one of the first kind, and the given one."""
-    return read(dataclasses.replace(config, path=str(write(folder / "other.csv", [row(1), cells], header))))
+    return read_table(dataclasses.replace(config, path=str(write(folder / "other.csv", [row(1), cells], header))))
 
 
 def test_inputs_are_ordered_by_kind_and_codes_are_last(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_inputs_are_ordered_by_kind_and_codes_are_last(tmp_path: Path) -> None:
         ("many", "categorical", 1),
     ]
     assert measured.cardinalities == (32,), "30 levels, one for unseen, one for missing"
-    codes = encode(measured, table)[0][:, -1]
+    codes = encode_rows(measured, table)[0][:, -1]
     assert codes.tolist() == [1 + sorted(f"m{j}" for j in range(30)).index(f"m{i % 30}") for i in range(ROWS)]
 
 
@@ -65,13 +65,15 @@ def test_any_parts_and_blocks_give_the_same_rows(tmp_path: Path, block_size: int
     path = tmp_path / "table.csv"
     write(path, [row(i) for i in range(20_000)])
     config = Csv(path=str(path), target="y")
-    table = read(config)
-    measured = preprocess.fit(config, table, column_types.infer(config, table), np.arange(0, 20_000, 2))
-    (whole,) = encode(measured, table)
+    table = read_table(config)
+    measured = preprocess.fit_preprocessor(
+        config, table, column_types.infer_columns(config, table), np.arange(0, 20_000, 2)
+    )
+    (whole,) = encode_rows(measured, table)
     rows = np.sort(np.random.default_rng(0).permutation(20_000)[:15_000])
-    held = np.setdiff1d(np.arange(20_000), rows)
-    parts = encode(measured, table, [rows, held, None], block_size=block_size)
-    for part, index in zip(parts, (rows, held, np.arange(20_000)), strict=True):
+    others = np.setdiff1d(np.arange(20_000), rows)
+    parts = encode_rows(measured, table, [rows, others, None], block_size=block_size)
+    for part, index in zip(parts, (rows, others, np.arange(20_000)), strict=True):
         assert part.dtype == torch.float32
         assert torch.equal(part, whole[index])
 
@@ -81,8 +83,8 @@ def test_nothing_is_measured_on_the_other_rows(tmp_path: Path) -> None:
     once, _, _ = fitted(tmp_path, rows)
     cells = [row(i) if i % 2 == 0 else ["1e6", "z", "no", "1999-01-01", "zz", i % 2] for i in range(ROWS)]
     config = Csv(path=str(write(tmp_path / "table.csv", cells)), target="y")
-    table = read(config)
-    again = preprocess.fit(config, table, column_types.infer(config, table), rows)
+    table = read_table(config)
+    again = preprocess.fit_preprocessor(config, table, column_types.infer_columns(config, table), rows)
     assert again.to_json() == once.to_json()
 
 
@@ -93,13 +95,13 @@ def test_what_is_saved_makes_the_same_inputs(tmp_path: Path) -> None:
         text = measured.to_json()
         loaded = Preprocessor.from_json(text)
         assert loaded.to_json() == text
-        assert torch.equal(encode(loaded, table)[0], encode(measured, table)[0])
+        assert torch.equal(encode_rows(loaded, table)[0], encode_rows(measured, table)[0])
 
 
 def test_what_training_did_not_have_is_given_its_place(tmp_path: Path) -> None:
     measured, _, config = fitted(tmp_path, transforms={"categorical": ["impute", "embed"]})
     table = other(tmp_path, config, ["", "unheard of", "", "", "", 1])
-    inputs = encode(measured, table)[0][1]
+    inputs = encode_rows(measured, table)[0][1]
     names = [column.name for column in measured.columns]
     assert names[-2:] == ["many", "few"]
     assert inputs[-2:].tolist() == [0.0, 3.0], "0 is unseen; the last code of few, after its two levels, is missing"
@@ -109,9 +111,9 @@ def test_what_training_did_not_have_is_given_its_place(tmp_path: Path) -> None:
 
 def test_a_column_that_is_gone_is_named(tmp_path: Path) -> None:
     measured, _, config = fitted(tmp_path)
-    table = read(dataclasses.replace(config, path=str(write(tmp_path / "other.csv", [["m1", 1]] * 3, "many,y"))))
+    table = read_table(dataclasses.replace(config, path=str(write(tmp_path / "other.csv", [["m1", 1]] * 3, "many,y"))))
     with pytest.raises(DataError, match=r"other\.csv: has no column n, which the model was trained with"):
-        encode(measured, table)
+        encode_rows(measured, table)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def test_a_column_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_a_value_that_cannot_be_read_as_in_training_is_named(tmp_path: Path, cells: list[object], words: str) -> None:
     measured, _, config = fitted(tmp_path)
     with pytest.raises(DataError) as caught:
-        encode(measured, other(tmp_path, config, cells))
+        encode_rows(measured, other(tmp_path, config, cells))
     assert words in str(caught.value)
 
 
@@ -132,13 +134,13 @@ def test_a_word_where_numbers_were_is_named(tmp_path: Path) -> None:
     measured, _, config = fitted(tmp_path)
     config = dataclasses.replace(config, categorical=["n"])  # the file may be read, the model may not have it
     with pytest.raises(DataError, match=r"line 3: the column n holds 'lots', not a finite number"):
-        encode(measured, other(tmp_path, config, ["lots", "m1", "no", "2024-01-01", "a", 0]))
+        encode_rows(measured, other(tmp_path, config, ["lots", "m1", "no", "2024-01-01", "a", 0]))
 
 
 def test_a_gap_that_no_transform_fills_is_named_with_its_line(tmp_path: Path) -> None:
     measured, table, _ = fitted(tmp_path, transforms={"n": ["standardize"]})
     with pytest.raises(DataError, match=r"line 2: the column n is missing, .*\(standardize\).*begin them with impute"):
-        encode(measured, table)
+        encode_rows(measured, table)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_transforms_that_do_not_fit_a_column_are_refused(
 
 def test_an_order_of_levels_may_be_a_number(tmp_path: Path) -> None:
     measured, table, _ = fitted(tmp_path, transforms={"few": ["impute", "ordinal", "standardize"]})
-    column = encode(measured, table)[0][:, -2]
+    column = encode_rows(measured, table)[0][:, -2]
     assert column.unique().numel() == 2 and abs(column.mean()) < 1e-6
 
 

@@ -1,12 +1,10 @@
-"""Tables that are kept ready to train on: what is found again and when, and that nobody notices the difference."""
+"""Tables that are cached ready to train on: what is found again and when, and that nobody notices the difference."""
 
 import dataclasses
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +13,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from support import finish, run_python
+from warm import python
 
 from trainer.config.table import Csv
 from trainer.config.transform import Clip, Impute, MinMax, Standardize
+from trainer.data.on_disk import OnDisk
 from trainer.data.table import table_cache
-from trainer.data.types import Data, OnDisk
+from trainer.data.table.cache_key import APART
+from trainer.data.types import Data
 from trainer.errors import ConfigError, DataError, TrainerError
 from trainer.runs.build import build_data
 
-ROWS = 150_000
+ROWS = 20_000
+PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+DEFAULT = table_cache.WORTHWHILE  # bytes from which on tables are cached
+LARGE = 1 << 20  # and in these tests
+CACHED = f"from trainer.data.table import table_cache\ntable_cache.WORTHWHILE = {LARGE}\n"  # begins each program below
+
+
+@pytest.fixture(autouse=True)
+def small_tables_are_worthwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_cache, "WORTHWHILE", LARGE)
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table that is just large enough to be kept: two numbers, a category, a date, a class; one row has a gap."""
+    """A table that is just large enough to be cached: two numbers, a category, a date, a class; one row has a gap."""
     draw = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("table") / "table.csv"
     words = np.array(["an apple in autumn", "a berry in summer", "a cherry in spring"])[draw.integers(0, 3, ROWS)]
@@ -40,7 +51,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     lines[77] = lines[77].replace(lines[77].split(",")[2], "NA")
     path.write_text("\n".join(["a,b,word,day,y", *lines]) + "\n")
-    assert path.stat().st_size >= table_cache.WORTHWHILE
+    assert path.stat().st_size >= LARGE
     return path
 
 
@@ -90,7 +101,7 @@ def test_weights_and_numbers_are_found_again(table: Path) -> None:
     keys = {"target": "a", "weight": "b", "transforms": {}}
     text = table.read_text().replace("-", "")  # a weight is not negative
     table.write_text(text.replace("202402", "2024-02-"))
-    assert table.stat().st_size >= table_cache.WORTHWHILE
+    assert table.stat().st_size >= LARGE
     first, second = build(table, on_error="skip", **keys), build(table, on_error="skip", **keys)
     assert found_again(second) and second.train.weights is not None and second.spec.labels is None
     assert_same(first, second)
@@ -115,16 +126,14 @@ def test_another_seed_or_key_is_another_table(table: Path, keys: dict[str, Any])
     made = build(table, **keys)
     assert not found_again(made)
     assert_same(made, build(table, cache_bytes=0, **keys))
-    assert found_again(build(table)) and found_again(build(table, **keys)), "both are kept"
+    assert found_again(build(table)) and found_again(build(table, **keys)), "both are cached"
 
 
 def test_each_key_of_the_config_counts_or_has_a_reason_not_to() -> None:
     names = {field.name for field in dataclasses.fields(Csv)}
-    assert names > table_cache.APART
-    counted = set(dataclasses.asdict(Csv(path="x", target="y"))) - table_cache.APART
-    assert (
-        counted == names - table_cache.APART and {"target", "missing", "val_fraction", "split", "on_error"} <= counted
-    )
+    assert names > APART
+    counted = set(dataclasses.asdict(Csv(path="x", target="y"))) - APART
+    assert counted == names - APART and {"target", "missing", "val_fraction", "split", "on_error"} <= counted
 
 
 def test_which_files_are_for_validation_counts(table: Path) -> None:
@@ -185,7 +194,7 @@ DAMAGES = ["inputs", "targets", "manifest", "cut", "gone", "empty", "garbage", "
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_is_damaged_is_made_anew(table: Path, damage: str) -> None:
+def test_what_is_damaged_is_prepared_again(table: Path, damage: str) -> None:
     first = build(table, cache_bytes=0)  # that it maps files that are cut short here would be another matter
     build(table)
     (entry,) = entries(table)
@@ -222,25 +231,30 @@ def test_what_is_damaged_is_made_anew(table: Path, damage: str) -> None:
     again = build(table)
     assert not found_again(again)
     assert_same(first, again)
-    assert found_again(build(table)), "and kept in the place of the damaged one"
+    assert found_again(build(table)), "and cached in the place of the damaged one"
 
 
-def test_training_on_what_is_kept_does_not_change_it(table: Path) -> None:
+def test_training_on_a_cached_table_does_not_change_it(table: Path) -> None:
     build(table)
-    kept = build(table)
-    kept.train.inputs.fill_(float("nan"))
+    cached = build(table)
+    cached.train.inputs.fill_(float("nan"))
     again = build(table)
     assert found_again(again) and torch.isfinite(again.train.inputs).all()
 
 
-def test_small_tables_are_not_kept(tmp_path: Path) -> None:
+def test_small_tables_are_not_cached(tmp_path: Path) -> None:
     path = tmp_path / "small.csv"
     path.write_text("x,y\n" + "".join(f"{i}.5,{i % 2}\n" for i in range(100)))
     build(path)
     assert [one.name for one in tmp_path.iterdir()] == ["small.csv"]
 
 
-def test_the_tables_unused_for_longest_make_room(table: Path) -> None:
+def test_tables_are_cached_from_the_size_on_that_the_key_says() -> None:
+    assert DEFAULT == 8 << 20
+    assert "8 MB" in Csv.keys()["cache_bytes"][2].doc
+
+
+def test_the_least_recently_used_tables_are_evicted_first(table: Path) -> None:
     for seed in (0, 1):
         build(table, seed=seed)
         for entry in entries(table):
@@ -282,8 +296,9 @@ import resource, sys
 from trainer.config.table import Csv
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # no file may be larger: as on a full disk
 from trainer.errors import TrainerError
+from trainer.runs.build import build_data
 try:
-    data = Csv(path=sys.argv[1], target="y", memory=sys.argv[2]).build(0)
+    data = build_data(Csv(path=sys.argv[1], target="y", memory=sys.argv[2]), 0)
 except TrainerError as error:
     sys.exit(f"refused: {error}")
 print(data.description, float(data.train.inputs.double().sum()))
@@ -292,8 +307,7 @@ print(data.description, float(data.train.inputs.double().sum()))
 
 def test_a_full_disk_is_no_reason_not_to_train_in_memory(table: Path) -> None:
     def run(memory: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", FULL, str(table), memory]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return run_python(table.parent, "-c", CACHED + FULL, str(table), memory, code=None)
 
     ram, disk = run("ram"), run("disk")
     total = float(build(table, cache_bytes=0).train.inputs.double().sum())
@@ -303,21 +317,18 @@ def test_a_full_disk_is_no_reason_not_to_train_in_memory(table: Path) -> None:
     assert entries(table) == [] and not list(table.parent.glob(".trainer-cache/.tmp*"))
 
 
-def _build(path: Path, queue: Any) -> None:
-    data = build(path)
-    queue.put((found_again(data), float(data.train.inputs.double().sum())))
+TOTAL = """
+import sys
+from trainer import Csv, build_data
+data = build_data(Csv(path=sys.argv[1], target="y"), 0)
+print("prepared before" in data.description, float(data.train.inputs.double().sum()))
+"""
 
 
 def test_of_runs_that_start_at_once_one_reads_the_table(table: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    processes = [context.Process(target=_build, args=(table, queue)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    results = [queue.get(timeout=120) for _ in processes]
-    for process in processes:
-        process.join()
-    assert sorted(again for again, _ in results) == [False, True, True, True]
+    processes = [python("-c", CACHED + TOTAL, str(table), cwd=table.parent, **PIPES) for _ in range(4)]
+    results = [finish(process).stdout.split() for process in processes]
+    assert sorted(again for again, _ in results) == ["False", "True", "True", "True"]
     assert len({total for _, total in results}) == 1
     assert len(entries(table)) == 1
 
@@ -325,11 +336,11 @@ def test_of_runs_that_start_at_once_one_reads_the_table(table: Path) -> None:
 KILLED = """
 import os, signal, sys
 from trainer.config.table import Csv
-from trainer.data.table import prepared
+from trainer.data.table import table_cache
 from pathlib import Path
 config = Csv(path=sys.argv[1], target="y", memory=sys.argv[2], cache_bytes=int(sys.argv[3]))
-with prepared.place(config, 0, [Path(sys.argv[1])], 0) as place:
-    place.rows("train.inputs", (1000, 10))
+with table_cache.open_cache(config, 0, [Path(sys.argv[1])], 0) as cache:
+    cache.rows("train.inputs", (1000, 10))
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -338,8 +349,7 @@ with prepared.place(config, 0, [Path(sys.argv[1])], 0) as place:
 def test_what_a_killed_process_left_is_removed_by_the_next_whatever_it_reads(
     table: Path, memory: str, limit: int
 ) -> None:
-    command = [sys.executable, "-c", KILLED, str(table), memory, str(limit)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    run_python(table.parent, "-c", CACHED + KILLED, str(table), memory, str(limit), code=-signal.SIGKILL)
     assert len(list(table.parent.glob(".trainer-cache/.tmp-*"))) == 1
     build(table, seed=5)
     assert not list(table.parent.glob(".trainer-cache/.tmp-*"))
@@ -347,43 +357,42 @@ def test_what_a_killed_process_left_is_removed_by_the_next_whatever_it_reads(
 
 def test_files_that_are_being_made_are_not_taken_for_leftovers(table: Path) -> None:
     config = Csv(path=str(table), target="y")
-    with table_cache.place(config, 0, [table], 0) as place:
+    with table_cache.open_cache(config, 0, [table], 0) as cache:
         (work,) = table.parent.glob(".trainer-cache/.tmp-*")
-        command = [sys.executable, "-c", OTHER, str(table)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        run_python(table.parent, "-c", CACHED + OTHER, str(table))
         assert work.is_dir()
-        place.rows("train.inputs", (10, 10))
+        cache.rows("train.inputs", (10, 10))
 
 
-OTHER = "import sys; from trainer.config.table import Csv; Csv(path=sys.argv[1], target='y').build(1)"
+OTHER = """
+import sys
+from trainer import Csv, build_data
+build_data(Csv(path=sys.argv[1], target='y'), 1)
+"""
 
 
 def test_who_waits_is_told(table: Path) -> None:
-    other = OTHER.replace("build(1)", "build(0)")
-    with table_cache.place(Csv(path=str(table), target="y"), 0, [table], 0):
-        process = subprocess.Popen(
-            [sys.executable, "-c", other, str(table)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    other = OTHER.replace(", 1)", ", 0)")
+    with table_cache.open_cache(Csv(path=str(table), target="y"), 0, [table], 0):
+        process = python("-c", CACHED + other, str(table), cwd=table.parent, **PIPES)
         assert process.stderr is not None
         assert process.stderr.readline() == f"waiting   for another run that reads {table}\n"
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    finish(process)
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_kept(table: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_is_not_cached(table: Path) -> None:
     config = Csv(path=str(table), target="y")
     made = build(table, cache_bytes=0)
-    with table_cache.place(config, 0, [table], 0) as place:
+    with table_cache.open_cache(config, 0, [table], 0) as cache:
         os.utime(table)
-        assert_same(made, place.keep(made))
+        assert_same(made, cache.commit(made))
     assert entries(table) == []
-    with table_cache.place(config, 0, [table], 0) as place:
-        place.keep(made)
+    with table_cache.open_cache(config, 0, [table], 0) as cache:
+        cache.commit(made)
     assert len(entries(table)) == 1
 
 
-def test_a_table_that_alone_is_too_large_is_not_kept(table: Path) -> None:
+def test_a_table_that_alone_is_too_large_is_not_cached(table: Path) -> None:
     assert_same(build(table, cache_bytes=1), build(table, cache_bytes=0))
     assert entries(table) == []
 
@@ -391,15 +400,15 @@ def test_a_table_that_alone_is_too_large_is_not_kept(table: Path) -> None:
 def test_a_run_in_memory_goes_on_when_the_cache_is_deleted_under_it(table: Path) -> None:
     made = build(table, cache_bytes=0)
     for memory in ("ram", "disk"):
-        with table_cache.place(Csv(path=str(table), target="y", memory=memory), 0, [table], 0) as place:
+        with table_cache.open_cache(Csv(path=str(table), target="y", memory=memory), 0, [table], 0) as cache:
             shutil.rmtree(table.parent / ".trainer-cache")
             if memory == "ram":
-                assert_same(made, place.keep(made))
+                assert_same(made, cache.commit(made))
                 continue
             with pytest.raises(FileNotFoundError) as caught:
-                place.keep(made)
+                cache.commit(made)
             with pytest.raises(TrainerError, match=r"\.trainer-cache"):
-                place.give_up(caught.value)
+                cache.fall_back(caught.value)
     assert entries(table) == []
 
 
@@ -420,34 +429,30 @@ from trainer.config.registry import register
 class Doubled(TransformConfig):
     """Twice the value."""
     takes = NUMBERS
-    def build(self):
-        from doubling import Step
-        return Step()
+    def fit(self, values, levels):
+        return {}
+    def apply(self, values, state):
+        from doubling import factor
+        return values * factor
 '''
 
 
-def test_a_transform_of_a_plugin_may_change_so_its_tables_are_not_kept(
+def test_a_transform_of_a_plugin_may_change_so_its_tables_are_not_cached(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "plugin.py").write_text(PLUGIN)
-    step = (
-        "class Step:\n    def fit(self, values, levels): return {{}}\n"
-        "    def apply(self, values, state): return values * {}\n"
-    )
-    source = (
-        "import sys; from trainer.config import plugins; plugins.load(['plugin'])\n"
-        "from trainer.config.table import Csv\n"
-        f"data = Csv(path={str(table)!r}, target='y', ignore=['word', 'day'], memory=sys.argv[1],"
-        " transforms={'numeric': ['impute', 'doubled']}).build(0)\n"
+    source = CACHED + (
+        "import sys; sys.dont_write_bytecode = True\n"
+        "from trainer.config import plugins; plugins.load(['plugin'])\n"
+        "from trainer import Csv, build_data\n"
+        f"data = build_data(Csv(path={str(table)!r}, target='y', ignore=['word', 'day'], memory=sys.argv[1],"
+        " transforms={'numeric': ['impute', 'doubled']}), 0)\n"
         "print(float(data.train.inputs[:].double().abs().sum()))"
     )
     sums = []
     for factor, memory in ((2, "ram"), (4, "ram"), (4, "disk")):
-        (tmp_path / "doubling.py").write_text(step.format(factor))
-        command = [sys.executable, "-B", "-c", source, memory]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        sums.append(float(done.stdout))
+        (tmp_path / "doubling.py").write_text(f"factor = {factor}\n")
+        sums.append(float(run_python(tmp_path, "-c", source, memory).stdout))
     assert sums[1] == pytest.approx(2 * sums[0]) and sums[2] == sums[1]
     assert entries(table) == []
 
@@ -473,13 +478,13 @@ def test_a_table_on_disk_has_the_same_rows(table: Path) -> None:
 
 def test_rows_that_are_left_out_are_left_out_on_disk(table: Path) -> None:
     lines = table.read_text().splitlines()
-    lines[40_001] += ",1"
-    lines[90_000] = "1.5"
+    lines[4_001] += ",1"
+    lines[9_000] = "1.5"
     table.write_text("\n".join(lines) + "\n")
     made = assert_on_disk_is_as_in_memory(table, on_error="skip")
     assert len(made.train) + len(made.val) == ROWS - 2
     assert made.files["rejected.csv"].count("\n") == 3
-    with pytest.raises(DataError, match="line 40002"):
+    with pytest.raises(DataError, match="line 4002"):
         build(table, memory="disk")
 
 

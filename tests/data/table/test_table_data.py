@@ -11,8 +11,8 @@ import torch
 from trainer.config.table import Csv
 from trainer.data.splits import split_index
 from trainer.data.table import column_types, preprocess
-from trainer.data.table.encode import encode
-from trainer.data.table.reading import read
+from trainer.data.table.encode import encode_rows
+from trainer.data.table.reading import read_table
 from trainer.data.types import Data
 from trainer.errors import ConfigError, DataError
 from trainer.runs.build import build_data
@@ -166,10 +166,10 @@ def test_a_category_not_seen_in_training_is_none_of_the_levels(
     path = tmp_path / "table.csv"
     path.write_text("c,y\na,0\nb,1\na,0\nz,1\n")
     config = Csv(path=str(path), target="y", categories=categories)
-    table = read(config)
-    fitted = preprocess.fit(config, table, column_types.infer(config, table), np.array([0, 1, 2]))
+    table = read_table(config)
+    fitted = preprocess.fit_preprocessor(config, table, column_types.infer_columns(config, table), np.array([0, 1, 2]))
     assert fitted.columns[0].levels == ("a", "b")
-    assert encode(fitted, table)[0][3].tolist() == expected
+    assert encode_rows(fitted, table)[0][3].tolist() == expected
 
 
 def test_levels_are_those_of_the_training_rows(tmp_path: Path) -> None:
@@ -187,13 +187,13 @@ def test_a_column_that_training_knows_nothing_of_is_left_out(tmp_path: Path) -> 
 
 def test_new_tables_are_encoded_as_the_first(tmp_path: Path) -> None:
     config = Csv(path=str(write(tmp_path, "size,colour,y", mixed())), target="y")
-    table = read(config)
-    fitted = preprocess.fit(config, table, column_types.infer(config, table), training_rows())
-    (whole,) = encode(fitted, table)
+    table = read_table(config)
+    fitted = preprocess.fit_preprocessor(config, table, column_types.infer_columns(config, table), training_rows())
+    (whole,) = encode_rows(fitted, table)
     reordered = dataclasses.replace(table, columns=table.columns.select(["y", "colour", "size"]))
-    assert torch.equal(encode(fitted, reordered)[0], whole)
+    assert torch.equal(encode_rows(fitted, reordered)[0], whole)
     part = dataclasses.replace(table, columns=table.columns.slice(3, 2))
-    assert torch.equal(encode(fitted, part)[0], whole[3:5])
+    assert torch.equal(encode_rows(fitted, part)[0], whole[3:5])
 
 
 @pytest.mark.parametrize(
@@ -434,5 +434,5 @@ def test_a_column_named_for_two_ends_is_an_error(tmp_path: Path, keys: dict[str,
 def test_a_delimiter_may_be_named(tmp_path: Path, name: str, character: str) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a,y\n1,0\n2,1\n".replace(",", character))
-    table = read(Csv(path=str(path), target="y", delimiter=name))
+    table = read_table(Csv(path=str(path), target="y", delimiter=name))
     assert table.columns.column_names == ["a", "y"]

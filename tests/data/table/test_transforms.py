@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from trainer.config import registry
-from trainer.config.transform import TransformConfig, chain, parse
-from trainer.data.table import transforms
+from trainer.config.transform import TransformConfig, chain, parse_transforms
+from trainer.data.table.column_statistics import moments
+from trainer.data.table.dates import date_parts
 from trainer.data.table.transforms import build_transform
 from trainer.errors import ConfigError
 
@@ -55,7 +56,7 @@ def test_the_most_frequent_value_is_imputed() -> None:
 
 def test_the_moments_of_many_float32_lose_no_digits() -> None:
     values = (RNG.normal(size=200_000) * 1e-2 + 1000).astype(np.float32)
-    mean, deviation = transforms.moments(values)
+    mean, deviation = moments(values)
     assert mean == pytest.approx(values.astype(np.float64).mean(), rel=1e-13)
     assert deviation == pytest.approx(values.astype(np.float64).std(), rel=1e-9)
     assert float(values.std()) != pytest.approx(deviation, rel=1e-7), "float32 sums would not have done"
@@ -122,7 +123,7 @@ def test_a_date_becomes_what_varies_of_it() -> None:
 
 def test_dates_before_1970_count_backwards() -> None:
     moment = datetime.datetime(1969, 7, 20, 20, 17, tzinfo=datetime.UTC).timestamp()
-    parts = transforms._parts(np.array([moment]), 0.0)
+    parts = date_parts(np.array([moment]), 0.0)
     assert (parts["year"][0], parts["month"][0], parts["day"][0], parts["weekday"][0]) == (1969, 6, 19, 6)
     assert parts["hour"][0] == pytest.approx(20 + 17 / 60)
 
@@ -153,12 +154,12 @@ def test_float32_stays_float32() -> None:
 )
 def test_a_chain_that_is_none_is_refused(entries: Any, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse({"x": entries})
+        parse_transforms({"x": entries})
     assert words in str(caught.value)
 
 
 def test_one_name_is_a_chain_of_one() -> None:
-    assert [one.option for one in parse({"x": "robust"})["x"]] == ["robust"]
+    assert [one.option for one in parse_transforms({"x": "robust"})["x"]] == ["robust"]
 
 
 @pytest.mark.parametrize("name", registry.names("transform"))

@@ -15,7 +15,7 @@ import torch
 from trainer.config.datasets import Published
 from trainer.data.files.cache import cached
 from trainer.data.files.download import Remote, datasets_folder, fetch
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 
@@ -23,15 +23,15 @@ ADDRESS = "https://www.cs.toronto.edu/~kriz/"
 
 
 @dataclass(frozen=True)
-class Source:
-    """One of the two sets, as published.
+class CifarFiles:
+    """The published files of one of the two datasets.
 
     Attributes:
         name: of the dataset here.
-        archive: all its files.
-        folder: their folder in the archive.
-        train, test, meta: the MD5 of each file; `meta` holds the names of the classes.
-        labels, names: what the classes of images, and their names, are called in the files.
+        archive: the download, with all files.
+        folder: the folder of the files in the archive.
+        train, test, meta: the MD5 of each file by its name; `meta` holds the names of the classes.
+        labels, names: the keys under which the files hold the classes of the images, and the names of the classes.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Source:
     names: str
 
 
-CIFAR10 = Source(
+CIFAR10 = CifarFiles(
     name="cifar10",
     archive=Remote(
         "cifar-10-python.tar.gz", "md5:c58f30108f718f92721af3b95e74349a", (ADDRESS + "cifar-10-python.tar.gz",)
@@ -62,7 +62,7 @@ CIFAR10 = Source(
     labels="labels",
     names="label_names",
 )
-CIFAR100 = Source(
+CIFAR100 = CifarFiles(
     name="cifar100",
     archive=Remote(
         "cifar-100-python.tar.gz", "md5:eb9058c3a382ffc7106e4002c42a8d85", (ADDRESS + "cifar-100-python.tar.gz",)
@@ -76,23 +76,35 @@ CIFAR100 = Source(
 )
 
 
-def load_cifar(config: Published, source: Source, seed: int) -> Data:
-    """uint8 images (N, 3, 32, 32), from the cache after the first time."""
-    folder = datasets_folder(config.root)
-    tensors, hit = cached(folder, f"{source.name}-named", lambda: read(folder, source))
-    train, test = (Split(tensors[f"{part}_images"], tensors[f"{part}_targets"]) for part in ("train", "test"))
-    official, description = None if config.holds_out else test, "decoded cache" if hit else ""
-    return image_data(config, train, official, tuple(tensors["labels"]), seed, description)
+def load_cifar(config: Published, source: CifarFiles, seed: int) -> Data:
+    """Load uint8 images (N, 3, 32, 32), from the cache after the first time.
 
-
-def read(root: Path, source: Source) -> dict[str, Any]:
-    """Read the original files, from their folder or their archive, which is downloaded where neither is there.
-
-    They are pickles. Each is opened only once its MD5 (or that of the archive) was found to be the published one, and
-    even then nothing but arrays and plain data can come out of it.
+    Args:
+        config: says in which folder the files are, and how images are augmented, normalised and split.
+        source: which of the two datasets.
+        seed: of the run.
 
     Raises:
-        DataError: where they are neither there nor to be had, with what to do.
+        DataError: where the files are neither there nor can be downloaded.
+    """
+    folder = datasets_folder(config.root)
+    tensors, hit = cached(folder, f"{source.name}-named", lambda: read_cifar(folder, source))
+    train, test = (Split(tensors[f"{part}_images"], tensors[f"{part}_targets"]) for part in ("train", "test"))
+    official, description = None if config.holds_out else test, "decoded cache" if hit else ""
+    return make_image_data(config, train, official, tuple(tensors["labels"]), seed, description)
+
+
+def read_cifar(root: Path, source: CifarFiles) -> dict[str, Any]:
+    """Read the original files, from their folder or their archive, which is downloaded where neither is there.
+
+    They are pickles. Each is opened only after its MD5 (or that of the archive) was found to be the published one, and
+    even then nothing but arrays and plain data can come out of it.
+
+    Returns:
+        For the cache: images and targets of the train and the test split, and the names of the classes.
+
+    Raises:
+        DataError: where the files are neither there nor can be downloaded, with what to do.
     """
     open_file = _in_folder(root / source.folder, source) or _in_archive(fetch(source.archive, root), source)
     tensors: dict[str, Any] = {}
@@ -106,8 +118,8 @@ def read(root: Path, source: Source) -> dict[str, Any]:
     return tensors
 
 
-def _in_folder(folder: Path, source: Source) -> Callable[[str], dict[str, Any]] | None:
-    """What opens a file of the unpacked archive; None unless all of them are there as published."""
+def _in_folder(folder: Path, source: CifarFiles) -> Callable[[str], dict[str, Any]] | None:
+    """Return a function that opens a file of the unpacked archive; None unless all of them are there as published."""
     contents: dict[str, bytes] = {}
     for name, digest in (source.train | source.test | source.meta).items():
         path = folder / name
@@ -119,7 +131,8 @@ def _in_folder(folder: Path, source: Source) -> Callable[[str], dict[str, Any]] 
     return lambda name: unpickled(contents[name])
 
 
-def _in_archive(path: Path, source: Source) -> Callable[[str], dict[str, Any]]:
+def _in_archive(path: Path, source: CifarFiles) -> Callable[[str], dict[str, Any]]:
+    """Return a function that opens a file of the packed archive."""
     contents: dict[str, bytes] = {}
     with tarfile.open(path) as archive:
         for name in source.train | source.test | source.meta:
@@ -130,7 +143,7 @@ def _in_archive(path: Path, source: Source) -> Callable[[str], dict[str, Any]]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Makes NumPy arrays, and no other object that a pickle may ask for."""
+    """An unpickler that makes NumPy arrays, and no other object that a pickle may ask for."""
 
     def find_class(self, module: str, name: str) -> Any:
         match module, name:
@@ -146,7 +159,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def unpickled(content: bytes) -> dict[str, Any]:
-    """The dictionary in a pickle of Python 2 with NumPy arrays; raises `DataError` where it asks for anything else."""
+    """Load the dictionary in a Python 2 pickle with NumPy arrays; raise `DataError` if it asks for any other class."""
     try:
         value = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
     except pickle.UnpicklingError as error:

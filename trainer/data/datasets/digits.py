@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from trainer.config.data import Digits
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.types import Data, Split
 
 
 def load_digits(config: Digits, seed: int) -> Data:
-    """uint8 images (N, 1, 8, 8), the counts stretched to 0 ... 255."""
+    """Load uint8 images (N, 1, 8, 8); the pixel counts of 0 to 16 are scaled to 0 ... 255."""
     with files("trainer.data.datasets").joinpath("digits.csv.gz").open("rb") as packed, gzip.open(packed, "rt") as text:
         table = torch.from_numpy(np.loadtxt(text, delimiter=",", dtype=np.int64))
     images = (table[:, :64].view(-1, 1, 8, 8) * 255 // 16).to(torch.uint8)
     whole = Split(images, table[:, 64].contiguous())
-    return image_data(config, whole, None, tuple(map(str, range(10))), seed)
+    return make_image_data(config, whole, None, tuple(map(str, range(10))), seed)

@@ -13,12 +13,12 @@ from torch import Tensor
 from trainer.config.data import ImageFolder
 from trainer.data.files.cache import cached
 from trainer.data.images.augment import augment_from
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.images.image_files import Decoder, ImageFiles, UnreadableImageError, check_all, decode_all, open_image
-from trainer.data.images.listing import Listing, fingerprint, scan
+from trainer.data.images.image_listing import Listing, fingerprint, scan
 from trainer.data.images.mixing import mixing_from
 from trainer.data.images.normalize import normalize_from
-from trainer.data.splits import from_splits, split
+from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 from trainer.errors import ConfigError, DataError
 
@@ -26,9 +26,11 @@ HELD_OUT = 0.2  # share of the images held out where nothing else is given
 MEASURED = 2000  # streamed images from which the normalisation is measured
 NAMED = 3  # files left out that the warning names
 
+Rejected = Sequence[dict[int, str]]  # for each listing the reason for each file that is unreadable, by its position
+
 
 def load_image_folder(config: ImageFolder, seed: int) -> Data:
-    """Decoded into one uint8 tensor (and a cache file) when it fits `cache_bytes`; streamed otherwise.
+    """Load the images: decoded into one uint8 tensor (and a cache file) where they fit `cache_bytes`, else streamed.
 
     Raises:
         ConfigError: where data.root is missing, or the images differ in size and data.image_size is not given.
@@ -43,26 +45,18 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
         config = replace(config, val_fraction=HELD_OUT)
     key = fingerprint(root, listings, decoder)
     if sum(map(len, listings)) * decoder.bytes > config.cache_bytes:
-        rejected = _checked(root, key, listings, decoder) if skip else [{} for _ in listings]
-        kept = _kept(listings, rejected)
-        used = [part.subset(index) for part, index in zip(listings, kept, strict=True)]
-        return _told(_streamed(config, seed, labels, used, decoder), root, listings, rejected)
-    tensors, hit = cached(root, key, lambda: _decoded(listings, decoder, skip))
-    rejected = [tensors[f"rejected{i}"] for i in range(len(listings))]
-    for part, reasons in zip(listings, rejected, strict=True):
-        if reasons and not skip:
-            raise UnreadableImageError(part.paths[min(reasons)], reasons[min(reasons)])
-    splits = []
-    for i, (part, index) in enumerate(zip(listings, _kept(listings, rejected), strict=True)):
-        whole = Split(tensors[f"images{i}"], part.targets)
-        splits.append(whole if len(index) == len(part) else Split(tensors[f"images{i}"][index], part.targets[index]))
-    official = splits[1] if len(splits) == 2 and not config.holds_out else None
-    data = image_data(config, splits[0], official, labels, seed, "decoded cache" if hit else "decoded")
-    return _told(data, root, listings, rejected)
+        rejected: Rejected = _check(root, key, listings, decoder) if skip else [{} for _ in listings]
+        kept = [part.subset(index) for part, index in zip(listings, _usable(listings, rejected), strict=True)]
+        data = _stream(config, seed, labels, kept, decoder)
+    else:
+        splits, rejected, description = _decode(root, key, listings, decoder, skip)
+        official = splits[1] if len(splits) == 2 and not config.holds_out else None
+        data = make_image_data(config, splits[0], official, labels, seed, description)
+    return _with_warning(data, root, listings, rejected)
 
 
 def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool) -> Decoder:
-    """For the configured square, or for the size that the first readable image has and all must have."""
+    """Make the decoder for the configured square, or for the size of the first readable image, which all must have."""
     if config.image_size is not None:
         return Decoder((config.image_size, config.image_size), config.channels, resize=True)
     paths = [path for listing in listings for path in listing.paths]
@@ -77,37 +71,58 @@ def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool) -> De
     raise DataError(f"{config.root}: none of its {len(paths)} files can be used as an image; the first is {paths[0]}.")
 
 
-def _decoded(listings: Sequence[Listing], decoder: Decoder, skip: bool) -> dict[str, Any]:
-    tensors: dict[str, Any] = {}
-    for i, listing in enumerate(listings):
-        tensors[f"images{i}"], tensors[f"rejected{i}"] = decode_all(listing.paths, decoder, skip)
-    return tensors
+def _decode(
+    root: Path, key: str, listings: Sequence[Listing], decoder: Decoder, skip: bool
+) -> tuple[list[Split], Rejected, str]:
+    """Read all pixels into memory, or find them in the cache.
+
+    Returns:
+        The splits without the files that are unreadable, the reasons for those, and where the pixels come from.
+    """
+
+    def decode() -> dict[str, Any]:
+        tensors: dict[str, Any] = {}
+        for i, listing in enumerate(listings):
+            tensors[f"images{i}"], tensors[f"rejected{i}"] = decode_all(listing.paths, decoder, skip)
+        return tensors
+
+    tensors, hit = cached(root, key, decode)
+    rejected = [tensors[f"rejected{i}"] for i in range(len(listings))]
+    for listing, reasons in zip(listings, rejected, strict=True):
+        if reasons and not skip:
+            raise UnreadableImageError(listing.paths[min(reasons)], reasons[min(reasons)])
+    splits = []
+    for i, (listing, index) in enumerate(zip(listings, _usable(listings, rejected), strict=True)):
+        images, targets = tensors[f"images{i}"], listing.targets
+        splits.append(Split(images, targets) if len(index) == len(listing) else Split(images[index], targets[index]))
+    return splits, rejected, "decoded cache" if hit else "decoded"
 
 
-def _checked(root: Path, key: str, listings: Sequence[Listing], decoder: Decoder) -> list[dict[int, str]]:
-    """The files that cannot be read, by decoding each once before any training; known from then on."""
+def _check(root: Path, key: str, listings: Sequence[Listing], decoder: Decoder) -> Rejected:
+    """Find the files that are unreadable by decoding each once, before any training; the result is cached."""
     made, _ = cached(
         root, f"{key}-checked", lambda: {"rejected": [check_all(listing.paths, decoder) for listing in listings]}
     )
-    rejected: list[dict[int, str]] = made["rejected"]
+    rejected: Rejected = made["rejected"]
     return rejected
 
 
-def _kept(listings: Sequence[Listing], rejected: Sequence[dict[int, str]]) -> list[Tensor]:
-    """The positions of each listing that are used; raises `DataError` where there are none."""
-    kept = []
-    for part, reasons in zip(listings, rejected, strict=True):
-        if len(reasons) == len(part):
-            raise DataError(f"{part.paths[0].parent.parent}: none of its {len(part)} files can be used as an image.")
-        kept.append(torch.tensor([i for i in range(len(part)) if i not in reasons], dtype=torch.int64))
-    return kept
+def _usable(listings: Sequence[Listing], rejected: Rejected) -> list[Tensor]:
+    """Return the positions of the files of each listing that are used; raise `DataError` where there are none."""
+    usable = []
+    for listing, reasons in zip(listings, rejected, strict=True):
+        if len(reasons) == len(listing):
+            folder = listing.paths[0].parent.parent
+            raise DataError(f"{folder}: none of its {len(listing)} files can be used as an image.")
+        usable.append(torch.tensor([i for i in range(len(listing)) if i not in reasons], dtype=torch.int64))
+    return usable
 
 
-def _told(data: Data, root: Path, listings: Sequence[Listing], rejected: Sequence[dict[int, str]]) -> Data:
-    """The data with a warning about the files that were left out, and the list of them for the run directory."""
+def _with_warning(data: Data, root: Path, listings: Sequence[Listing], rejected: Rejected) -> Data:
+    """Add a warning about the files that were left out, and the list of them for the run directory."""
     rows = [
-        (str(part.paths[i].relative_to(root)), reasons[i])
-        for part, reasons in zip(listings, rejected, strict=True)
+        (str(listing.paths[i].relative_to(root)), reasons[i])
+        for listing, reasons in zip(listings, rejected, strict=True)
         for i in sorted(reasons)
     ]
     if not rows:
@@ -119,22 +134,19 @@ def _told(data: Data, root: Path, listings: Sequence[Listing], rejected: Sequenc
         f"{len(rows):,} of {sum(map(len, listings)):,} files were left out; first: {first}. All are in rejected.csv of "
         "the run."
     )
-    named = text.getvalue().encode(errors="backslashreplace").decode()
-    return replace(data, warnings=(*data.warnings, warning), files=data.files | {"rejected.csv": named})
+    content = text.getvalue().encode(errors="backslashreplace").decode()
+    return replace(data, warnings=(*data.warnings, warning), files=data.files | {"rejected.csv": content})
 
 
-def _streamed(
-    config: ImageFolder,
-    seed: int,
-    labels: tuple[str, ...],
-    listings: Sequence[Listing],
-    decoder: Decoder,
+def _stream(
+    config: ImageFolder, seed: int, labels: tuple[str, ...], listings: Sequence[Listing], decoder: Decoder
 ) -> Data:
+    """Make data whose images are decoded when they are needed, by loader processes."""
     splits = [Split(ImageFiles(listing.paths, decoder), listing.targets) for listing in listings]
     if len(splits) == 2 and not config.holds_out:
         train, val = splits
     else:
-        train, val = (splits[0].subset(i) for i in split(config, splits[0].targets, seed))
+        train, val = (splits[0].subset(index) for index in split_samples(config, splits[0].targets, seed))
     every = max(1, len(train) // MEASURED)
     files: Any = train.inputs
     sample = torch.stack([files[i] for i in range(0, len(train), every)][:MEASURED])

@@ -6,7 +6,7 @@ from pathlib import Path
 from trainer.config.datasets import Published
 from trainer.data.files.download import Remote, datasets_folder, fetch
 from trainer.data.files.idx import read_idx
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 
@@ -14,14 +14,14 @@ IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 
 
 @dataclass(frozen=True)
-class Source:
-    """One of the two sets.
+class MnistFiles:
+    """The published files of one of the two datasets.
 
     Attributes:
-        folder: where its files go, as torchvision lays them out.
-        classes: their names.
-        files: the MD5 of each packed file, as published.
-        addresses: where they can be had.
+        folder: the subfolder for the files, the same as torchvision's.
+        classes: the names of the classes.
+        files: the MD5 of each packed file by its name without `.gz`.
+        addresses: the folders on the web that have them.
     """
 
     folder: str
@@ -30,12 +30,12 @@ class Source:
     addresses: tuple[str, ...]
 
     def remote(self, stem: str) -> Remote:
-        """The packed file `stem`.gz."""
+        """Describe the download of the packed file `stem`.gz."""
         name = f"{stem}.gz"
         return Remote(name, f"md5:{self.files[stem]}", tuple(address + name for address in self.addresses))
 
 
-MNIST = Source(
+MNIST = MnistFiles(
     "MNIST/raw",
     tuple("0123456789"),
     {
@@ -46,7 +46,7 @@ MNIST = Source(
     },
     ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
 )
-FASHION_MNIST = Source(
+FASHION_MNIST = MnistFiles(
     "FashionMNIST/raw",
     ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     {
@@ -59,19 +59,29 @@ FASHION_MNIST = Source(
 )
 
 
-def load_mnist(config: Published, source: Source, seed: int) -> Data:
-    """uint8 images (N, 1, 28, 28)."""
+def load_mnist(config: Published, source: MnistFiles, seed: int) -> Data:
+    """Load uint8 images (N, 1, 28, 28).
+
+    Args:
+        config: says in which folder the files are, and how images are augmented, normalised and split.
+        source: which of the two datasets.
+        seed: of the run.
+
+    Raises:
+        DataError: where the files are neither there nor can be downloaded, or are damaged.
+    """
     folder = _folder(datasets_folder(config.root), source)
     train, test = (_split(folder, part, source) for part in ("train", "t10k"))
-    return image_data(config, train, None if config.holds_out else test, source.classes, seed)
+    return make_image_data(config, train, None if config.holds_out else test, source.classes, seed)
 
 
-def _folder(root: Path, source: Source) -> Path:
-    """`root` where the files lie flat, else where torchvision puts them."""
+def _folder(root: Path, source: MnistFiles) -> Path:
+    """Return `root` where the files lie directly in it, else the subfolder where torchvision puts them."""
     return root if _found(root, f"train-{IMAGES}") else root / source.folder
 
 
-def _split(folder: Path, part: str, source: Source) -> Split:
+def _split(folder: Path, part: str, source: MnistFiles) -> Split:
+    """Read the images and classes of one split, downloading them where they are missing."""
     stems = (f"{part}-{IMAGES}", f"{part}-{LABELS}")
     paths = [_found(folder, stem) or fetch(source.remote(stem), folder) for stem in stems]
     images, labels = read_idx(paths[0], dimensions=3), read_idx(paths[1], dimensions=1)
@@ -81,4 +91,5 @@ def _split(folder: Path, part: str, source: Source) -> Split:
 
 
 def _found(folder: Path, stem: str) -> Path | None:
+    """Return the file in the folder, plain or packed; None where it is missing."""
     return next((path for path in (folder / stem, folder / f"{stem}.gz") if path.is_file()), None)

@@ -9,7 +9,7 @@ import torch
 from trainer.config.datasets import Published
 from trainer.data.files.cache import cached
 from trainer.data.files.download import Remote, datasets_folder, fetch
-from trainer.data.images.image_data import image_data
+from trainer.data.images.image_data import make_image_data
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 
@@ -24,19 +24,30 @@ FILES = {
 
 
 def load_svhn(config: Published, seed: int) -> Data:
-    """uint8 images (N, 3, 32, 32), from the cache after the first time."""
-    folder = datasets_folder(config.root)
-    tensors, hit = cached(folder, "svhn", lambda: read(folder, FILES))
-    train, test = (Split(tensors[f"{part}_images"], tensors[f"{part}_targets"]) for part in ("train", "test"))
-    official = None if config.holds_out else test
-    return image_data(config, train, official, tuple("0123456789"), seed, "decoded cache" if hit else "")
+    """Load uint8 images (N, 3, 32, 32), from the cache after the first time.
 
-
-def read(folder: Path, files: dict[str, Remote]) -> dict[str, Any]:
-    """Read, and where needed download, the two MATLAB files; class 10 of the files is the digit 0.
+    Args:
+        config: says in which folder the files are, and how images are augmented, normalised and split.
+        seed: of the run.
 
     Raises:
-        DataError: where they are neither there nor to be had, or SciPy, which reads them, is not installed.
+        DataError: see `read_svhn`.
+    """
+    folder = datasets_folder(config.root)
+    tensors, hit = cached(folder, "svhn", lambda: read_svhn(folder, FILES))
+    train, test = (Split(tensors[f"{part}_images"], tensors[f"{part}_targets"]) for part in ("train", "test"))
+    official = None if config.holds_out else test
+    return make_image_data(config, train, official, tuple("0123456789"), seed, "decoded cache" if hit else "")
+
+
+def read_svhn(folder: Path, files: dict[str, Remote]) -> dict[str, Any]:
+    """Read the two MATLAB files, downloaded where they are missing; class 10 of the files is the digit 0.
+
+    Returns:
+        For the cache: images uint8 (N, 3, 32, 32) and targets int64 (N,) of the train and the test split.
+
+    Raises:
+        DataError: where they are neither there nor can be downloaded, or SciPy, which reads them, is not installed.
     """
     try:
         from scipy.io import loadmat

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from trainer.config.datasets import Tensors
 from trainer.data.files import arrays
-from trainer.data.images.image_data import image_data
-from trainer.data.splits import from_splits, split
+from trainer.data.images.image_data import make_image_data
+from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 from trainer.errors import ConfigError, DataError, did_you_mean
 
@@ -23,14 +23,14 @@ CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class _Array:
-    """An array and how a person finds it."""
+    """An array, and where it is, in words for a message."""
 
     values: Tensor
     where: str
 
 
 def load_tensor_file(config: Tensors, seed: int) -> Data:
-    """Data from the arrays; the classes are named by `data.classes`, or are their numbers.
+    """Load the arrays that `data.path` and the keys beside it name; classes are named by `data.classes`, or numbered.
 
     Raises:
         ConfigError: where a key does not fit the files.
@@ -46,23 +46,24 @@ def load_tensor_file(config: Tensors, seed: int) -> Data:
     if official is None and not config.holds_out:
         config = replace(config, val_fraction=HELD_OUT)
     if _are_images(parts[0][0].values):
-        return image_data(config, train, official, labels, seed)
+        return make_image_data(config, train, official, labels, seed)
     if config.augment:
         raise ConfigError("data.augment=true: needs images: bytes (uint8) of (N, H, W), (N, C, H, W) or (N, H, W, C).")
     if official is None:
         whole = train
-        train, official = (whole.subset(index) for index in split(config, whole.targets, seed))
+        train, official = (whole.subset(index) for index in split_samples(config, whole.targets, seed))
     return from_splits(train, official, labels)
 
 
 def _training(config: Tensors) -> tuple[_Array, _Array]:
+    """Find the inputs and targets to train on."""
     assert config.path is not None
     inputs = _find(config.path, "inputs", config.inputs, INPUTS, TRAIN)
     return inputs, _find(config.targets_path or config.path, "targets", config.targets, TARGETS, TRAIN)
 
 
 def _validation(config: Tensors) -> list[tuple[_Array, _Array]]:
-    """The arrays to validate on: of files of their own, or beside the others; [] where there are none."""
+    """Find the inputs and targets to validate on, in files of their own or beside the others; else return []."""
     assert config.path is not None
     affixes: tuple[str, ...]
     if config.val_path is not None:
@@ -71,7 +72,7 @@ def _validation(config: Tensors) -> list[tuple[_Array, _Array]]:
     else:
         inputs, targets, affixes = config.val_inputs, config.val_targets, VAL
         path, targets_path = config.path, config.targets_path or config.path
-        if inputs is None and not _usual(arrays.names(Path(path).expanduser()), INPUTS, affixes):
+        if inputs is None and not _usual(arrays.array_names(Path(path).expanduser()), INPUTS, affixes):
             return []
     return [
         (
@@ -82,11 +83,11 @@ def _validation(config: Tensors) -> list[tuple[_Array, _Array]]:
 
 
 def _find(file: str, key: str, name: str | None, usual: Sequence[str], affixes: Sequence[str]) -> _Array:
-    """The array that a key names, or else the one with a usual name; of an idx file, its only one."""
+    """Read the array that a key names, or else the one with a usual name; of an idx file, its only one."""
     path = Path(file).expanduser()
-    known = arrays.names(path)
+    known = arrays.array_names(path)
     if known == [""]:
-        return _Array(arrays.load(path, ""), str(path))
+        return _Array(arrays.load_array(path, ""), str(path))
     if name is None:
         name = _usual(known, usual, affixes)
         if name is None:
@@ -95,17 +96,18 @@ def _find(file: str, key: str, name: str | None, usual: Sequence[str], affixes: 
         raise ConfigError(
             f"data.{key}={name}: {path} has no such array.{did_you_mean(name, known)} It has {', '.join(known)}."
         )
-    return _Array(arrays.load(path, name), f"{path}: array '{name}'")
+    return _Array(arrays.load_array(path, name), f"{path}: array '{name}'")
 
 
 def _usual(known: Sequence[str], usual: Sequence[str], affixes: Sequence[str]) -> str | None:
-    """The first array with a usual name, with an affix before or after it, in any case; None: there is none."""
+    """Find the first array with a usual name, with an affix before or after it, in any case; None: there is none."""
     lower = {name.lower(): name for name in known}
     full = (affix + word if affix.endswith("_") else word + affix for affix in affixes for word in usual)
     return next((lower[name] for name in full if name in lower), None)
 
 
 def _check_alike(inputs: Sequence[_Array], splits: Sequence[Split]) -> None:
+    """Raise `DataError` unless the inputs of both splits have one shape of sample and one dtype."""
     shapes = [split.inputs.shape[1:] for split in splits if isinstance(split.inputs, Tensor)]
     for part, shape in zip(inputs[1:], shapes[1:], strict=True):
         if shape != shapes[0] or part.values.dtype != inputs[0].values.dtype:
@@ -120,6 +122,7 @@ def _are_images(values: Tensor) -> bool:
 
 
 def _split(layout: str, inputs: _Array, targets: _Array, classes: bool) -> Split:
+    """Make a split; raise `DataError` where the arrays are not one row for each sample."""
     values, wanted = inputs.values, targets.values
     if values.ndim < 2 or not len(values):
         raise DataError(f"{inputs.where}: has the shape {_shape(values)}; expected one row for each sample.")
@@ -132,7 +135,7 @@ def _split(layout: str, inputs: _Array, targets: _Array, classes: bool) -> Split
 
 
 def _pixels(inputs: _Array, layout: str) -> Tensor:
-    """uint8 (N, C, H, W)."""
+    """Bring images into the layout uint8 (N, C, H, W)."""
     values = inputs.values
     if values.ndim == 3:
         return values.unsqueeze(1)
@@ -147,7 +150,7 @@ def _pixels(inputs: _Array, layout: str) -> Tensor:
 
 
 def _features(inputs: _Array, layout: str) -> Tensor:
-    """float32, finite."""
+    """Convert features to float32; raise `DataError` where they are not finite."""
     values = inputs.values
     if values.is_complex():
         raise DataError(f"{inputs.where}: has complex numbers.")
@@ -157,7 +160,7 @@ def _features(inputs: _Array, layout: str) -> Tensor:
 
 
 def _numbers(targets: _Array) -> Tensor:
-    """float32 (N, outputs)."""
+    """Convert targets to float32 (N, outputs); raise `DataError` where they are not finite."""
     values = targets.values
     if values.is_complex() or values.ndim > 2:
         raise DataError(f"{targets.where}: must be one number, or a row of them, for each sample.")
@@ -165,6 +168,7 @@ def _numbers(targets: _Array) -> Tensor:
 
 
 def _finite(values: Tensor, where: str) -> Tensor:
+    """Return the values; raise `DataError` naming the first row that is not finite."""
     bad = ~values.isfinite().flatten(1).all(1) if values.ndim > 1 else ~values.isfinite()
     if bad.any():
         raise DataError(f"{where}: row {int(bad.nonzero()[0])} (of {len(values)}, from 0) is not finite.")
@@ -172,7 +176,7 @@ def _finite(values: Tensor, where: str) -> Tensor:
 
 
 def _labels(config: Tensors, targets: Sequence[_Array]) -> tuple[str, ...] | None:
-    """The names of the classes, where the targets are whole numbers; None where they are others."""
+    """Return the names of the classes where the targets are whole numbers; None where they are fractions."""
     numbers = [target.values.is_floating_point() or target.values.is_complex() for target in targets]
     if any(numbers):
         if not all(numbers):

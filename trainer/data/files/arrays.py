@@ -1,4 +1,4 @@
-"""Named arrays out of .npz, .safetensors and idx files. Nothing in them is executed."""
+"""Reading named arrays from .npz, .safetensors and idx files, which can run no code."""
 
 import math
 import os
@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
+from numpy.lib.format import read_array, read_array_header_1_0, read_array_header_2_0, read_magic
 from torch import Tensor
 
 from trainer.data.files.idx import read_idx
@@ -18,8 +18,8 @@ from trainer.errors import DataError
 KINDS = ".npz, .safetensors, or idx (…-ubyte, …-ubyte.gz)"
 
 
-def names(path: Path) -> list[str]:
-    """The arrays of a file; of an idx file, which has one without a name, [""].
+def array_names(path: Path) -> list[str]:
+    """Return the names of the arrays in a file; [""] for an idx file, which has one array without a name.
 
     Raises:
         DataError: where it is no file of these kinds.
@@ -37,8 +37,8 @@ def names(path: Path) -> list[str]:
     raise DataError(f"{path}: not a kind of file that is read here: {KINDS}.")
 
 
-def load(path: Path, name: str) -> Tensor:
-    """One array of a file, of whatever type and shape it has there.
+def load_array(path: Path, name: str) -> Tensor:
+    """Read one array of a file, of whatever dtype and shape it has there.
 
     Raises:
         DataError: where it is damaged, holds anything but numbers, or is larger than memory.
@@ -59,7 +59,7 @@ def _load_npz(path: Path, name: str) -> Tensor:
             with archive.open(f"{name}.npy") as file:
                 _examine(file)
             with archive.open(f"{name}.npy") as file:
-                array = npy.read_array(file, allow_pickle=False)
+                array = read_array(file, allow_pickle=False)
         except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, KeyError) as error:
             raise _damaged(path, f"array '{name}': {error}") from error
     try:
@@ -77,9 +77,9 @@ def _open_npz(path: Path) -> zipfile.ZipFile:
 
 
 def _examine(file: IO[bytes]) -> None:
-    """Raise where an array could be opened only by running code, or by more memory than there is."""
-    version = npy.read_magic(file)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    """Raise `ValueError` for an array that could be opened only by running code, or with more memory than there is."""
+    version = read_magic(file)
+    read = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not loaded: opening them can run code")
@@ -89,6 +89,7 @@ def _examine(file: IO[bytes]) -> None:
 
 
 def _safetensors(path: Path, name: str | None) -> tuple[list[str], Tensor | None]:
+    """Return the names of all arrays, and the array `name`."""
     from safetensors import SafetensorError, safe_open
 
     try:

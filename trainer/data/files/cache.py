@@ -1,4 +1,4 @@
-"""Decoded datasets kept beside their files, so that a second run need not decode again."""
+"""A cache of decoded datasets beside their files, so that a second run need not decode them again."""
 
 import os
 from collections.abc import Callable
@@ -12,32 +12,32 @@ FOLDER = ".trainer-cache"
 
 
 def cached(root: Path, key: str, make: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], bool]:
-    """What `make` gives, from the cache of `root` where a verified copy is there.
+    """Return what `make` makes, from the cache of `root` where a verified copy is there.
 
     Args:
-        root: the dataset's folder; where it cannot be written, the cache is under `~/.cache/trainer`.
+        root: the folder of the dataset; where it cannot be written, the cache is under `~/.cache/trainer`.
         key: names the content: whatever changes the result must change the key.
-        make: gives a dictionary of tensors and plain data.
+        make: returns a dictionary of tensors and plain data.
 
     Returns:
         The dictionary, memory-mapped when it came from the cache; and whether it did.
     """
-    for folder in folders(root):
+    for folder in cache_folders(root):
         try:
-            return durable.load(folder / key, mmap=True), True
+            return durable.load_verified(folder / key, mmap=True), True
         except CheckpointError:
-            continue  # absent, or damaged: made anew, which replaces it
+            continue  # absent, or damaged: it is made anew and replaced
     made = make()
-    for folder in folders(root):
+    for folder in cache_folders(root):
         try:
-            durable.save(folder / key, made, {"what": "decoded dataset; safe to delete"})
+            durable.save_durably(folder / key, made, {"what": "decoded dataset; safe to delete"})
             break
         except TrainerError:  # read-only or full: the next folder, or no cache
             continue
     return made, False
 
 
-def folders(root: Path) -> list[Path]:
-    """Where the cache of a dataset's folder may be: in it, or below the user's where that cannot be written."""
+def cache_folders(root: Path) -> list[Path]:
+    """Return where the cache of a folder may be: in it, or where that cannot be written in the user's cache folder."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     return [root / FOLDER, home / "trainer" / root.resolve().name]

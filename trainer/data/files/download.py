@@ -1,23 +1,20 @@
-"""Downloads that can be cut off, repeated and started twice, and give the published file or none."""
+"""Downloads that may be interrupted, resumed and started twice, and end with the published file or none."""
 
-import contextlib
-import fcntl
 import hashlib
 import http.client
 import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from trainer.errors import DataError
-from trainer.system import atomic_files
+from trainer.system import atomic_files, locks
 
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as lost
-ATTEMPTS = 3  # in a row at one address that bring nothing
+ATTEMPTS = 3  # connections in a row at one address that bring nothing
 LARGEST = 1 << 32  # bytes; no dataset here is near it
 PIECE = 1 << 18
 
@@ -29,7 +26,7 @@ class Remote:
     Attributes:
         name: of the file.
         digest: `md5:…` or `sha256:…`, as it was published.
-        urls: where it can be had, in the order in which they are tried.
+        urls: addresses of the file, in the order in which they are tried.
     """
 
     name: str
@@ -37,7 +34,7 @@ class Remote:
     urls: tuple[str, ...]
 
     def is_at(self, path: Path) -> bool:
-        """Whether the file at `path` is this one, by its digest."""
+        """Return whether the file at `path` is this one, by its digest."""
         algorithm, _, expected = self.digest.partition(":")
         try:
             with open(path, "rb") as file:
@@ -47,20 +44,20 @@ class Remote:
 
 
 def datasets_folder(root: str | None) -> Path:
-    """Where the files of the datasets are: `data.root`, else `$TRAINER_DATA`, else one cache for all runs of a user."""
+    """Return the folder of the datasets: `data.root`, else `$TRAINER_DATA`, else a cache folder of the user."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "trainer" / "datasets"
     return Path(root or os.environ.get("TRAINER_DATA") or cache).expanduser()
 
 
 def fetch(remote: Remote, folder: Path) -> Path:
-    """The path of a published file in `folder`, downloaded unless it is there already.
+    """Return the path of a published file in `folder`; download it unless it is there.
 
-    What was received before a connection or a process broke is kept beside it and continued. The file appears under
-    its name only once its digest was found right, whole and fsynced. Of several processes one downloads, and the
-    others wait for it.
+    What a broken connection or a killed process had received is kept beside it, and the download continues there. The
+    file appears under its name only after its digest was verified and it was fsynced. Of several processes one
+    downloads, and the others wait for it.
 
     Raises:
-        DataError: where it cannot be had; names what was tried and the way out.
+        DataError: where it cannot be downloaded; names what was tried and the way out.
         TrainerError: where the disk does not take it.
     """
     path = folder / remote.name
@@ -69,7 +66,7 @@ def fetch(remote: Remote, folder: Path) -> Path:
     failures = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / f".{remote.name}.lock"):
+        with locks.making(folder, remote.digest, lambda: _tell("waiting", f"for another run that downloads {path}")):
             if remote.is_at(path):  # another process has just finished
                 return path
             part = folder / f".{remote.name}.part"
@@ -94,18 +91,11 @@ def fetch(remote: Remote, folder: Path) -> Path:
     )
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # given up when the process ends, however that happens
-        yield
-
-
 def _download(url: str, part: Path, remote: Remote) -> None:
-    """Fill `part` with the published file; what is there is its beginning, unless the digest says otherwise."""
+    """Download the published file into `part`; what is already there is taken for its beginning."""
     if remote.is_at(part):
         return
-    print(f"download  {url}", file=sys.stderr, flush=True)
+    _tell("download", url)
     continued = _size(part) > 0
     while True:
         _receive_all(url, part)
@@ -118,7 +108,7 @@ def _download(url: str, part: Path, remote: Remote) -> None:
 
 
 def _receive_all(url: str, part: Path) -> None:
-    """Receive until the server has no more, over as many connections as it takes."""
+    """Append to `part` until the server has no more, over as many connections as it takes."""
     fruitless = 0
     while True:
         before = _size(part)
@@ -136,7 +126,7 @@ def _receive_all(url: str, part: Path) -> None:
 
 
 def _receive(url: str, part: Path, start: int) -> None:
-    """Append what one connection gives, from byte `start` on; all of it anew where the server does not continue."""
+    """Append what one connection sends from byte `start` on; start again where the server cannot continue there."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         continues = response.status == http.HTTPStatus.PARTIAL_CONTENT
@@ -164,10 +154,15 @@ def _write(file: BinaryIO, piece: bytes, part: Path) -> None:
 
 
 def _publish(part: Path, path: Path) -> None:
+    """Give a complete download its final name, durably."""
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)
     atomic_files.sync_directory(path.parent)
+
+
+def _tell(what: str, rest: str) -> None:
+    print(f"{what:<10}{rest}", file=sys.stderr, flush=True)
 
 
 def _size(path: Path) -> int:

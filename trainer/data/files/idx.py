@@ -1,4 +1,4 @@
-"""idx files, the format of MNIST and its kin."""
+"""Reading idx files, the format of MNIST and of datasets made to replace it."""
 
 import gzip
 import math
@@ -17,17 +17,17 @@ LARGEST = 1 << 34  # bytes that a packed file may unpack to
 
 
 def read_idx(path: Path, dimensions: int | None = None) -> Tensor:
-    """The bytes of an idx file (plain or .gz), as uint8 of the shape that its header gives.
+    """Read an idx file of bytes, plain or .gz, as a uint8 tensor of the shape that its header gives.
 
     The format (Y. LeCun's MNIST page): two zero bytes, the type (8: unsigned byte), the number of
     dimensions, one big-endian uint32 for each, then the values.
 
     Args:
         path: the file.
-        dimensions: how many there must be; None: any number.
+        dimensions: how many dimensions there must be; None: any number.
 
     Raises:
-        DataError: naming the file, when it is not such a file or is cut short.
+        DataError: naming the file, where it is not such a file or is cut short.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:

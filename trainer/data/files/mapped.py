@@ -1,4 +1,4 @@
-"""Arrays in files: written row by row in any order; then mapped into memory, or read in parts."""
+"""Arrays in `.npy` files: rows written in any order, then mapped into memory or read in parts."""
 
 import os
 from collections.abc import Sequence
@@ -12,29 +12,29 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.data.types import OnDisk
+from trainer.data.on_disk import OnDisk
 from trainer.errors import DataError
 from trainer.system.process import cores
 
-PIECE = 1 << 26  # bytes that are digested at a time
-READ = 1 << 20
+PIECE = 1 << 26  # bytes of a file that one thread digests
+READ = 1 << 20  # bytes that are read at a time
 THREADS = min(8, cores())
 
 
 class Rows(Protocol):
-    """Where the rows of a tensor are put while they are made, by several threads."""
+    """The destination of rows that several threads make, in any order, and that together become one tensor."""
 
     def put(self, first: int, values: NDArray[Any], index: NDArray[np.int64] | slice) -> None:
-        """Write `values[index]` as the rows from `first` on; raises `OSError` where a disk does not take them."""
+        """Write `values[index]` as the rows from `first` on; raise `OSError` where a disk does not take them."""
         ...
 
     def tensor(self) -> Tensor:
-        """All rows; nothing is put afterwards."""
+        """Return all rows as one tensor; nothing may be put afterwards."""
         ...
 
 
-class InMemory:
-    """Rows in an array."""
+class MemoryRows:
+    """Rows in memory, float32 of the given shape."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._array = np.empty(shape, dtype=np.float32)
@@ -51,11 +51,11 @@ class InMemory:
         return torch.from_numpy(self._array)
 
 
-class InFile:
-    """Rows in a `.npy` file, whose room is reserved at the start: a full disk is noticed here, not on the way.
+class FileRows:
+    """Rows in a `.npy` file, float32 of the given shape. Its space is reserved at once: a full disk is noticed here.
 
     Raises:
-        OSError: where there is no room, or it cannot be made.
+        OSError: where there is no space, or the file cannot be made.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
@@ -72,25 +72,25 @@ class InFile:
     def put(self, first: int, values: NDArray[Any], index: NDArray[np.int64] | slice) -> None:
         """See `Rows.put`."""
         rows = values[index] if isinstance(index, slice) else np.take(values, index, axis=0, mode="clip")
-        left, place = np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data, self._start + first * self._row
+        left, offset = np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data, self._start + first * self._row
         while left:
-            written = os.pwrite(self._file.fileno(), left, place)
-            left, place = left[written:], place + written
+            written = os.pwrite(self._file.fileno(), left, offset)
+            left, offset = left[written:], offset + written
 
     def tensor(self) -> Tensor:
-        """See `Rows.tensor`; the file may have lost its name."""
+        """See `Rows.tensor`; the file may have been unlinked meanwhile."""
         with self._file:
             rows = np.memmap(self._file, self._dtype, mode="c", offset=self._start, shape=self._shape)
         return torch.from_numpy(rows)
 
 
-def save(path: Path, array: NDArray[Any]) -> None:
-    """Write a whole array; raises `OSError` where the disk does not take it."""
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a whole array to a `.npy` file; raise `OSError` where the disk does not take it."""
     np.save(path, array, allow_pickle=False)
 
 
-def load(path: Path) -> Tensor:
-    """The array of a `.npy` file, of which nothing is read until it is used; writing to it does not change the file.
+def map_array(path: Path) -> Tensor:
+    """Map a `.npy` file into memory: nothing is read until it is used. Writing to the tensor does not change the file.
 
     Raises:
         OSError, ValueError: where it is no such file.
@@ -98,8 +98,8 @@ def load(path: Path) -> Tensor:
     return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
-def on_disk(path: Path) -> OnDisk:
-    """The array of a `.npy` file, of which only what is asked for is read. The file may lose its name meanwhile.
+def open_array(path: Path) -> OnDisk:
+    """Open a `.npy` file, of which only what is asked for is read. The file may be unlinked meanwhile.
 
     A mapping would do the same, but the system then reads far more around each place, 8 MB on some machines.
 
@@ -114,24 +114,24 @@ def on_disk(path: Path) -> OnDisk:
 
     def read(start: int, stop: int) -> Tensor:
         rows = np.empty((stop - start, *shape[1:]), dtype=dtype)
-        left, place = rows.reshape(-1).view(np.uint8).data, begin + start * row
+        left, offset = rows.reshape(-1).view(np.uint8).data, begin + start * row
         while left:
             try:
-                count = os.preadv(file.fileno(), [left], place)
+                count = os.preadv(file.fileno(), [left], offset)
             except OSError as error:
                 raise DataError(f"{path}: cannot be read ({error.strerror}); resume the run once it can.") from error
             if not count:
                 raise DataError(f"{path}: was cut short while it was read; remove {path.parent} and resume the run.")
-            left, place = left[count:], place + count
+            left, offset = left[count:], offset + count
         return torch.from_numpy(rows)
 
     return OnDisk(read, shape)
 
 
-def digest(paths: Sequence[Path]) -> list[str]:
-    """XXH3 (128 bits) of the content of each file: tells of a change or damage, not of an attack.
+def digest_files(paths: Sequence[Path]) -> list[str]:
+    """Compute the XXH3 digest (128 bits) of the content of each file, which detects a change or damage, not an attack.
 
-    It is ten times as fast as SHA-256, and the pieces of a file are digested at the same time.
+    It is ten times as fast as SHA-256, and the pieces of a file are digested in parallel.
 
     Raises:
         OSError: where one cannot be read.

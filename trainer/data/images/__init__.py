@@ -1,1 +1,1 @@
-"""Image files to pixels, and pixels varied and normalised. Datasets of images belong in `datasets`."""
+"""From image files to pixels, their augmentation and normalisation. Datasets of images belong in `datasets`."""

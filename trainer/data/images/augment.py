@@ -1,10 +1,12 @@
-"""The augmentation that a config asks for: batched operations with one draw for each sample.
+"""The augmentation that a config asks for: operations on whole batches, with a random draw of its own for each sample.
 
-All draws are made on the CPU, so that they are the same on every device; what they decide is done on the device.
+All draws are made on the CPU, so that they are the same on every device; the pixels are changed on the device.
+
+To add an operation: its keys in `trainer.config.data.ImageDataConfig`, its class, and its place in `STAGES`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +17,7 @@ from trainer.config.data import ImageDataConfig
 from trainer.data.images import color
 from trainer.data.images.geometry import bilinear, box_mask, flip, nearest, positions, resized_crop, turned
 from trainer.data.images.normalize import Normalize
-from trainer.data.images.randaugment import OPERATIONS, randaugment
+from trainer.data.images.randaugment import RandAugment
 from trainer.data.types import BatchContext
 from trainer.errors import ConfigError
 from trainer.system import seeds
@@ -24,37 +26,37 @@ RATIOS = (3 / 4, 4 / 3)  # of the sides of a crop (C. Szegedy et al. 2015)
 
 
 class Stage(Protocol):
-    """A part of the pipeline: uint8 images (B, C, H, W) to others of that shape and dtype."""
+    """One operation of the pipeline: uint8 images (B, C, H, W) to uint8 images of the same shape."""
 
-    def __call__(self, images: Tensor, draws: BatchContext, generator: torch.Generator) -> Tensor: ...
+    def __call__(self, images: Tensor, context: BatchContext, generator: torch.Generator) -> Tensor: ...
 
 
 class Pipeline:
-    """The stages in their order; they draw from one generator, one after the other."""
+    """Applies the stages one after the other; all of them draw from one generator, in that order."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.stages = tuple(stages)
 
-    def __call__(self, images: Tensor, draws: BatchContext) -> Tensor:
-        generator = draws.generator
+    def __call__(self, images: Tensor, context: BatchContext) -> Tensor:
+        generator = context.generator
         for stage in self.stages:
-            images = stage(images, draws, generator)
+            images = stage(images, context, generator)
         return images
 
 
 @dataclass(frozen=True)
 class Warp:
-    """Mirror left-right, then turn by a uniform angle within ±`degrees`, then shift by whole pixels.
+    """Mirrors left-right, then rotates by a uniform angle within ±`degrees`, then shifts by whole pixels.
 
-    All of it fetches each pixel once. Floats (B, C, H, W) are taken too, and stay what they are.
+    All three together fetch each pixel once. Float images (B, C, H, W) are taken too, and stay floats.
 
     Attributes:
         flip: "none", "random" (probability 1/2) or "alternating": in the first epoch half of the images, and from then
             on each image in every second epoch (K. Jordan, "94% on CIFAR-10 in 3.29 seconds", arXiv:2404.00498).
-        degrees: of the turn.
-        interpolate: turn with bilinear interpolation, not to the nearest pixel.
-        shift: up to so many pixels along each axis, uniform.
-        reflect: mirror the image beyond its edges where it is shifted; else it is black there.
+        degrees: largest angle of the rotation, either way.
+        interpolate: rotate with bilinear interpolation instead of to the nearest pixel.
+        shift: largest shift in pixels along each axis, uniform.
+        reflect: fill what a shift uncovers with the mirror image; else with black.
     """
 
     flip: str = "random"
@@ -63,9 +65,22 @@ class Warp:
     shift: int = 0
     reflect: bool = True
 
-    def __call__(self, images: Tensor, draws: BatchContext, generator: torch.Generator) -> Tensor:
+    @classmethod
+    def from_config(cls, config: ImageDataConfig, shape: Sequence[int], normalize: Normalize) -> "Warp | None":
+        """See `STAGES`; raises `ConfigError` for a reflected shift that is not shorter than the sides."""
+        if config.flip == "none" and not config.rotation and not config.shift:
+            return None
+        reflect, (_, height, width) = config.shift_padding == "reflect", shape
+        if reflect and config.shift >= min(height, width):
+            raise ConfigError(
+                f"data.shift={config.shift}: must be less than the side of the images ({height}×{width}) to be "
+                "reflected; or set data.shift_padding=zero."
+            )
+        return cls(config.flip, config.rotation, config.rotation_mode == "bilinear", config.shift, reflect)
+
+    def __call__(self, images: Tensor, context: BatchContext, generator: torch.Generator) -> Tensor:
         batch, device = len(images), images.device
-        mirrored = self._mirrored(batch, draws, generator)
+        mirrored = self._mirrored(batch, context, generator)
         mirrored = None if mirrored is None else mirrored.to(device)
         angles = (torch.rand(batch, generator=generator) * 2 - 1) * self.degrees if self.degrees else None
         offsets = torch.randint(-self.shift, self.shift + 1, (batch, 2), generator=generator) if self.shift else None
@@ -77,32 +92,37 @@ class Warp:
         fetch = bilinear if self.interpolate and angles is not None else nearest
         return fetch(images, x, y, mirrored)
 
-    def _mirrored(self, batch: int, draws: BatchContext, generator: torch.Generator) -> Tensor | None:
+    def _mirrored(self, batch: int, context: BatchContext, generator: torch.Generator) -> Tensor | None:
         match self.flip:
             case "random":
                 return torch.rand(batch, generator=generator) < 0.5
             case "alternating":
-                first = seeds.fold_each(seeds.fold(draws.seed, seeds.FLIP), draws.positions)
-                return (first + draws.epoch) % 2 == 1
+                first = seeds.fold_each(seeds.fold(context.seed, seeds.FLIP), context.positions)
+                return (first + context.epoch) % 2 == 1
             case _:
                 return None
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A random part of the image, of `scale` ... 1 of its area and sides of 3:4 ... 4:3, enlarged to the whole.
+    """Enlarges a random part of the image, of `scale` to 1 of its area and with sides of 3:4 to 4:3, to the whole.
 
     A side that would be longer than the image's is as long as that.
     """
 
     scale: float
 
-    def __call__(self, images: Tensor, draws: BatchContext, generator: torch.Generator) -> Tensor:
+    @classmethod
+    def from_config(cls, config: ImageDataConfig, shape: Sequence[int], normalize: Normalize) -> "Crop | None":
+        """See `STAGES`."""
+        return cls(config.crop_scale) if config.crop_scale < 1 else None
+
+    def __call__(self, images: Tensor, context: BatchContext, generator: torch.Generator) -> Tensor:
         boxes = self.boxes(len(images), images.shape[2], images.shape[3], generator)
         return resized_crop(images, boxes.to(images.device))
 
     def boxes(self, batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-        """Top, left, height and width of each, int64 (B, 4)."""
+        """Draw top, left, height and width of each part, int64 (B, 4)."""
         area, ratio, top, left = torch.rand(4, batch, generator=generator, dtype=torch.float64)
         area = height * width * (self.scale + (1 - self.scale) * area)
         ratio = torch.exp(math.log(RATIOS[0]) + math.log(RATIOS[1] / RATIOS[0]) * ratio)
@@ -113,29 +133,32 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class RandAugment:
-    """So many operations on each image, chosen and directed at random."""
-
-    operations: int
-    magnitude: int
-
-    def __call__(self, images: Tensor, draws: BatchContext, generator: torch.Generator) -> Tensor:
-        shape = (self.operations, len(images))
-        choices = torch.randint(len(OPERATIONS), shape, generator=generator)
-        signs = torch.randint(2, shape, generator=generator) * 2.0 - 1
-        return randaugment(images, choices, signs, self.magnitude)
-
-
-@dataclass(frozen=True)
 class Jitter:
-    """Brightness, contrast and saturation by a uniform factor within 1 ± the given, then hue by a uniform turn."""
+    """Scales brightness, contrast and saturation by uniform factors in [1 - x, 1 + x], then rotates the hue.
+
+    Attributes:
+        brightness, contrast, saturation: x of each; 0: unchanged. Factors are never below 0.
+        hue: largest rotation, either way, as a share of the colour circle.
+    """
 
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
 
-    def __call__(self, images: Tensor, draws: BatchContext, generator: torch.Generator) -> Tensor:
+    @classmethod
+    def from_config(cls, config: ImageDataConfig, shape: Sequence[int], normalize: Normalize) -> "Jitter | None":
+        """See `STAGES`; raises `ConfigError` where colours of grey images would be changed."""
+        for name in ("saturation", "hue"):
+            if getattr(config, name) and shape[0] != 3:
+                raise ConfigError(
+                    f"data.{name}={getattr(config, name)}: needs images in colour; these have {shape[0]} "
+                    f"channel{'s' * (shape[0] != 1)}."
+                )
+        jitter = cls(config.brightness, config.contrast, config.saturation, config.hue)
+        return None if jitter == cls() else jitter
+
+    def __call__(self, images: Tensor, context: BatchContext, generator: torch.Generator) -> Tensor:
         values = color.unit(images)
         for change, strength, middle in (
             (color.brightness, self.brightness, 1.0),
@@ -151,7 +174,7 @@ class Jitter:
 
 
 class Cutout:
-    """A square of the training images' mean colour about a uniform pixel, cut off at the edges.
+    """Fills a square about a uniformly drawn pixel, cut off at the edges, with the mean colour of the training images.
 
     T. DeVries & G. W. Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", arXiv:1708.04552.
 
@@ -163,7 +186,12 @@ class Cutout:
     def __init__(self, side: int, mean: Sequence[float]) -> None:
         self.side, self.colour = side, torch.tensor([round(255 * value) for value in mean], dtype=torch.uint8)
 
-    def __call__(self, images: Tensor, draws: BatchContext, generator: torch.Generator) -> Tensor:
+    @classmethod
+    def from_config(cls, config: ImageDataConfig, shape: Sequence[int], normalize: Normalize) -> "Cutout | None":
+        """See `STAGES`."""
+        return cls(config.cutout, normalize.mean) if config.cutout else None
+
+    def __call__(self, images: Tensor, context: BatchContext, generator: torch.Generator) -> Tensor:
         batch, _, height, width = images.shape
         x = torch.randint(width, (batch,), generator=generator) - self.side // 2
         y = torch.randint(height, (batch,), generator=generator) - self.side // 2
@@ -172,44 +200,34 @@ class Cutout:
 
 
 def cut_out(images: Tensor, boxes: Tensor, fill: Tensor) -> Tensor:
-    """Images (B, C, H, W) with the box [x1, y1, x2, y2), int64 (B, 4), of each filled with a colour (C,)."""
+    """Fill the box [x1, y1, x2, y2), int64 (B, 4), of each image (B, C, H, W) with a colour (C,)."""
     return torch.where(box_mask(boxes, *images.shape[-2:]), fill[:, None, None], images)
 
 
+# The order of the pipeline. Each entry makes its operation for a config, the shape (C, H, W) of the images and their
+# normalisation; it gives None where the config does not ask for it, and raises `ConfigError` where a key does not suit
+# the images.
+STAGES: tuple[Callable[[ImageDataConfig, Sequence[int], Normalize], Stage | None], ...] = (
+    Warp.from_config,
+    Crop.from_config,
+    RandAugment.from_config,
+    Jitter.from_config,
+    Cutout.from_config,
+)
+
+
 def augment_from(config: ImageDataConfig, shape: Sequence[int], normalize: Normalize) -> Pipeline | None:
-    """The augmentation that a config asks for, of images of that shape (C, H, W); None: none.
+    """Make the augmentation that a config asks for; None where it asks for none.
+
+    Args:
+        config: says with which keys images are augmented.
+        shape: (C, H, W) of the images.
+        normalize: the normalisation of the images, which knows their mean colour.
 
     Raises:
         ConfigError: where a key does not suit the images.
     """
     if not config.augment:
         return None
-    _check(config, shape)
-    stages: list[Stage] = []
-    if config.flip != "none" or config.rotation or config.shift:
-        interpolate, reflect = config.rotation_mode == "bilinear", config.shift_padding == "reflect"
-        stages.append(Warp(config.flip, config.rotation, interpolate, config.shift, reflect))
-    if config.crop_scale < 1:
-        stages.append(Crop(config.crop_scale))
-    if config.randaugment:
-        stages.append(RandAugment(config.randaugment, config.randaugment_magnitude))
-    if config.brightness or config.contrast or config.saturation or config.hue:
-        stages.append(Jitter(config.brightness, config.contrast, config.saturation, config.hue))
-    if config.cutout:
-        stages.append(Cutout(config.cutout, normalize.mean))
+    stages = [stage for make in STAGES if (stage := make(config, shape, normalize)) is not None]
     return Pipeline(stages) if stages else None
-
-
-def _check(config: ImageDataConfig, shape: Sequence[int]) -> None:
-    channels, height, width = shape
-    for name in ("saturation", "hue"):
-        if getattr(config, name) and channels != 3:
-            raise ConfigError(
-                f"data.{name}={getattr(config, name)}: needs images in colour; these have {channels} "
-                f"channel{'s' * (channels != 1)}."
-            )
-    if config.shift_padding == "reflect" and config.shift >= min(height, width):
-        raise ConfigError(
-            f"data.shift={config.shift}: must be less than the side of the images ({height}×{width}) to be reflected; "
-            "or set data.shift_padding=zero."
-        )

@@ -1,7 +1,7 @@
-"""What pixels look like: changes of colour for whole batches, with a strength of its own for each image.
+"""Changes of colour for whole batches of images, with a strength of its own for each image.
 
-All but the last four take and give float pixels (B, C, H, W) in [0, 1], with one or three channels, and a factor (B,)
-of which 1 changes nothing; they equal torchvision's functions of the same names on each image.
+All but the last four take and return float pixels (B, C, H, W) in [0, 1], with one or three channels, and take a factor
+(B,) of which 1 changes nothing; on each image they equal torchvision's functions of the same names.
 """
 
 import torch
@@ -10,23 +10,23 @@ from torch import Tensor
 
 
 def unit(images: Tensor) -> Tensor:
-    """Bytes as numbers in [0, 1]."""
+    """Convert uint8 pixels to float32 in [0, 1]."""
     return images.float().div_(255)
 
 
 def from_unit(values: Tensor) -> Tensor:
-    """Numbers in [0, 1] as bytes, rounded."""
+    """Convert float pixels in [0, 1] to uint8, rounded."""
     return values.mul(255).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _blend(values: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:
-    """factor · values + (1 - factor) · other, kept in [0, 1]."""
+    """Return factor · values + (1 - factor) · other, clamped to [0, 1]; the factor is (B,)."""
     factor = factor[:, None, None, None]
     return (values * factor + (1 - factor) * other).clamp_(0, 1)
 
 
 def _grey(values: Tensor) -> Tensor:
-    """The luma of Rec. 601, (B, 1, H, W)."""
+    """Return the luma of Rec. 601, (B, 1, H, W)."""
     if values.shape[1] == 1:
         return values
     red, green, blue = values.unbind(1)
@@ -34,22 +34,22 @@ def _grey(values: Tensor) -> Tensor:
 
 
 def brightness(values: Tensor, factor: Tensor) -> Tensor:
-    """Between black (0) and twice as bright (2)."""
+    """Change the brightness: 0 is black, 2 twice as bright."""
     return _blend(values, 0.0, factor)
 
 
 def contrast(values: Tensor, factor: Tensor) -> Tensor:
-    """Between the mean grey of the image (0) and twice as far from it (2)."""
+    """Change the contrast: 0 is the mean grey of the image, 2 twice as far from it."""
     return _blend(values, _grey(values).mean((1, 2, 3), keepdim=True), factor)
 
 
 def saturation(values: Tensor, factor: Tensor) -> Tensor:
-    """Between grey (0) and twice as far from it (2)."""
+    """Change the saturation: 0 is grey, 2 twice as far from it."""
     return _blend(values, _grey(values), factor)
 
 
 def sharpness(values: Tensor, factor: Tensor) -> Tensor:
-    """Between smoothed (0) and as much sharper (2); the outermost pixels stay."""
+    """Change the sharpness: 0 is smoothed, 2 as much sharper; the outermost pixels stay."""
     if min(values.shape[-2:]) <= 2:
         return values
     kernel = values.new_ones(3, 3)
@@ -62,7 +62,7 @@ def sharpness(values: Tensor, factor: Tensor) -> Tensor:
 
 
 def hue(values: Tensor, turn: Tensor) -> Tensor:
-    """Turn the colour circle by `turn` (B,), a share of it in [-0.5, 0.5]; in HSV (A. R. Smith, SIGGRAPH 1978)."""
+    """Rotate the hue by `turn` (B,), a share of the circle in [-0.5, 0.5]; in HSV (A. R. Smith, SIGGRAPH 1978)."""
     if values.shape[1] == 1:
         return values
     red, green, blue = values.unbind(1)
@@ -82,21 +82,21 @@ def hue(values: Tensor, turn: Tensor) -> Tensor:
     return torch.stack(channels, dim=1)
 
 
-# Of bytes, uint8 (B, C, H, W):
+# Of uint8 images (B, C, H, W):
 
 
 def posterize(images: Tensor, bits: int) -> Tensor:
-    """Keep the highest `bits` of each byte."""
+    """Keep the highest `bits` of each pixel, 0 to 8, and set the others to 0."""
     return images & (256 - (1 << (8 - bits)))
 
 
 def solarize(images: Tensor, threshold: float) -> Tensor:
-    """Invert the bytes from `threshold` on."""
+    """Invert the pixels that are `threshold` or brighter."""
     return torch.where(images >= threshold, 255 - images, images)
 
 
 def autocontrast(images: Tensor) -> Tensor:
-    """Stretch each channel of each image to 0 … 255; one of a single value stays."""
+    """Stretch each channel of each image to 0 … 255; a channel of a single value stays."""
     values = images.float()
     low, high = values.amin((2, 3), keepdim=True), values.amax((2, 3), keepdim=True)
     flat = low == high
@@ -105,7 +105,7 @@ def autocontrast(images: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor) -> Tensor:
-    """Spread the values of each channel of each image evenly, as PIL's `ImageOps.equalize` does."""
+    """Equalise the histogram of each channel of each image, as PIL's `ImageOps.equalize` does."""
     batch, channels, height, width = images.shape
     pixels = images.reshape(batch * channels, height * width).long()
     counts = torch.zeros(batch * channels, 256, dtype=torch.int64, device=images.device)

@@ -1,7 +1,7 @@
-"""Where pixels go: moves of whole batches of images, with parameters of its own for each image.
+"""Geometric transforms of whole batches of images, with parameters of its own for each image.
 
-A move is described by where each output pixel comes from: its source column x and row y, in pixels, float32, both
-broadcastable to (B, H, W). Moves are composed on these coordinates, and the pixels are fetched once.
+A transform is described by where each output pixel comes from: its source column x and row y, in pixels, float32, both
+broadcastable to (B, H, W). Transforms are composed on these coordinates, and the pixels are fetched once.
 """
 
 import math
@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-OUTSIDE = 1e6  # a coordinate that no turn brings back into an image
+OUTSIDE = 1e6  # a coordinate that no rotation brings back into an image
 
 
 def positions(images: Tensor, offsets: Tensor | None = None, reflect: bool = True) -> tuple[Tensor, Tensor]:
-    """The columns (B or 1, 1, W) and rows (B or 1, H, 1) of images (B, C, H, W), shifted by whole pixels.
+    """Return the columns (B or 1, 1, W) and rows (B or 1, H, 1) of the pixels of images, shifted by whole pixels.
 
     Args:
-        images: only their size and device count.
+        images: (B, C, H, W); only their size and device are used.
         offsets: int64 (B, 2), by how many pixels the source is to the right and below; None: nothing is shifted.
-        reflect: sources beyond an edge are mirrored at the outermost pixel; else they are black. With `reflect`,
-            shifts are shorter than the side.
+        reflect: whether sources beyond an edge are mirrored at the outermost pixel, else they are black. Reflected
+            shifts must be shorter than the side.
     """
     height, width = images.shape[-2:]
     x, y = (torch.arange(side, dtype=torch.float32, device=images.device) for side in (width, height))
@@ -38,11 +38,11 @@ def _at_edges(source: Tensor, side: int, reflect: bool) -> Tensor:
 
 
 def affine(x: Tensor, y: Tensor, size: tuple[int, int], matrix: tuple[Tensor | float, ...]) -> tuple[Tensor, Tensor]:
-    """The sources of (x, y) about the centre of an image of `size` (height, width).
+    """Apply a matrix to source coordinates, about the centre of the image.
 
     Args:
-        x, y: as `positions` gives them.
-        size: height and width.
+        x, y: as `positions` returns them.
+        size: (height, width) of the images.
         matrix: (a, b, c, d), numbers or (B,): the source is (a x + b y, c x + d y) from the centre.
     """
     a, b, c, d = (part[:, None, None] if isinstance(part, Tensor) else part for part in matrix)
@@ -52,19 +52,25 @@ def affine(x: Tensor, y: Tensor, size: tuple[int, int], matrix: tuple[Tensor | f
 
 
 def turned(x: Tensor, y: Tensor, size: tuple[int, int], degrees: Tensor) -> tuple[Tensor, Tensor]:
-    """The sources where each image is turned counter-clockwise about its centre by `degrees`, (B,)."""
+    """Rotate each image counter-clockwise about its centre by an angle of its own.
+
+    Args:
+        x, y: as `positions` returns them.
+        size: (height, width) of the images.
+        degrees: (B,).
+    """
     radians = degrees * (math.pi / 180)
     cos, sin = radians.cos(), radians.sin()
     return affine(x, y, size, (cos, -sin, sin, cos))
 
 
 def nearest(images: Tensor, x: Tensor, y: Tensor, mirrored: Tensor | None = None) -> Tensor:
-    """The pixels nearest to their sources; black where these are outside.
+    """Fetch the pixels nearest to the source coordinates; black where these are outside the image.
 
     Args:
         images: (B, C, H, W), any dtype.
-        x, y: the sources.
-        mirrored: bool (B,), images that are mirrored left to right before; None: none is.
+        x, y: the source coordinates.
+        mirrored: bool (B,), which images are mirrored left to right before; None: none is.
     """
     batch, channels, height, width = images.shape
     # One gather from images with a black frame: no mask, and one pass less for each of the comparisons it would need.
@@ -81,7 +87,7 @@ def nearest(images: Tensor, x: Tensor, y: Tensor, mirrored: Tensor | None = None
 
 
 def bilinear(images: Tensor, x: Tensor, y: Tensor, mirrored: Tensor | None = None) -> Tensor:
-    """The same, interpolated between the four pixels around each source; the dtype stays, bytes are rounded."""
+    """Interpolate between the four pixels around each source; see `nearest`. The dtype stays, uint8 is rounded."""
     batch, _, height, width = images.shape
     if mirrored is not None:
         x = torch.where(mirrored[:, None, None], (width - 1) - x, x)
@@ -93,12 +99,12 @@ def bilinear(images: Tensor, x: Tensor, y: Tensor, mirrored: Tensor | None = Non
 
 
 def as_before(values: Tensor, images: Tensor) -> Tensor:
-    """Values in the dtype of the images they came from, bytes rounded."""
+    """Convert values back to the dtype of the images that they came from, uint8 rounded."""
     return values.round_().clamp_(0, 255).to(images.dtype) if images.dtype == torch.uint8 else values
 
 
 def flip(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Mirror the images (B, C, H, W) whose entry in `mirrored` (bool, B) is true, left to right."""
+    """Mirror left to right the images (B, C, H, W) that are true in `mirrored`, bool (B,)."""
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
@@ -117,7 +123,7 @@ def flip_rotate(images: Tensor, mirrored: Tensor, degrees: Tensor) -> Tensor:
 
 
 def resized_crop(images: Tensor, boxes: Tensor) -> Tensor:
-    """The part of each image in its box, enlarged (bilinear) to the size of the image; the dtype stays.
+    """Enlarge the part of each image in its box to the size of the image, by bilinear interpolation; the dtype stays.
 
     Args:
         images: (B, C, H, W).
@@ -133,7 +139,12 @@ def resized_crop(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Whether a pixel is in its image's box [x1, y1, x2, y2), int64 (B, 4): bool (B, 1, height, width)."""
+    """Return which pixels are in the box of their image, bool (B, 1, height, width).
+
+    Args:
+        boxes: [x1, y1, x2, y2) of each image, int64 (B, 4).
+        height, width: of the images.
+    """
     x1, y1, x2, y2 = boxes[:, :, None].unbind(1)
     columns, rows = torch.arange(width, device=boxes.device), torch.arange(height, device=boxes.device)
     inside_x, inside_y = (columns >= x1) & (columns < x2), (rows >= y1) & (rows < y2)

@@ -1,4 +1,4 @@
-"""What every image dataset that fits into memory does once its pixels are tensors."""
+"""From pixels in memory to data: split, normalised and augmented, the same for every image dataset."""
 
 import torch
 from torch import Tensor
@@ -7,11 +7,11 @@ from trainer.config.data import ImageDataConfig
 from trainer.data.images.augment import augment_from
 from trainer.data.images.mixing import mixing_from
 from trainer.data.images.normalize import normalize_from
-from trainer.data.splits import from_splits, split
+from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 
 
-def image_data(
+def make_image_data(
     config: ImageDataConfig,
     train: Split,
     official: Split | None,
@@ -19,18 +19,20 @@ def image_data(
     seed: int,
     description: str = "",
 ) -> Data:
-    """Data from uint8 images.
+    """Make data from uint8 images.
 
     Args:
-        config: says how to augment and normalise, and `val_fraction`.
-        train: uint8 (N, C, H, W) and int64 (N,).
-        official: the dataset's own validation images; None: the validation split is drawn from `train`.
-        labels: names of the classes; None: the targets are numbers.
+        config: says how to augment and normalise, and how to split where there is no official split.
+        train: images uint8 (N, C, H, W) and targets.
+        official: the dataset's own validation images; None: validation images are drawn from `train`.
+        labels: the names of the classes; None: the targets are numbers.
+        seed: of the run.
+        description: a few words for the first screen.
     """
     if official is not None:
         val = official
     else:
-        train, val = (train.subset(index) for index in split(config, train.targets, seed))
+        train, val = (train.subset(index) for index in split_samples(config, train.targets, seed))
     assert isinstance(train.inputs, Tensor) and train.inputs.dtype == torch.uint8
     normalize = normalize_from(config, train.inputs)
     return from_splits(

@@ -1,4 +1,4 @@
-"""Image files to pixels: what each kind of file becomes, and which files are refused."""
+"""From image files to pixels: what each kind of file becomes, and which files are rejected."""
 
 import contextlib
 import math
@@ -23,7 +23,7 @@ from trainer.system.process import cores
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # The content decides, and among these alone: Pillow would run Ghostscript for what says it is PostScript.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-CHUNK = 256  # images decoded at a time
+CHUNK = 256  # images decoded at a time by one process
 # What Pillow and its decoders raise for files that are damaged, cut short or made to mislead.
 UNREADABLE = (
     OSError,
@@ -41,11 +41,11 @@ Result = TypeVar("Result")
 
 
 class UnreadableImageError(DataError):
-    """A file that is no image that can be used.
+    """A file that cannot be used as an image.
 
     Attributes:
         path: the file.
-        reason: in words.
+        reason: why, in words.
     """
 
     def __init__(self, path: Path, reason: str, remedy: str = REMEDY) -> None:
@@ -64,12 +64,12 @@ class Decoder:
     | with an alpha channel or a transparent colour | as seen on white |
     | CMYK, YCbCr, Lab, a palette, 1 bit | the colours as Pillow converts them |
     | 16 bits a channel | the upper 8 bits |
-    | 32-bit or floating-point numbers | refused: nobody knows which of them is white |
+    | 32-bit or floating-point numbers | rejected: nobody knows which of them is white |
 
     Attributes:
-        size: (height, width) to give.
-        channels: 3 or 1.
-        resize: bring other sizes to this one (shorter side, then the centre); without it they are an error.
+        size: (height, width) of the result.
+        channels: 3 (RGB) or 1 (grey).
+        resize: whether images of another size are resized (by their shorter side, then cut to the centre), or an error.
     """
 
     size: tuple[int, int]
@@ -78,15 +78,15 @@ class Decoder:
 
     @property
     def bytes(self) -> int:
-        """Of one image."""
+        """Size of one decoded image."""
         return self.channels * self.size[0] * self.size[1]
 
     def __call__(self, path: Path) -> np.ndarray:
-        """The pixels.
+        """Read the pixels of a file, uint8 (channels, height, width).
 
         Raises:
             UnreadableImageError: where the file is none of the above.
-            ConfigError: where its size is another and `resize` is false.
+            ConfigError: where it has another size and `resize` is false.
         """
         image = open_image(path, self.channels)
         height, width = self.size
@@ -101,7 +101,15 @@ class Decoder:
         return pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
 
     def many(self, paths: Sequence[Path]) -> tuple[np.ndarray, dict[int, str]]:
-        """uint8 (N, channels, height, width), and the reason for each that is unreadable (black there)."""
+        """Read many files.
+
+        Returns:
+            The pixels, uint8 (N, channels, height, width), black where a file is unreadable; and the reason for each
+            of those, by its position.
+
+        Raises:
+            ConfigError: see `__call__`.
+        """
         pixels = np.zeros((len(paths), self.channels, *self.size), dtype=np.uint8)
         reasons = {}
         for i, path in enumerate(paths):
@@ -112,7 +120,7 @@ class Decoder:
         return pixels, reasons
 
     def check(self, paths: Sequence[Path]) -> dict[int, str]:
-        """Only the reasons."""
+        """Read many files and return only the reasons for those that are unreadable, by position."""
         return self.many(paths)[1]
 
 
@@ -121,8 +129,8 @@ class ImageFiles(Dataset[Tensor]):
 
     Args:
         paths: the files.
-        decoder: reads one.
-        remedy: the way out, told with the `DataError` of a file that is unreadable.
+        decoder: reads one file.
+        remedy: the way out, told in the `DataError` about a file that is unreadable.
     """
 
     def __init__(self, paths: Sequence[Path], decoder: Decoder, remedy: str = REMEDY) -> None:
@@ -140,7 +148,11 @@ class ImageFiles(Dataset[Tensor]):
 
 
 def open_image(path: Path, channels: int) -> Image.Image:
-    """The image, upright, in mode RGB or L; raises `UnreadableImageError`."""
+    """Open an image file: upright, in mode L for one channel, else RGB.
+
+    Raises:
+        UnreadableImageError: where it cannot be used.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -158,7 +170,7 @@ def open_image(path: Path, channels: int) -> Image.Image:
 
 
 def _check(image: Image.Image) -> None:
-    """Raise `ValueError` for what must not be decoded, going by the header."""
+    """Raise `ValueError` for an image that must not be decoded, going by its header."""
     if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):  # Pillow itself refuses twice as many
         raise ValueError(
             f"it claims {image.width}×{image.height} pixels, over {Image.MAX_IMAGE_PIXELS:,}: a decompression bomb?"
@@ -178,10 +190,14 @@ def _as_bytes(image: Image.Image, mode: str) -> Image.Image:
 
 
 def decode_all(paths: Sequence[Path], decoder: Decoder, skip: bool) -> tuple[Tensor, dict[int, str]]:
-    """All pixels, uint8 (N, channels, height, width), and the reasons for those that are unreadable.
+    """Read all files, by several processes where there are many.
+
+    Returns:
+        The pixels, uint8 (N, channels, height, width), and the reason for each file that is unreadable, by position.
 
     Raises:
-        UnreadableImageError: for the first that is unreadable, unless `skip`.
+        UnreadableImageError: for the first file that is unreadable, unless `skip`.
+        ConfigError: see `Decoder`.
     """
     images = torch.empty(len(paths), decoder.channels, *decoder.size, dtype=torch.uint8)
     reasons: dict[int, str] = {}
@@ -196,7 +212,7 @@ def decode_all(paths: Sequence[Path], decoder: Decoder, skip: bool) -> tuple[Ten
 
 
 def check_all(paths: Sequence[Path], decoder: Decoder) -> dict[int, str]:
-    """The reasons for those that are unreadable."""
+    """Read all files and return the reason for each that is unreadable, by its position."""
     with contextlib.ExitStack() as stack:
         results = _in_parts(decoder.check, paths, stack)
         return {
@@ -209,7 +225,7 @@ def check_all(paths: Sequence[Path], decoder: Decoder) -> dict[int, str]:
 def _in_parts(
     work: Callable[[Sequence[Path]], Result], paths: Sequence[Path], stack: contextlib.ExitStack
 ) -> Iterable[Result]:
-    """`work` on part after part, by as many processes as there are cores: threads would wait for one another."""
+    """Apply `work` to part after part, in as many processes as there are cores: threads would wait for one another."""
     parts = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     if len(parts) <= 4:
         return map(work, parts)

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from trainer.config.data import ImageDataConfig
 from trainer.data.images.image_files import Decoder, ImageFiles, check_all
-from trainer.data.images.listing import by_class, unlabelled
+from trainer.data.images.image_listing import by_class, unlabelled
 from trainer.data.images.normalize import Normalize
 from trainer.data.types import DataSpec, Samples, Split
 from trainer.errors import CheckpointError, ConfigError, DataError, did_you_mean
 
-WORKERS = 2  # processes that decode, where the dataset has no key for it
+WORKERS = 2  # loader processes, where the dataset has no key for them
 
 
 def read_image_samples(
@@ -26,21 +26,22 @@ def read_image_samples(
     workers: int = WORKERS,
     on_error: str | None = None,
 ) -> Samples:
-    """Images decoded, resized and normalised as those that the model was trained with; streamed, however many.
+    """Read new images, decoded, resized and normalised as the training images were; they are streamed.
 
     Args:
-        config: of the run.
-        source: see `trainer.data.images.listing`: of `by_class` where `labelled`, else of `unlabelled`.
-        spec, preprocessing: as the training data gave them; the spec has the size of the images.
-        labelled: whether the folders are the classes (with a `/` in a class's name as `_`), or for regression numbers.
-        workers: processes that decode.
-        on_error: the dataset's `data.on_error`; None: it has none, and what is unreadable is an error.
+        config: of the run that trained the model.
+        source: a file or a folder; where `labelled`, a folder with a folder for each class.
+        spec, preprocessing: of the training data; the spec has the size of the images.
+        labelled: whether the names of the folders are the classes (with `_` for a `/` in a class's name) or, for
+            regression, the numbers.
+        workers: loader processes.
+        on_error: `data.on_error` of the dataset; None: it has no such key, and an unreadable file is an error.
 
     Raises:
         CheckpointError: where the normalisation is damaged, not the model's, or was not saved.
         ConfigError: where the model takes no images that files can have.
-        DataError: for a file or folder that is missing or of no class of the run, and in the stream for a file that is
-            unreadable.
+        DataError: for a file or folder that is missing or of no class of the run, and while streaming for a file that
+            is unreadable.
     """
     normalize = _normalization(config, spec, preprocessing)
     channels, height, width = spec.input_shape
@@ -52,21 +53,16 @@ def read_image_samples(
     reasons = check_all(paths, decoder) if on_error == "skip" else {}
     if len(reasons) == len(paths):
         raise DataError(f"{root}: none of its {len(paths)} files can be used as an image; {paths[0]}: {reasons[0]}.")
+    names = [_display_name(path, root) for path in paths]
     kept = [i for i in range(len(paths)) if i not in reasons]
+    rejected = tuple(f"{names[i]}: {reasons[i]}" for i in sorted(reasons))
     remedy = "Repair or remove it" + (", or leave such files out with --on-error skip." if on_error else ".")
     files = ImageFiles([paths[i] for i in kept], decoder, remedy)
-    names = [_name(path, root) for path in paths]
-    return Samples(
-        Split(files, targets[kept]),
-        normalize,
-        "file",
-        [names[i] for i in kept],
-        tuple(f"{names[i]}: {reasons[i]}" for i in sorted(reasons)),
-        workers,
-    )
+    return Samples(Split(files, targets[kept]), normalize, "file", [names[i] for i in kept], rejected, workers)
 
 
 def _normalization(config: ImageDataConfig, spec: DataSpec, preprocessing: str | None) -> Normalize:
+    """Return the normalisation that was saved with the model or, of an older run, that its config has in full."""
     if preprocessing is not None:
         normalize = Normalize.from_json(preprocessing)
     elif config.mean is not None and config.std is not None:
@@ -85,12 +81,13 @@ def _normalization(config: ImageDataConfig, spec: DataSpec, preprocessing: str |
 
 
 def _unlabelled(root: Path) -> tuple[Sequence[Path], Tensor]:
+    """Find the images, with a target of 0 for each, int64 (N,)."""
     paths = unlabelled(root)
     return paths, torch.zeros(len(paths), dtype=torch.int64)
 
 
 def _labelled(root: Path, spec: DataSpec) -> tuple[Sequence[Path], Tensor]:
-    """The images, and int64 classes (N,) or float32 numbers (N, 1)."""
+    """Find the images and their targets: classes int64 (N,), or numbers float32 (N, 1)."""
     found = by_class(root)
     if spec.labels is None:
         targets = torch.tensor([_number(root, name, spec) for name in found]).unsqueeze(1)
@@ -101,6 +98,7 @@ def _labelled(root: Path, spec: DataSpec) -> tuple[Sequence[Path], Tensor]:
 
 
 def _class(root: Path, name: str, labels: Sequence[str]) -> int:
+    """Return the index of the class that a folder is named after."""
     if name in labels:
         return labels.index(name)
     folders = [label.replace("/", "_") for label in labels]
@@ -114,6 +112,7 @@ def _class(root: Path, name: str, labels: Sequence[str]) -> int:
 
 
 def _number(root: Path, name: str, spec: DataSpec) -> float:
+    """Return the number that a folder is named after."""
     try:
         value = float(name)
     except ValueError:
@@ -126,7 +125,7 @@ def _number(root: Path, name: str, spec: DataSpec) -> float:
     return value
 
 
-def _name(path: Path, root: Path) -> str:
-    """A file as it is listed: below the folder; what is no UTF-8 in it is escaped."""
+def _display_name(path: Path, root: Path) -> str:
+    """Return the name under which a file is listed: relative to the folder, with escapes for what is not UTF-8."""
     name = path.name if path == root else path.relative_to(root).as_posix()
     return name.encode(errors="backslashreplace").decode()

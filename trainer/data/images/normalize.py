@@ -1,4 +1,4 @@
-"""Pixels to what a model is fed, with moments that are given or measured."""
+"""Normalisation of pixels, with means and standard deviations that are given or measured."""
 
 import json
 from typing import Any
@@ -11,7 +11,11 @@ from trainer.errors import CheckpointError, ConfigError
 
 
 class Normalize:
-    """uint8 pixels (B, C, H, W) to float32, scaled to [0, 1], minus the channel means, over the channel deviations."""
+    """Scales uint8 pixels (B, C, H, W) to float32 in [0, 1], subtracts the channel means and divides by the deviations.
+
+    Args:
+        mean, std: of each channel, of pixels in [0, 1].
+    """
 
     def __init__(self, mean: list[float], std: list[float]) -> None:
         self.mean, self.std = mean, std
@@ -25,18 +29,18 @@ class Normalize:
         return images.to(torch.float32).mul_(self._scale).add_(self._shift)
 
     def undo(self, inputs: Tensor) -> Tensor:
-        """Back to pixels in [0, 1], for people to look at."""
+        """Turn normalised images back into pixels in [0, 1], for people to look at."""
         mean = torch.tensor(self.mean, device=inputs.device).view(-1, 1, 1)
         std = torch.tensor(self.std, device=inputs.device).view(-1, 1, 1)
         return (inputs * std + mean).clamp_(0, 1)
 
     def to_json(self) -> str:
-        """As text, for a checkpoint: every bit of the moments."""
+        """Return the means and deviations as text, exactly, for a checkpoint."""
         return json.dumps({"mean": self.mean, "std": self.std})
 
     @classmethod
     def from_json(cls, text: str) -> "Normalize":
-        """From what `to_json` gave; raises `CheckpointError` for anything else."""
+        """Make a normalisation from what `to_json` returned; raise `CheckpointError` for anything else."""
         try:
             plain = json.loads(text)
             normalize = cls(_numbers(plain["mean"]), _numbers(plain["std"]))
@@ -52,7 +56,15 @@ class Normalize:
 
 
 def normalize_from(config: ImageDataConfig, images: Tensor) -> Normalize:
-    """The normalisation a config asks for, measured on the training images (uint8, N, C, H, W) where it is silent."""
+    """Make the normalisation that a config asks for; what it leaves open is measured on the training images.
+
+    Args:
+        config: may say `mean` and `std`.
+        images: uint8 (N, C, H, W).
+
+    Raises:
+        ConfigError: where it gives numbers for another number of channels.
+    """
     channels = images.shape[1]
     mean, std = config.mean, config.std
     if mean is None or std is None:
@@ -62,7 +74,12 @@ def normalize_from(config: ImageDataConfig, images: Tensor) -> Normalize:
 
 
 def measure(images: Tensor, chunk: int = 4096) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of uint8 images (N, C, H, W), as pixels in [0, 1]."""
+    """Measure mean and standard deviation of each channel, of pixels in [0, 1].
+
+    Args:
+        images: uint8 (N, C, H, W).
+        chunk: images that are added up at a time.
+    """
     first, second = torch.zeros(2, images.shape[1], dtype=torch.float64)
     for part in images.split(chunk):
         # Exact: a sum of bytes, and of their squares, in integers.
@@ -77,7 +94,7 @@ def measure(images: Tensor, chunk: int = 4096) -> tuple[list[float], list[float]
 
 
 def _numbers(values: Any) -> list[float]:
-    """As a list; raises `TypeError` for anything but numbers."""
+    """Return the values as a list; raise `TypeError` for anything but numbers."""
     numbers = list(values)
     if not all(type(number) in (int, float) for number in numbers):
         raise TypeError(f"{values!r:.80} are no numbers")
@@ -86,5 +103,8 @@ def _numbers(values: Any) -> list[float]:
 
 def _per_channel(key: str, values: list[float], channels: int) -> list[float]:
     if len(values) not in (1, channels):
-        raise ConfigError(f"{key} has {len(values)} numbers, but the images have {channels} channels.")
+        raise ConfigError(
+            f"{key} has {len(values)} number{'s' * (len(values) != 1)}, but the images have {channels} "
+            f"channel{'s' * (channels != 1)}."
+        )
     return values if len(values) == channels else values * channels

@@ -1,12 +1,16 @@
 """RandAugment (E. D. Cubuk et al., "RandAugment: Practical automated data augmentation", arXiv:1909.13719)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from trainer.config.data import ImageDataConfig
 from trainer.data.images import color
 from trainer.data.images.geometry import affine, nearest, positions, turned
+from trainer.data.images.normalize import Normalize
+from trainer.data.types import BatchContext
 
 STRONGEST = 30  # magnitudes are 0 ... 30
 Operation = Callable[[Tensor, Tensor, float], Tensor]  # uint8 images, a sign ±1 for each (B,), the strength in [0, 1]
@@ -21,12 +25,12 @@ def _shifted(images: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _toned(change: Callable[[Tensor, Tensor], Tensor]) -> Operation:
-    """A change of colour by a factor of up to 0.9 from 1."""
+    """Make the operation that changes colours by a factor of up to 0.9 from 1."""
     return lambda images, sign, strength: color.from_unit(change(color.unit(images), 1 + 0.9 * strength * sign))
 
 
 def _translated(axis: int) -> Operation:
-    """By up to 150/331 of the side, as in AutoAugment's search on images of 331 pixels."""
+    """Make the operation that shifts by up to 150/331 of the side, as AutoAugment did on images of 331 pixels."""
 
     def operation(images: Tensor, sign: Tensor, strength: float) -> Tensor:
         offsets = torch.zeros(len(images), 2, device=images.device)
@@ -57,7 +61,31 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def randaugment(images: Tensor, choices: Tensor, signs: Tensor, magnitude: int) -> Tensor:
+@dataclass(frozen=True)
+class RandAugment:
+    """Applies random operations, of random direction and fixed strength, to each image.
+
+    Attributes:
+        operations: how many, one after the other.
+        magnitude: their strength, 0 to 30.
+    """
+
+    operations: int
+    magnitude: int
+
+    @classmethod
+    def from_config(cls, config: ImageDataConfig, shape: Sequence[int], normalize: Normalize) -> "RandAugment | None":
+        """See `trainer.data.images.augment.STAGES`."""
+        return cls(config.randaugment, config.randaugment_magnitude) if config.randaugment else None
+
+    def __call__(self, images: Tensor, context: BatchContext, generator: torch.Generator) -> Tensor:
+        shape = (self.operations, len(images))
+        choices = torch.randint(len(OPERATIONS), shape, generator=generator)
+        signs = torch.randint(2, shape, generator=generator) * 2.0 - 1
+        return apply_randaugment(images, choices, signs, self.magnitude)
+
+
+def apply_randaugment(images: Tensor, choices: Tensor, signs: Tensor, magnitude: int) -> Tensor:
     """Apply operation after operation to each image; those of a batch that get the same one get it together.
 
     Args:

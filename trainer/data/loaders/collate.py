@@ -1,4 +1,4 @@
-"""What turns gathered samples into a batch, whichever loader gathered them."""
+"""From gathered samples to a batch, the same for every loader."""
 
 import torch
 from torch import Tensor
@@ -8,32 +8,33 @@ from trainer.data.types import Augment, Batch, BatchContext, Mix, Prepare
 
 
 class Collate:
-    """From the samples of a step as they are stored to its batch: augmented, prepared, mixed.
+    """Turns the samples of a step, as they are stored, into its training batch: augmented, prepared, mixed.
 
     Args:
-        order: in which the samples come.
+        sampler: which samples make up a batch; gives the seed and the number of steps in an epoch.
         prepare, augment, mix: see `trainer.data.types.Data`.
     """
 
     def __init__(
-        self, order: Sampler, prepare: Prepare, augment: Augment | None = None, mix: Mix | None = None
+        self, sampler: Sampler, prepare: Prepare, augment: Augment | None = None, mix: Mix | None = None
     ) -> None:
-        self.order, self.prepare, self.augment, self.mix = order, prepare, augment, mix
+        self.sampler, self.prepare, self.augment, self.mix = sampler, prepare, augment, mix
 
     def __call__(self, inputs: Tensor, targets: Tensor, weights: Tensor | None, positions: Tensor, step: int) -> Batch:
+        """Return the batch of `step`; for the arguments see `trainer.data.types.Batch`."""
         if self.augment is None and self.mix is None:
             return Batch(self.prepare(inputs), targets, weights, positions)
-        draws = BatchContext(self.order.seed, step, step // self.order.steps_per_epoch, positions)
+        context = BatchContext(self.sampler.seed, step, step // self.sampler.steps_per_epoch, positions)
         if self.augment is not None:
-            inputs = self.augment(inputs, draws)
+            inputs = self.augment(inputs, context)
         inputs = self.prepare(inputs)
         if self.mix is not None:
-            inputs, targets = self.mix(inputs, targets, draws)
+            inputs, targets = self.mix(inputs, targets, context)
         return Batch(inputs, targets, weights, positions)
 
 
 def padded(inputs: Tensor, targets: Tensor, size: int, prepare: Prepare) -> Batch:
-    """The batch filled up to `size` with copies of its first row, of weight 0."""
+    """Return an evaluation batch of `size` rows: the given ones, then copies of the first with weight 0."""
     weights = torch.ones(len(targets), device=targets.device)
     missing = size - len(targets)
     if missing:

@@ -12,37 +12,40 @@ from trainer.system import seeds
 
 
 class Sampler:
-    """Which samples make up the batch of a step: a fresh permutation each epoch, as a function of (seed, step).
+    """Draws a fresh permutation of the samples for each epoch and cuts it into batches.
 
     Args:
         samples: size of the training split.
         batch_size: samples per optimizer step.
-        drop_last: leave out the last, smaller batch of an epoch.
+        drop_last: whether to leave out the last, smaller batch of an epoch.
         seed: of the run.
         classes: int64 (samples,), to draw each class equally often, with replacement; None: each sample once.
+
+    Raises:
+        ConfigError: where an epoch would have no batch.
     """
 
     def __init__(
         self, samples: int, batch_size: int, drop_last: bool, seed: int, classes: Tensor | None = None
     ) -> None:
         self.samples, self.batch_size, self.seed = samples, batch_size, seed
-        self._balance = None if classes is None else _Balance(classes)
+        self._balanced = None if classes is None else _BalancedDraw(classes)
         self.steps_per_epoch = samples // batch_size if drop_last else -(-samples // batch_size)
         if self.steps_per_epoch == 0:
             raise ConfigError(
-                f"data.batch_size={batch_size} is more than the {samples} training samples, and data.drop_last=true "
-                "leaves nothing; use a smaller batch."
+                f"data.batch_size={batch_size} is more than the {samples} training sample{'s' * (samples != 1)}, and "
+                "data.drop_last=true leaves nothing; use a smaller batch."
             )
 
     def permutation(self, epoch: int) -> Tensor:
-        """The order of the samples in an epoch, int64 (samples,), drawn on the CPU."""
+        """Return the indices of the samples in the order of an epoch, int64 (samples,), drawn on the CPU."""
         generator = seeds.generator(self.seed, seeds.ORDER, epoch)
-        if self._balance is not None:
-            return self._balance.draw(self.samples, generator)
+        if self._balanced is not None:
+            return self._balanced.draw(self.samples, generator)
         return torch.randperm(self.samples, generator=generator)
 
     def blocks(self, start_step: int, batches: int = 1) -> Iterator[Tensor]:
-        """The indices of up to `batches` batches at a time, from the batch of `start_step` on, without end."""
+        """Yield the indices of up to `batches` batches at a time, from the batch of `start_step` on, without end."""
         first, offset = divmod(start_step, self.steps_per_epoch)
         for epoch in itertools.count(first):
             used = self.permutation(epoch)[offset * self.batch_size : self.steps_per_epoch * self.batch_size]
@@ -50,8 +53,12 @@ class Sampler:
             offset = 0
 
 
-class _Balance:
-    """Draws samples so that each class that there is comes equally often, and each sample of a class."""
+class _BalancedDraw:
+    """Draws samples with replacement: each class that occurs equally often, and within a class each sample.
+
+    Args:
+        classes: of each sample, int64 (N,).
+    """
 
     def __init__(self, classes: Tensor) -> None:
         self._by_class = classes.argsort(stable=True)
@@ -60,38 +67,43 @@ class _Balance:
         self._starts = self._counts.cumsum(0) - self._counts
 
     def draw(self, samples: int, generator: torch.Generator) -> Tensor:
-        """Indices of samples, int64 (samples,)."""
+        """Return the indices of `samples` samples, int64 (samples,)."""
         drawn = torch.randint(len(self._counts), (samples,), generator=generator)
         counts = self._counts[drawn]
         within = (torch.rand(samples, dtype=torch.float64, generator=generator) * counts).long()
         return self._by_class[self._starts[drawn] + within]
 
 
-class Shuffled(NamedTuple):
-    """The samples of a window: where they stand in the split, int64 (n,), forward; and in which order they are used."""
+class ShuffledWindow(NamedTuple):
+    """The samples of a window, and the order in which they are used.
+
+    Attributes:
+        members: int64 (n,), the indices of the samples in the split, ascending.
+        order: int64 (n,) or shorter, positions in `members`.
+    """
 
     members: Tensor
     order: Tensor
 
 
 class BlockSampler:
-    """The windows of an epoch, as a function of (seed, epoch): an order that a disk can follow.
+    """Shuffles an epoch window by window, as a function of (seed, epoch), so that a disk is read in long pieces.
 
-    The split is cut into blocks of samples that stand beside one another. Each epoch draws an order of the blocks,
-    takes as many at a time as make up a window, and shuffles the samples of each window.
+    The split is cut into blocks of consecutive samples. Each epoch draws an order of the blocks, takes as many at a
+    time as make up a window, and shuffles the samples of each window.
 
     Args:
-        samples: of the split.
+        samples: size of the split.
         seed: of the run.
         block: samples in a block.
-        blocks: in a window.
+        blocks: blocks in a window.
     """
 
     def __init__(self, samples: int, seed: int, block: int, blocks: int) -> None:
         self.samples, self.seed, self.block, self.blocks = samples, seed, block, blocks
 
-    def windows(self, epoch: int, start: int = 0) -> Iterator[Shuffled]:
-        """The windows from the one on that holds sample `start` of the epoch's order; that one begins with it."""
+    def windows(self, epoch: int, start: int = 0) -> Iterator[ShuffledWindow]:
+        """Yield the windows of an epoch, beginning with sample `start` of its order."""
         blocks = torch.randperm(
             -(-self.samples // self.block), generator=seeds.generator(self.seed, seeds.ORDER, epoch)
         )
@@ -102,5 +114,5 @@ class BlockSampler:
             if done + len(members) > start:
                 generator = seeds.generator(self.seed, seeds.ORDER, epoch, number)
                 order = torch.randperm(len(members), generator=generator)
-                yield Shuffled(members, order[max(0, start - done) :])
+                yield ShuffledWindow(members, order[max(0, start - done) :])
             done += len(members)

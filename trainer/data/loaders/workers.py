@@ -1,4 +1,4 @@
-"""The loaders of samples that worker processes read, one by one: images larger than memory."""
+"""The loaders of datasets that worker processes read sample by sample, such as images larger than memory."""
 
 import contextlib
 import multiprocessing
@@ -18,21 +18,33 @@ TIMEOUT = 300.0  # seconds to wait for a batch of the workers
 
 
 class WorkerLoader:
-    """Training batches from a map-style dataset, loaded ahead by worker processes.
+    """Training batches from a map-style dataset, loaded ahead by worker processes; a `TrainLoader`.
 
-    The sampler is told where to start; nothing of the workers' state belongs to the position of the run.
+    Each stream starts its own workers and tells them which samples to read, so a run resumes without any state of the
+    workers.
+
+    Args:
+        split: the training samples; `split.inputs` must be a map-style dataset.
+        collate: turns the samples of a step into a batch; its sampler says which samples those are.
+        device: where the batches are made.
+        workers: how many processes; 0: the training process reads.
+        timeout: seconds to wait for a batch of the workers.
     """
 
     def __init__(
-        self, split: Split, finish: Collate, device: torch.device, workers: int, timeout: float = TIMEOUT
+        self, split: Split, collate: Collate, device: torch.device, workers: int, timeout: float = TIMEOUT
     ) -> None:
-        self.split, self.order, self.steps_per_epoch = split, finish.order, finish.order.steps_per_epoch
+        self.split, self.sampler, self.steps_per_epoch = split, collate.sampler, collate.sampler.steps_per_epoch
         self.device, self.workers, self.timeout = device, workers, timeout
-        self._finish = finish
+        self._collate = collate
 
     def stream(self, start_step: int) -> Generator[Batch, None, None]:
-        """See `trainer.data.types.TrainLoader`; raises `DataError` for a sample that cannot be read."""
-        batches = (index.tolist() for index in self.order.blocks(start_step))
+        """Yield the batches of the steps `start_step`, `start_step + 1`, ... without end.
+
+        Raises:
+            DataError: for a sample that cannot be read.
+        """
+        batches = (index.tolist() for index in self.sampler.blocks(start_step))
         with _Pass(self.split, batches, self.workers, self.device, self.timeout) as loaded:
             for step, (inputs, index) in enumerate(loaded, start_step):
                 inputs = inputs.to(self.device, non_blocking=True)
@@ -40,11 +52,20 @@ class WorkerLoader:
                 weights = self.split.weights
                 if weights is not None:
                     weights = weights[index].to(self.device, non_blocking=True)
-                yield self._finish(inputs, targets, weights, index.to(self.device, non_blocking=True), step)
+                yield self._collate(inputs, targets, weights, index.to(self.device, non_blocking=True), step)
 
 
 class WorkerEvalLoader:
-    """One pass over a map-style dataset, loaded by worker processes that live from pass to pass."""
+    """One pass over a map-style dataset, loaded by worker processes that stay for the next pass; an `EvalLoader`.
+
+    Args:
+        split: the samples; `split.inputs` must be a map-style dataset.
+        batch_size: samples per batch.
+        prepare: turns a stored batch into the model's input.
+        device: where the batches are made.
+        workers: how many processes; 0: the training process reads.
+        timeout: seconds to wait for a batch of the workers.
+    """
 
     def __init__(
         self,
@@ -70,14 +91,14 @@ class WorkerEvalLoader:
             yield padded(inputs.to(self.device, non_blocking=True), targets, self.batch_size, self.prepare)
 
     def close(self) -> None:
-        """End the workers; another pass forks new ones."""
+        """End the workers; a later pass starts new ones."""
         if self._pass is not None:
             self._pass.close()
             self._pass = None
 
 
 class _Indexed(Dataset[tuple[Tensor, int]]):
-    """Samples with their index, so that targets need not pass through the workers."""
+    """The samples of a dataset, each with its index: by it the targets are found, which the workers need not send."""
 
     def __init__(self, dataset: Dataset[Tensor]) -> None:
         self.dataset = dataset
@@ -87,13 +108,13 @@ class _Indexed(Dataset[tuple[Tensor, int]]):
 
 
 class _Pass:
-    """A `DataLoader` over a split, and the processes that it forks.
+    """A `DataLoader` over a split, together with the processes that it starts, so that they can be ended.
 
     Args:
-        split: whose inputs are a dataset.
+        split: the samples; `split.inputs` must be a map-style dataset.
         batches: the indices of each batch.
-        workers: how many processes; 0: this one reads.
-        device: where the batches go.
+        workers: how many processes; 0: the calling process reads.
+        device: where the batches will be sent.
         timeout: seconds to wait for a batch of the workers.
         persistent: whether the workers stay for another pass.
     """
@@ -130,7 +151,7 @@ class _Pass:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         before = set(multiprocessing.active_children())
-        # Held on to until the workers are ended: torch would wait 5 s for each one that is stuck when this is dropped.
+        # Kept until the workers are ended: torch would wait 5 s for each one that is stuck when this is dropped.
         self._loaded = loaded = iter(self.loader)
         self._processes |= set(multiprocessing.active_children()) - before
         try:
@@ -142,7 +163,7 @@ class _Pass:
             raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from None
 
     def close(self) -> None:
-        """End the workers, also one that is stuck."""
+        """Kill the workers, including one that is stuck."""
         for _ in range(2):  # torch's handler of SIGCHLD reports a death, once, in the middle of whatever is done then
             for process in self._processes:
                 with contextlib.suppress(RuntimeError):
@@ -157,7 +178,7 @@ def _start_worker(number: int) -> None:
 
 
 def worker_failure(error: BaseException) -> TrainerError | None:
-    """The error for a loader worker that has died or is stuck, where `error` is torch's; None where it is not."""
+    """Translate torch's error about a loader worker that died or is stuck; return None for any other error."""
     text = " ".join(str(error).split())
     if not isinstance(error, RuntimeError) or not text.startswith("DataLoader "):
         return None

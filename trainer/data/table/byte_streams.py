@@ -1,4 +1,4 @@
-"""Byte streams that pyarrow parses: a file as it is, looked through on the way; or rows written anew."""
+"""Byte streams for pyarrow to parse: the bytes of a file, checked as they pass; or valid rows as plain CSV."""
 
 import codecs
 import csv
@@ -14,15 +14,15 @@ from trainer.data.table.source import BLOCK, Unpacked
 
 
 class DoubtError(Exception):
-    """What pyarrow would make of a file, or made of it, may be wrong: it must be read again, in another way."""
+    """What pyarrow makes of a file may be wrong: the file must be read again, in another way."""
 
 
 class QuotesError(DoubtError):
-    """There are quotes in a file that was read as if it had none."""
+    """A file that was read as if it had no quotes has some."""
 
 
 class EncodingError(DoubtError):
-    """A file that began in ASCII is not UTF-8."""
+    """A file that began in ASCII, and was read as UTF-8, is not UTF-8."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is not UTF-8")
@@ -30,14 +30,21 @@ class EncodingError(DoubtError):
 
 
 class TypesError(DoubtError):
-    """A value is not of its column's type."""
+    """A value is not of the type of its column."""
 
 
-class Checked(io.RawIOBase):
-    """The rows of a file in UTF-8, each block looked through as it passes, at a small part of the cost of parsing it.
+class CheckedStream(io.RawIOBase):
+    """The rows of a file in UTF-8. Each block is checked as it passes, at a small part of the cost of parsing it.
 
-    Raises `DoubtError` for whatever pyarrow takes silently, or in another way than `csv.reader` with strict=True: NUL,
-    undecodable bytes, comments, quotes that open inside a value, go on after they close, or never close.
+    Args:
+        path: the file.
+        dialect: how it writes its table.
+        quotes: whether values may be quoted.
+
+    Raises:
+        DoubtError: while reading, for what pyarrow accepts silently or reads in another way than `csv.reader` with
+            strict=True: NUL, undecodable bytes, comments, and quotes that open inside a value, never close, or are
+            followed by more of the value.
     """
 
     def __init__(self, path: Path, dialect: Dialect, quotes: bool) -> None:
@@ -57,7 +64,7 @@ class Checked(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """The next block, b"" at the end."""
+        """Return the next block, b"" at the end."""
         while not self._ended:
             raw = self._file.read(BLOCK if size < 0 else size)
             self._ended = not raw
@@ -65,7 +72,7 @@ class Checked(io.RawIOBase):
             skipped = min(self._skip, len(block))
             self._skip -= skipped
             block = block[skipped:] if skipped else block
-            self._look(block if raw else block + b"\n")
+            self._check(block if raw else block + b"\n")
             if block:
                 return block
         if self._count % 2:
@@ -73,6 +80,7 @@ class Checked(io.RawIOBase):
         return b""
 
     def _in_utf8(self, raw: bytes) -> bytes:
+        """Convert a block to UTF-8; an empty one ends the file."""
         if not self._utf8:
             text = self._decoder.decode(raw, final=not raw)
             if "\ufffd" in text:
@@ -89,7 +97,8 @@ class Checked(io.RawIOBase):
         self._ascii = self._ascii and raw.isascii()
         return raw
 
-    def _look(self, block: bytes) -> None:
+    def _check(self, block: bytes) -> None:
+        """Raise `DoubtError` where pyarrow might misread the block."""
         if b"\0" in block:
             raise DoubtError("NUL")
         if self._comments or (self._quote is not None and (self._quotes or self._quote in block)):
@@ -100,7 +109,7 @@ class Checked(io.RawIOBase):
         self._tail = (self._tail + block[-2:])[-2:]
 
     def _check_quotes(self, around: bytes) -> None:
-        """Every second quote opens or goes on with a value, the others close it or are the first of two."""
+        """Raise `DoubtError` unless every second quote opens a value, or goes on with it, and the others close it."""
         if self._quote is None:
             return
         if self._quote in around and not self._quotes:
@@ -118,8 +127,8 @@ class Checked(io.RawIOBase):
         super().close()
 
 
-class Rewritten(io.RawIOBase):
-    """Rows as plain CSV: commas, double quotes where needed, UTF-8, CRLF (so that the writer quotes either)."""
+class RewrittenStream(io.RawIOBase):
+    """Rows as plain CSV: commas, double quotes where needed, UTF-8, CRLF (so that the writer quotes CR and LF)."""
 
     def __init__(self, rows: Iterator[list[str]]) -> None:
         self._rows, self._bytes = rows, bytearray()
@@ -128,14 +137,14 @@ class Rewritten(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """The next block, b"" at the end."""
+        """Return the next block, b"" at the end."""
         size = BLOCK if size < 0 else size
         while len(self._bytes) < size:
             text = io.StringIO(newline="")
             csv.writer(text, lineterminator="\r\n").writerows(islice(self._rows, 100))
             if not text.tell():
                 break
-            self._bytes += text.getvalue().encode("utf-8", "replace")  # "?" in columns that are not wanted
+            self._bytes += text.getvalue().encode("utf-8", "replace")  # writes "?" in columns that are not read
         block = bytes(self._bytes[:size])
         del self._bytes[:size]
         return block

@@ -1,4 +1,4 @@
-"""Where the columns of a table are held: in memory, or in Arrow files that are mapped into it."""
+"""Where the columns of a table are kept: in memory, or in Arrow files that are mapped into memory."""
 
 import contextlib
 import itertools
@@ -10,41 +10,41 @@ import pyarrow as pa
 
 from trainer.system import atomic_files
 
-FILES = 32  # that are open at the same time
-PART = 1 << 24  # bytes that are written together
+FILES = 32  # open at the same time
+PART = 1 << 24  # bytes written together
 
 
 class ColumnStore(Protocol):
-    """Puts tables together.
+    """Collects the parts of a table as they are read.
 
     Attributes:
-        by_parts: whether a file should be read in small parts, since it may not fit into memory.
+        by_parts: whether files should be read in small parts, since they may not fit into memory.
     """
 
     by_parts: bool
 
-    def keep(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
-        """The parts, each of this schema, as one table."""
+    def store(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
+        """Return the parts, each of the given schema, as one table."""
         ...
 
 
-class InMemory:
-    """As they are."""
+class MemoryColumnStore:
+    """Keeps the columns in memory."""
 
     by_parts = False
 
-    def keep(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
-        """See `Held.keep`."""
+    def store(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
+        """See `ColumnStore.store`."""
         return pa.concat_tables([schema.empty_table(), *parts])
 
 
-class OnDisk:
-    """In files of a folder, a column each, or some columns each where there are many.
+class DiskColumnStore:
+    """Keeps the columns in files of a folder: a file for each column, or for several where there are many.
 
-    A column is then read without those beside it, and forward. The folder must stay as long as the tables are used.
+    A column is thus read by itself, from beginning to end. The folder must stay as long as the tables are used.
 
     Raises:
-        TrainerError: where the disk does not take them.
+        TrainerError: on storing, where the disk does not take them.
     """
 
     by_parts = True
@@ -52,8 +52,8 @@ class OnDisk:
     def __init__(self, folder: Path) -> None:
         self._folder, self._numbers = folder, itertools.count()
 
-    def keep(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
-        """See `Held.keep`."""
+    def store(self, schema: pa.Schema, parts: Iterator[pa.Table]) -> pa.Table:
+        """See `ColumnStore.store`."""
         each = -(-len(schema) // FILES)
         groups = [schema.names[start : start + each] for start in range(0, len(schema), each)]
         paths = [self._folder / f"{next(self._numbers)}.arrow" for _ in groups]
@@ -64,7 +64,7 @@ class OnDisk:
                     file = stack.enter_context(pa.OSFile(str(path), "wb"))
                     kinds = pa.schema([schema.field(name) for name in group])
                     writers.append(stack.enter_context(pa.ipc.new_file(file, kinds)))
-                for part in _gathered(parts):
+                for part in _enlarged(parts):
                     for writer, group in zip(writers, groups, strict=True):
                         writer.write_table(part.select(group))
             tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
@@ -73,8 +73,8 @@ class OnDisk:
         return pa.Table.from_arrays([column for table in tables for column in table.columns], schema=schema)
 
 
-def _gathered(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The parts put together to larger ones."""
+def _enlarged(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Put parts together to larger ones, of `PART` bytes or more."""
     waiting: list[pa.Table] = []
     for part in parts:
         waiting.append(part)

@@ -1,4 +1,4 @@
-"""What each column of a table is for: told by the config, or inferred from its values."""
+"""What each column of a table is: as the config says, or inferred from its values."""
 
 import re
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 from trainer.config.table import Csv
 from trainer.config.transform import KINDS
 from trainer.data.table.dates import date_format
-from trainer.data.table.reading import Table, require
+from trainer.data.table.reading import Table, require_column
 from trainer.data.table.transforms import MAX_LEVELS
 from trainer.errors import DataError
 
-HEAD = 100_000  # rows that are looked at to tell what a column is
+HEAD = 100_000  # rows from which the kind of a column is inferred
 DATES = 1000  # distinct values that must all be dates
 TRUTH = ({"true": 1, "false": 0}, {"yes": 1, "no": 0}, {"t": 1, "f": 0}, {"y": 1, "n": 0}, {"on": 1, "off": 0})
 ONEHOT_LIMIT = 1000  # levels of one category that are still worth a column each
@@ -24,18 +24,18 @@ _IDENTIFIER = re.compile(
 
 @dataclass(frozen=True)
 class Column:
-    """What is known of a column.
+    """What is known about a column.
 
     Attributes:
-        name: in the file.
-        kind: an input (numeric, categorical, boolean, datetime), a role (target, weight, group, split), or what it is
-            where it is left out (text, id, empty).
+        name: as in the file.
+        kind: an input (numeric, categorical, boolean, datetime), another purpose (target, weight, group, split), or a
+            reason to leave it out (text, id, empty).
         missing: rows without a value.
-        distinct: different values, null not counted, among the first `HEAD` rows.
+        distinct: number of distinct values, null not counted, among the first `HEAD` rows.
         sampled: whether there are more rows than those.
         example: the first value.
-        reason: of leaving it out against the user's expectation; "" otherwise.
-        form: of dates, see `trainer.data.table.dates.FORMATS`; "" where they are none.
+        reason: why it is left out although the user did not ask for that; "" otherwise.
+        form: the format of dates, see `trainer.data.table.dates.FORMATS`; "" where they are none.
     """
 
     name: str
@@ -49,40 +49,41 @@ class Column:
 
     @property
     def is_input(self) -> bool:
-        """Whether the model sees it."""
+        """Whether it is an input of the model."""
         return self.kind in KINDS
 
 
-def infer(config: Csv, table: Table) -> list[Column]:
-    """What each column is, in the order of the file.
+def infer_columns(config: Csv, table: Table) -> list[Column]:
+    """Determine what each column is, in the order of the file.
 
     Raises:
-        ConfigError: where the config names a column that is not there, or one for two ends.
+        ConfigError: where the config names a column that is not there, or one for two purposes.
         DataError: where a column is not what the config says.
     """
-    told = _told(config, table)
-    return [_column(config, name, table, told.get(name)) for name in table.columns.column_names]
+    configured = _configured(config, table)
+    return [_column(config, name, table, configured.get(name)) for name in table.columns.column_names]
 
 
-def _told(config: Csv, table: Table) -> dict[str, str]:
-    """Column -> the key that names it; each must be there."""
+def _configured(config: Csv, table: Table) -> dict[str, str]:
+    """Return the key that names a column, by column; raise `ConfigError` where one is not there."""
     names = tuple(table.columns.column_names)
-    told = {name: key for name, key in config.named_columns().items() if key != "ignore"}  # those are not even read
-    for name, key in told.items():
-        require(name, f"data.{key}", names, table.files[0])
+    configured = {name: key for name, key in config.named_columns().items() if key != "ignore"}  # those are not read
+    for name, key in configured.items():
+        require_column(name, f"data.{key}", names, table.files[0])
     for name in config.chains():
         if name not in KINDS:
-            require(name, "data.transforms", (*KINDS, *names), table.files[0])
-    return told
+            require_column(name, "data.transforms", (*KINDS, *names), table.files[0])
+    return configured
 
 
-def _column(config: Csv, name: str, table: Table, told: str | None) -> Column:
+def _column(config: Csv, name: str, table: Table, configured: str | None) -> Column:
+    """Determine what a column is; `configured` is the key that names it."""
     column = table.columns[name]
     head = column.slice(0, HEAD)
     present = pc.drop_null(head)
     distinct = pc.unique(present)
-    if told is not None:
-        kind, reason, form = _as_told(told, name, table)
+    if configured is not None:
+        kind, reason, form = _as_configured(configured, name, table)
     elif not len(present) and column.null_count == len(column):
         kind, reason, form = "empty", "has no value in any row", ""
     else:
@@ -91,9 +92,10 @@ def _column(config: Csv, name: str, table: Table, told: str | None) -> Column:
     return Column(name, kind, column.null_count, len(distinct), len(column) > HEAD, example, reason, form)
 
 
-def _as_told(told: str, name: str, table: Table) -> tuple[str, str, str]:
-    if told != "datetime" or is_time(table.columns[name].type):
-        return told, "", ""
+def _as_configured(key: str, name: str, table: Table) -> tuple[str, str, str]:
+    """Return kind, reason of leaving it out, and format of dates, of a column that a key names."""
+    if key != "datetime" or is_time(table.columns[name].type):
+        return key, "", ""
     distinct = pc.unique(pc.drop_null(table.columns[name].cast(pa.string())))
     form = date_format(distinct[:DATES]) if len(distinct) else None
     if form is None:
@@ -105,7 +107,7 @@ def _as_told(told: str, name: str, table: Table) -> tuple[str, str, str]:
 
 
 def _inferred(config: Csv, name: str, column: pa.ChunkedArray, rows: int, distinct: pa.Array) -> tuple[str, str, str]:
-    """Kind, reason of leaving it out, format of dates."""
+    """Infer kind, reason of leaving it out, and format of dates, from `rows` values of which some are `distinct`."""
     kind = column.type
     if pa.types.is_boolean(kind):
         return "boolean", "", ""
@@ -132,7 +134,7 @@ def _inferred(config: Csv, name: str, column: pa.ChunkedArray, rows: int, distin
 
 
 def truth(distinct: pa.Array) -> dict[str, int] | None:
-    """What the values mean, where they are two words for yes and no; in lower case."""
+    """Return which word is 1 and which 0, in lower case, where the values are two words for yes and no; else None."""
     if len(distinct) not in (2, 3, 4):
         return None
     words = {text.lower() for text in distinct.to_pylist()}
@@ -140,10 +142,10 @@ def truth(distinct: pa.Array) -> dict[str, int] | None:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column holds strings."""
+    """Return whether a column holds strings."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind))
 
 
 def is_time(kind: pa.DataType) -> bool:
-    """Whether a column holds dates or times of dates."""
+    """Return whether a column holds dates or timestamps."""
     return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))

@@ -1,4 +1,4 @@
-"""Text files to arrow tables: as pyarrow parses them, or row by row where that cannot be trusted."""
+"""From a text file to an Arrow table: parsed by pyarrow, or row by row where that cannot be trusted."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from trainer.data.table.byte_streams import Checked, DoubtError, Rewritten, TypesError
-from trainer.data.table.column_store import ColumnStore
+from trainer.data.table.byte_streams import CheckedStream, DoubtError, RewrittenStream, TypesError
 from trainer.data.table.dialect import Dialect
-from trainer.data.table.row_parser import TextRow, records
+from trainer.data.table.read_options import ReadOptions
+from trainer.data.table.row_parser import TextRow, parse_rows
 from trainer.data.table.row_validator import Rejection, Schema, validate_rows
 from trainer.errors import DataError
 
@@ -27,11 +27,17 @@ Types = dict[str, pa.DataType]  # of the columns that are wanted
 
 @dataclass(frozen=True)
 class CsvFile:
-    """A file and how it writes its table."""
+    """A text file, and how it writes its table.
+
+    Attributes:
+        path: the file.
+        dialect: how it writes its table.
+        quoted: whether it has quotes anywhere.
+    """
 
     path: Path
     dialect: Dialect
-    quoted: bool = False  # whether it has quotes anywhere
+    quoted: bool = False
 
     @property
     def plain(self) -> bool:
@@ -39,88 +45,89 @@ class CsvFile:
         delimiter, quote = self.dialect.delimiter, self.dialect.quote or ""
         return delimiter.isascii() and quote.isascii() and not self.dialect.blanks and self.dialect.escape is None
 
-    def fast(self, types: Types, missing: list[str], held: ColumnStore) -> pa.Table:
-        """The table as pyarrow reads it; strings trimmed.
+    def read_fast(self, types: Types, options: ReadOptions) -> pa.Table:
+        """Read the table as pyarrow parses it; strings are trimmed.
 
         Raises:
             DoubtError: where that may not be what the file says.
         """
+        missing, store = options.config.missing, options.store
 
         def parts() -> Iterator[pa.Table]:
-            options = self._options(types, missing, self.dialect, self.quoted)
-            for part in self._parsed(self._checked(), options, held.by_parts):
+            arguments = self._arguments(types, missing, self.dialect, self.quoted)
+            for part in self._parse(self._checked(), arguments, store.by_parts):
                 for name in part.column_names:
                     if pa.types.is_floating(part[name].type) and not _finite(part[name]):
                         raise TypesError(f"column {name} is not finite")
                 yield _trimmed(part, missing)
 
-        return held.keep(pa.schema(types), parts())
+        return store.store(pa.schema(types), parts())
 
-    def exact(
-        self, types: Types, missing: list[str], rules: Schema, reject: Callable[[Rejection], None], held: ColumnStore
-    ) -> pa.Table:
-        """The rows that can be used; `reject` is told of the others."""
-        stream = Rewritten(self._sifted(rules, reject))
-        options = self._options(types, missing, self._rewritten(), True)
-        return held.keep(pa.schema(types), self._parsed(stream, options, held.by_parts, exact=True))
+    def read_exactly(self, types: Types, schema: Schema, options: ReadOptions) -> pa.Table:
+        """Read the rows that can be used, each validated by itself; the others are rejected."""
+        stream = RewrittenStream(self._valid_rows(schema, options.reject))
+        arguments = self._arguments(types, options.config.missing, self._rewritten_dialect(), True)
+        parts = self._parse(stream, arguments, options.store.by_parts, exact=True)
+        return options.store.store(pa.schema(types), parts)
 
     def head(self, columns: Iterable[str]) -> Iterator[pa.Table]:
-        """The first rows, as strings."""
+        """Yield the first block of rows, as strings."""
         return islice(self.blocks(columns), 1)
 
-    def blocks(self, columns: Iterable[str], rules: Schema | None = None) -> Iterator[pa.Table]:
-        """All rows as strings, block by block: of a file that pyarrow can read, or with `rules` of any file."""
+    def blocks(self, columns: Iterable[str], schema: Schema | None = None) -> Iterator[pa.Table]:
+        """Yield all rows as strings, block by block; with a `schema` the valid ones, of files in any dialect."""
         types = dict.fromkeys(columns, pa.string())
-        if rules is None:
-            options = self._options(types, [], self.dialect, self.quoted)
-            return self._parsed(self._checked(), options, by_parts=True)
-        options = self._options(types, [], self._rewritten(), True)
-        stream = Rewritten(self._sifted(rules, lambda rejection: None))
-        return self._parsed(stream, options, by_parts=True, exact=True)
+        if schema is None:
+            arguments = self._arguments(types, [], self.dialect, self.quoted)
+            return self._parse(self._checked(), arguments, by_parts=True)
+        arguments = self._arguments(types, [], self._rewritten_dialect(), True)
+        stream = RewrittenStream(self._valid_rows(schema, lambda rejection: None))
+        return self._parse(stream, arguments, by_parts=True, exact=True)
 
-    def line(self, row: int, rules: Schema) -> int:
-        """The physical line of a usable row (0 is the first), from 1."""
-        return next(islice(self.lines(rules), row, None))
+    def line(self, row: int, schema: Schema) -> int:
+        """Return the physical line, from 1, of a valid row (0 is the first)."""
+        return next(islice(self.lines(schema), row, None))
 
-    def lines(self, rules: Schema) -> Iterator[int]:
-        """The physical line of each usable row, from 1."""
+    def lines(self, schema: Schema) -> Iterator[int]:
+        """Yield the physical line of each valid row, from 1."""
         line = 0
 
         def watched() -> Iterator[TextRow]:
             nonlocal line
-            for record in self._records():
-                line = record.line
-                yield record
+            for row in self._rows():
+                line = row.line
+                yield row
 
-        for _ in validate_rows(self.path, self.dialect, watched(), rules, lambda rejection: None):
+        for _ in validate_rows(self.path, self.dialect, watched(), schema, lambda rejection: None):
             yield line
 
-    def _records(self) -> Iterator[TextRow]:
-        return records(self.dialect.open(self.path), self.dialect.reader_options())
+    def _rows(self) -> Iterator[TextRow]:
+        return parse_rows(self.dialect.open(self.path), self.dialect.reader_options())
 
-    def _sifted(self, rules: Schema, reject: Callable[[Rejection], None]) -> Iterator[list[str]]:
-        return validate_rows(self.path, self.dialect, self._records(), rules, reject)
+    def _valid_rows(self, schema: Schema, reject: Callable[[Rejection], None]) -> Iterator[list[str]]:
+        return validate_rows(self.path, self.dialect, self._rows(), schema, reject)
 
-    def _checked(self) -> Checked:
-        return Checked(self.path, self.dialect, self.quoted)
+    def _checked(self) -> CheckedStream:
+        return CheckedStream(self.path, self.dialect, self.quoted)
 
-    def _rewritten(self) -> Dialect:
+    def _rewritten_dialect(self) -> Dialect:
+        """Return the dialect in which `RewrittenStream` writes."""
         return Dialect("utf-8", decimal=self.dialect.decimal, names=self.dialect.names)
 
-    def _parsed(
-        self, stream: Checked | Rewritten, options: dict[str, Any], by_parts: bool, exact: bool = False
+    def _parse(
+        self, stream: CheckedStream | RewrittenStream, arguments: dict[str, Any], by_parts: bool, exact: bool = False
     ) -> Iterator[pa.Table]:
-        """What pyarrow makes of a stream: at once, on all cores, or in parts of the size of a block."""
-        with self._parsing(exact):
+        """Parse a stream with pyarrow: as a whole, on all cores; or in parts of the size of a block."""
+        with self._translated_errors(exact):
             if by_parts:
-                for batch in pa_csv.open_csv(stream, **options):
+                for batch in pa_csv.open_csv(stream, **arguments):
                     yield pa.Table.from_batches([batch])
             else:
-                yield pa_csv.read_csv(stream, **options)
+                yield pa_csv.read_csv(stream, **arguments)
 
     @contextmanager
-    def _parsing(self, exact: bool = False) -> Iterator[None]:
-        """What pyarrow's errors mean: that there are no rows, which is none; and else doubt, or in the end a fault."""
+    def _translated_errors(self, exact: bool = False) -> Iterator[None]:
+        """Turn pyarrow's errors into ours: doubt, or in the exact way a `DataError`; no rows at all are no error."""
         try:
             yield
         except pa.ArrowInvalid as error:
@@ -130,7 +137,9 @@ class CsvFile:
                 raise DataError(f"{self.path}: cannot be parsed ({error}).") from error
             raise (TypesError if "conversion error" in str(error) else DoubtError)(str(error)) from error
 
-    def _options(self, types: Types, missing: list[str], dialect: Dialect, quoted: bool) -> dict[str, Any]:
+    def _arguments(self, types: Types, missing: list[str], dialect: Dialect, quoted: bool) -> dict[str, Any]:
+        """Return the arguments of pyarrow's parser."""
+
         def ragged(row: pa_csv.InvalidRow) -> str:
             blank = not row.text.strip() and dialect.delimiter not in row.text
             return "skip" if blank else "error"
@@ -149,21 +158,21 @@ class CsvFile:
                 include_columns=list(types),
                 null_values=sorted({f"{a}{word}{b}" for word in missing for a in ("", " ") for b in ("", " ")}),
                 strings_can_be_null=True,
-                check_utf8=False,  # `Checked` did
+                check_utf8=False,  # `CheckedStream` did
                 decimal_point=dialect.decimal,
             ),
         }
 
 
 def _finite(column: pa.ChunkedArray) -> bool:
-    """Whether all numbers are finite. A sum that is finite says so at once; one that is not may have overflowed."""
+    """Return whether all numbers are finite. A finite sum says so at once; one that is not may have overflowed."""
     if np.isfinite(pc.sum(column).as_py() or 0.0):
         return True
     return bool(pc.all(pc.is_finite(column)).as_py())
 
 
 def _trimmed(table: pa.Table, missing: list[str]) -> pa.Table:
-    """Strings without blanks around them, null where what is left means missing."""
+    """Trim all strings; those that then mean a missing value become null."""
     words = pa.array(missing, pa.string())
     for index, (name, kind) in enumerate(zip(table.column_names, table.schema.types, strict=True)):
         if not pa.types.is_string(kind):

@@ -1,65 +1,60 @@
-"""All text files of one table: what their columns hold is judged by their first blocks, then by every row in doubt."""
+"""All text files of a table: column types are taken from the first blocks, and where these mislead from every row."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pyarrow as pa
 
-from trainer.config.table import Csv
+from trainer.data.table.arrow_types import ValueStats, collect_stats
 from trainer.data.table.byte_streams import DoubtError, EncodingError, QuotesError, TypesError
-from trainer.data.table.column_store import ColumnStore
 from trainer.data.table.csv_file import CsvFile
-from trainer.data.table.kinds import Kind, survey
-from trainer.data.table.row_validator import Rejection, Schema
+from trainer.data.table.read_options import ReadOptions
+from trainer.data.table.row_validator import Schema
 
 
-@dataclass
 class CsvReader:
-    """Reads files with the same columns; falls back from the fast way to the exact one where it must.
+    """Reads text files with the same columns, fast where that is safe, else exactly.
 
-    The fast way takes the types from the first block of each file and lets pyarrow parse the rest. Where that fails,
-    the types are taken from all rows; where rows may be wrong, each is judged alone.
+    The fast way takes the column types from the first block of each file and lets pyarrow parse the rest. Where that
+    fails, the types are taken from all rows; where rows may be wrong, each row is validated by itself.
 
     Args:
-        columns: those that are wanted.
-        text: the columns that are strings, whatever they hold.
-        target: a column that must not be missing, or None.
-        reject: is told of each row that cannot be used; may raise.
-        held: where the tables are held.
+        options: what is wanted of the files.
+        files: in the order of their tables.
+        exact: whether to begin with the exact way; without it, only where a dialect is beyond pyarrow.
     """
 
-    config: Csv
-    files: list[CsvFile]
-    columns: list[str]
-    text: frozenset[str]
-    target: str | None
-    reject: Callable[[Rejection], None]
-    held: ColumnStore
-    whole: bool = False  # whether the types are those of all rows, not of the first blocks
-    exact: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.exact = not all(file.plain for file in self.files)
+    def __init__(self, options: ReadOptions, files: list[CsvFile], exact: bool = False) -> None:
+        self.options, self.files = options, files
+        self._exact = exact or not all(file.plain for file in files)
+        self._from_all_rows = False  # whether the types are taken from all rows, not from the first blocks
 
     def read(self) -> tuple[list[pa.Table], Schema]:
-        """A table for each file, with the columns in this order and of the same types; and what a usable row was."""
+        """Read all files.
+
+        Returns:
+            A table for each file, all with the columns in the wanted order and of the same types; and what was
+            required of a row. `files` then has the dialects with which that worked.
+
+        Raises:
+            DataError: for a file that cannot be read.
+        """
         while True:
             try:
                 return self._attempt()
             except EncodingError as error:
-                self._in_another_encoding(error)
+                self._change_encoding(error)
             except QuotesError:
                 self.files = [replace(file, quoted=True) for file in self.files]
             except DoubtError as doubt:
-                if self.exact:
+                if self._exact:
                     raise  # nothing is surer than the exact way
-                self.exact = self.whole or not isinstance(doubt, TypesError)
-                self.whole = True
+                self._exact = self._from_all_rows or not isinstance(doubt, TypesError)
+                self._from_all_rows = True
 
-    def _in_another_encoding(self, error: EncodingError) -> None:
-        """What is not UTF-8 is Windows' text, if no key says otherwise."""
-        if self.config.encoding != "auto":
-            self.exact = True
+    def _change_encoding(self, error: EncodingError) -> None:
+        """Take a file that is not UTF-8 for Windows' encoding, unless a key says what it is."""
+        if self.options.config.encoding != "auto":
+            self._exact = True
             return
         note = f"{error.path}: read as cp1252, not being UTF-8."
         self.files = [
@@ -70,29 +65,35 @@ class CsvReader:
         ]
 
     def _attempt(self) -> tuple[list[pa.Table], Schema]:
-        kinds, missing = self._kinds(), self.config.missing
-        types = {name: kind.type(name in self.config.numeric, name in self.text) for name, kind in kinds.items()}
+        """Read all files in the current way; raise `DoubtError` where the result may be wrong."""
+        stats, options = self._collect_stats(), self.options
+        types = {
+            name: found.type(name in options.config.numeric, name in options.text) for name, found in stats.items()
+        }
         numbers = {name for name, kind in types.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)}
-        rules = self._rules(numbers, self.target)
-        if self.exact:
-            tables = [file.exact(types, missing, rules, self.reject, self.held) for file in self.files]
-            return [table.select(self.columns) for table in tables], rules
-        if any(kinds[name].numbers < kinds[name].filled for name in numbers):
+        schema = self._schema(numbers, options.target)
+        if self._exact:
+            tables = [file.read_exactly(types, schema, options) for file in self.files]
+            return [table.select(options.columns) for table in tables], schema
+        if any(stats[name].numbers < stats[name].filled for name in numbers):
             raise DoubtError("values that are no numbers")
-        tables = [file.fast(types, missing, self.held).select(self.columns) for file in self.files]
-        if self.target is not None and any(table[self.target].null_count for table in tables):
+        tables = [file.read_fast(types, options).select(options.columns) for file in self.files]
+        if options.target is not None and any(table[options.target].null_count for table in tables):
             raise DoubtError("rows without a target")
-        return tables, rules
+        return tables, schema
 
-    def _kinds(self) -> dict[str, Kind]:
-        kinds = {name: Kind() for name in self.columns}
+    def _collect_stats(self) -> dict[str, ValueStats]:
+        """Collect statistics of the values of each column: of the first blocks, or of all rows."""
+        columns, missing = self.options.columns, self.options.config.missing
+        stats = {name: ValueStats() for name in columns}
         for file in self.files:
-            if self.exact:
-                blocks = file.blocks(self.columns, self._rules(set(), None))  # what is sure before types are known
+            if self._exact:  # of rows, only what can be required before types are known
+                blocks = file.blocks(columns, self._schema(set(), None))
             else:
-                blocks = file.blocks(self.columns) if self.whole else file.head(self.columns)
-            survey(blocks, kinds, self.config.missing, file.dialect.decimal)
-        return kinds
+                blocks = file.blocks(columns) if self._from_all_rows else file.head(columns)
+            collect_stats(blocks, stats, missing, file.dialect.decimal)
+        return stats
 
-    def _rules(self, numbers: set[str], target: str | None) -> Schema:
-        return Schema(frozenset(numbers), frozenset(self.columns), target, frozenset(self.config.missing))
+    def _schema(self, numbers: set[str], target: str | None) -> Schema:
+        columns, missing = frozenset(self.options.columns), frozenset(self.options.config.missing)
+        return Schema(frozenset(numbers), columns, target, missing)

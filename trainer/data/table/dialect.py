@@ -1,4 +1,4 @@
-"""How a text file writes a table."""
+"""How a text file writes a table: its delimiter, quotes, encoding and the like."""
 
 import csv
 import io
@@ -11,13 +11,20 @@ from trainer.data.table.source import BLOCK, Unpacked
 
 @dataclass(frozen=True)
 class Dialect:
-    """How to read one file.
+    """How to read one text file.
 
     Attributes:
-        blanks: values are separated by runs of blanks and tabs; `delimiter` is then a blank.
+        encoding: a codec of Python.
+        delimiter: separates values.
+        quote: encloses a value that holds delimiters; None: nothing does.
+        escape: takes the next character literally; None: nothing does.
+        comment: begins a line that is passed over; None: there are no comments.
+        blanks: whether runs of blanks and tabs separate values; `delimiter` is then a blank.
+        decimal: the decimal point.
         names: of the columns, in the order of the file.
-        lines, offset: what comes before the rows: physical lines, and bytes in UTF-8 without a byte order mark.
-        notes: what was concluded that a user might not expect.
+        lines: physical lines before the first row.
+        offset: bytes before the first row, in UTF-8 and without a byte order mark.
+        notes: what was detected that a user might not expect, one sentence each.
     """
 
     encoding: str
@@ -34,10 +41,11 @@ class Dialect:
 
     @property
     def utf8(self) -> bool:
+        """Whether the file is in UTF-8, with or without a byte order mark."""
         return self.encoding in ("utf-8", "utf-8-sig")
 
     def reader_options(self) -> dict[str, object]:
-        """For `csv.reader`."""
+        """Return the options of `csv.reader`."""
         return {
             "delimiter": self.delimiter,
             "quotechar": self.quote,
@@ -48,13 +56,13 @@ class Dialect:
         }
 
     def open(self, path: Path) -> RowParser:
-        """The lines of the file from its first row on; undecodable bytes become lone surrogates or U+FFFD."""
+        """Open a file at its first row; undecodable bytes become lone surrogates or U+FFFD."""
         errors = "surrogateescape" if self.utf8 else "replace"
         text = io.TextIOWrapper(
             io.BufferedReader(Unpacked(path), BLOCK), encoding=self.encoding, errors=errors, newline=""
         )
         lines = RowParser(path, text, self.comment, self.delimiter, self.blanks)
         for _ in range(self.lines):
-            lines.take()
-        lines.alone = len(self.names) == 1
+            lines.next_line()
+        lines.single_column = len(self.names) == 1
         return lines

@@ -1,4 +1,4 @@
-"""The encoding of a text file: what a key says, and else what its first bytes look like."""
+"""The encoding of a text file: as a key says, or detected from its first bytes."""
 
 import codecs
 import re
@@ -15,14 +15,22 @@ BOMS = (  # longer ones first: that of UTF-16 begins that of UTF-32
 UNDEFINED_IN_CP1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 
 
-def named(name: str, head: bytes) -> str:
-    """The encoding of a name, in the variant that the first bytes tell; of UTF-16 without a mark little-endian."""
+def named_encoding(name: str, head: bytes) -> str:
+    """Return the codec of a name, in the variant that the first bytes show; UTF-16 without a mark is little-endian.
+
+    Args:
+        name: as the user gave it.
+        head: the first bytes of the file.
+
+    Raises:
+        ConfigError: where there is no such encoding.
+    """
     try:
         "".encode(name)
         known = codecs.lookup(name).name
-        told = guessed(head)
-        if told.startswith(known) or known.startswith(told):
-            known = told
+        guess = guess_encoding(head)
+        if guess.startswith(known) or known.startswith(guess):
+            known = guess
         elif known in ("utf-16", "utf-32"):
             known += "-le"
         codecs.getincrementaldecoder(known)("replace").decode(head[:1000] + bytes(range(256)))
@@ -31,8 +39,11 @@ def named(name: str, head: bytes) -> str:
     return known
 
 
-def guessed(head: bytes) -> str:
-    """UTF-8 where it is valid at first; UTF-16 with its mark, or NUL in every other byte; else cp1252 or Latin-1."""
+def guess_encoding(head: bytes) -> str:
+    """Guess the codec from the first bytes: by a mark, UTF-16 by NUL in every other byte, else UTF-8 or cp1252.
+
+    Latin-1 takes the place of cp1252 where that does not define a byte.
+    """
     for mark, name in BOMS:
         if head.startswith(mark):
             return name
@@ -48,6 +59,6 @@ def guessed(head: bytes) -> str:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError as error:
         if not head[: error.start].isascii():
-            return "utf-8"  # with a fault in it
+            return "utf-8"  # with an invalid byte
         return "latin-1" if UNDEFINED_IN_CP1252.search(head) else "cp1252"
     return "utf-8"

@@ -1,28 +1,38 @@
-"""Columns that determine the target by themselves: mostly something that is not known when one has to predict."""
+"""Target leakage: columns that determine the target by themselves, mostly since they are known only after it."""
 
 import math
 
 import numpy as np
 
+from trainer.data.table.column_statistics import Values
 from trainer.data.table.preprocess import Preprocessor
 from trainer.data.table.reading import Table
-from trainer.data.table.transforms import Values
 
-ROWS = 10_000  # training rows that are looked at, evenly spaced
-CHANCE = math.log(1e-6)  # such a column is a coincidence with less than this probability
+ROWS = 10_000  # training rows that are examined, evenly spaced
+CHANCE = math.log(1e-6)  # a column is reported where chance would give it with less than this probability
 CORRELATED = 0.999
-REPEATED = 0.9  # share of rows whose value occurs again, from which values can be taken for levels
+REPEATED = 0.9  # share of rows whose value occurs again, from which values count as levels of a category
 
 
-def find(fitted: Preprocessor, table: Table, targets: Values, rows: Values, classes: bool) -> dict[str, str]:
-    """How each input column that determines the target does so, by its name; see `leak`."""
+def find_leaks(fitted: Preprocessor, table: Table, targets: Values, rows: Values, classes: bool) -> dict[str, str]:
+    """Find the input columns that determine the target, and describe how; see `describe_leak`.
+
+    Args:
+        fitted: the inputs.
+        table: all rows.
+        targets: of all rows, class codes (N,) or numbers (N, 1).
+        rows: the training rows, int64.
+        classes: whether the targets are class codes.
+    """
     rows = rows[:: -(-len(rows) // ROWS) or 1]
-    found = {column.name: leak(column.source(table).at(rows), targets[rows], classes) for column in fitted.columns}
+    found = {
+        column.name: describe_leak(column.lazy(table).at(rows), targets[rows], classes) for column in fitted.columns
+    }
     return {name: how for name, how in found.items() if how is not None}
 
 
-def leak(values: Values, targets: Values, classes: bool) -> str | None:
-    """How a column determines the target, in words; None where it does not.
+def describe_leak(values: Values, targets: Values, classes: bool) -> str | None:
+    """Describe how a column determines the target; None where it does not.
 
     Args:
         values: the column (rows,), NaN where it is missing; categories as codes.
@@ -44,7 +54,7 @@ def leak(values: Values, targets: Values, classes: bool) -> str | None:
 
 
 def _pure(values: Values, classes: Values) -> bool:
-    """Whether each value that occurs again has one class only, beyond what chance would give.
+    """Return whether each value that occurs again has one class only, beyond what chance would give.
 
     A value of n rows has one class by chance with probability Σ pᵢⁿ, where pᵢ are the shares of the classes.
     """
@@ -63,7 +73,7 @@ def _pure(values: Values, classes: Values) -> bool:
 
 
 def _apart(values: Values, classes: Values) -> bool:
-    """Whether thresholds split the values into the classes, beyond what chance would give.
+    """Return whether thresholds split the values into the classes, beyond what chance would give.
 
     Of all orders of the rows a share of K! / (n! / Π nᵢ!) has each of the K classes in one run.
     """
@@ -78,6 +88,7 @@ def _apart(values: Values, classes: Values) -> bool:
 
 
 def _correlated(values: Values, numbers: Values) -> str | None:
+    """Describe a near-perfect linear correlation; None where there is none."""
     if len(values) < 20 or values.min() == values.max():
         return None
     correlation = float(np.corrcoef(values, numbers)[0, 1])

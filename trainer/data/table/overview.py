@@ -1,4 +1,4 @@
-"""What a person should know of a table before training: its columns, what becomes of them, and what looks wrong."""
+"""What the user should know about a table before training: its columns, their preprocessing, and what looks wrong."""
 
 import csv
 import io
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.data.table.column_types import Column
-from trainer.data.table.preprocess import Fitted, Preprocessor
+from trainer.data.table.preprocess import FittedColumn, Preprocessor
 from trainer.data.table.reading import Table
 
 SHOWN = 20  # columns on the screen
-LISTED = 5  # names in a warning
+LISTED = 5  # columns that a warning names
 HEADER = ("column", "kind", "missing", "distinct", "example", "becomes")
 _WIDTHS = (24, 12, 9, 9, 20)  # characters at most; what is longer is cut
-_ROLES = {
+_PURPOSES = {
     "target": "what is predicted",
     "weight": "how much a row counts; no input",
     "group": "which rows belong together; no input",
@@ -24,12 +24,12 @@ _ROLES = {
 
 @dataclass(frozen=True)
 class Overview:
-    """For the screen and for the run directory.
+    """The description of a table for the screen and for the run directory.
 
     Attributes:
-        notes: the table of the columns, abbreviated, a line each.
-        warnings: what a person may want to change.
-        files: by name: all columns, and the rows that were left out.
+        notes: for the screen, the columns as a table, one line each, abbreviated.
+        warnings: what the user may want to change, one sentence each.
+        files: for the run directory, by name: all columns, and the rows that were left out.
     """
 
     notes: tuple[str, ...]
@@ -37,8 +37,15 @@ class Overview:
     files: dict[str, str]
 
 
-def overview(table: Table, columns: Sequence[Column], fitted: Preprocessor, leaks: dict[str, str]) -> Overview:
-    """The columns in words; `leaks` says of some how they determine the target."""
+def describe_table(table: Table, columns: Sequence[Column], fitted: Preprocessor, leaks: dict[str, str]) -> Overview:
+    """Describe the columns of a table.
+
+    Args:
+        table: all rows.
+        columns: what each column is.
+        fitted: what the inputs become.
+        leaks: how columns determine the target, by their names; see `trainer.data.table.leakage`.
+    """
     made = {column.name: column for column in fitted.columns}
     rows = [_row(column, made.get(column.name)) for column in columns]
     notes = [*table.notes, *_aligned([HEADER, *rows[:SHOWN]])]
@@ -58,14 +65,15 @@ def overview(table: Table, columns: Sequence[Column], fitted: Preprocessor, leak
     return Overview(tuple(notes), tuple(warnings), files)
 
 
-def _row(column: Column, made: Fitted | None) -> tuple[str, ...]:
+def _row(column: Column, made: FittedColumn | None) -> tuple[str, ...]:
     distinct = f"{column.distinct:,}" + "+" * column.sampled
     return (column.name, column.kind, f"{column.missing:,}", distinct, column.example, _becomes(column, made))
 
 
-def _becomes(column: Column, made: Fitted | None) -> str:
-    if column.kind in _ROLES:
-        return _ROLES[column.kind]
+def _becomes(column: Column, made: FittedColumn | None) -> str:
+    """Describe what becomes of a column, such as "impute → standardize: 1 input"."""
+    if column.kind in _PURPOSES:
+        return _PURPOSES[column.kind]
     if made is None:
         return "left out" if not column.is_input else "left out: has no value in the training rows"
     idle = {"present": False}  # an indicator where nothing is missing
@@ -73,13 +81,13 @@ def _becomes(column: Column, made: Fitted | None) -> str:
     chain = " → ".join(transform.option for transform, states in steps if idle not in states)
     form = f"{column.form} → " if column.form else ""
     if made.cardinality:
-        return f"{form}{chain}: {len(made.levels):,} levels"
+        return f"{form}{chain}: {len(made.levels):,} level{'s' * (len(made.levels) != 1)}"
     width = made.width()
     return f"{form}{chain}: {width} input{'s' * (width != 1)}"
 
 
 def _left_out(columns: Sequence[Column]) -> list[str]:
-    """One warning for each reason, or for each column where the reason is its own."""
+    """Make the warnings about columns that are left out: one for each reason."""
     found: dict[str, list[str]] = {}
     for column in columns:
         if column.reason:
@@ -96,6 +104,7 @@ def _left_out(columns: Sequence[Column]) -> list[str]:
 
 
 def _leak(name: str, how: str) -> str:
+    """Make the warning about a column that determines the target."""
     return (
         f"the column {name} determines the target by itself ({how}). If it is not known when predicting, the scores "
         f"mean nothing; leave it out with data.ignore=[{name}]."
@@ -103,6 +112,7 @@ def _leak(name: str, how: str) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Make lines of text with the cells below one another, cut to the widths of the columns."""
     cut = [[_cut(cell, limit) for cell, limit in zip(row, _WIDTHS, strict=False)] + [row[-1]] for row in rows]
     widths = [max(len(row[i]) for row in cut) for i in range(len(_WIDTHS))]
     sides = [str.rjust if name in ("missing", "distinct") else str.ljust for name in HEADER]

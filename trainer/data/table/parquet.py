@@ -1,6 +1,5 @@
-"""Parquet files: typed already; what is left is to check the values and to take the smallest type that holds them."""
+"""Parquet files, which are typed already: their values are checked, and stored in the smallest type that holds them."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +8,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainer.config.table import Csv
-from trainer.data.table.column_store import ColumnStore
-from trainer.data.table.kinds import NUMBER, Kind
+from trainer.data.table.arrow_types import NUMBER, ValueStats
+from trainer.data.table.read_options import ReadOptions
 from trainer.data.table.row_validator import Rejection
 from trainer.errors import DataError
 
-Reject = Callable[[Rejection], None]
-ROWS = 1 << 16  # that are filtered at a time
-MAX_CELLS = 2**34  # a file of some bytes can claim any number of rows
+ROWS = 1 << 16  # filtered at a time
+MAX_CELLS = 2**34  # a file of a few bytes can claim any number of rows
 
 
-def names(path: Path) -> tuple[str, ...]:
-    """The columns.
+def parquet_columns(path: Path) -> tuple[str, ...]:
+    """Return the names of the columns of a file.
 
     Raises:
         DataError: for a file that is damaged, or claims to be absurdly large.
@@ -34,34 +32,25 @@ def names(path: Path) -> tuple[str, ...]:
     return tuple(schema.names)
 
 
-def read(
-    path: Path,
-    config: Csv,
-    columns: list[str],
-    text: frozenset[str],
-    target: str | None,
-    reject: Reject,
-    held: ColumnStore,
-) -> pa.Table:
-    """The rows that can be used; `reject` is told of the others. NaN is missing; infinity is a fault.
+def read_parquet(path: Path, options: ReadOptions) -> pa.Table:
+    """Read the rows that can be used; the others are rejected. NaN means missing, infinity is an error.
 
-    Args:
-        columns: those that are wanted.
-        text: columns that become strings, whatever they are.
-        target: a column that must not be missing, or None.
-        held: where the columns are held; where that is on disk, only one at a time is in memory.
+    Where the columns are not kept in memory, only one of them is there at a time.
+
+    Raises:
+        DataError: for a file that cannot be read, and a column of a type that is none of numbers, text and dates.
     """
-    found: dict[str, pa.ChunkedArray] = {}
+    store, found = options.store, dict[str, pa.ChunkedArray]()
     rejections: dict[int, Rejection] = {}
-    for group in [[name] for name in columns] if held.by_parts else [columns]:
+    for group in [[name] for name in options.columns] if store.by_parts else [options.columns]:
         part = _read(path, group)
         for name in part.column_names:
-            column, faulty, reason = _column(path, config, part[name], name, name in text, name == target)
-            found[name] = held.keep(pa.schema({name: column.type}), iter([pa.table({name: column})]))[name]
+            column, faulty, reason = _column(path, part[name], name, options)
+            found[name] = store.store(pa.schema({name: column.type}), iter([pa.table({name: column})]))[name]
             for row in np.flatnonzero(faulty.to_numpy()).tolist() if faulty is not None else ():
                 rejections.setdefault(row, Rejection(path, row + 1, name, reason, "", "correct it", "row"))
     for row in sorted(rejections):
-        reject(rejections[row])
+        options.reject(rejections[row])
     table = pa.table(found)
     if not rejections:
         return table
@@ -69,7 +58,7 @@ def read(
     good[list(rejections)] = False
     starts = range(0, table.num_rows, ROWS)
     parts = (table.slice(start, ROWS).filter(pa.array(good[start : start + ROWS])) for start in starts)
-    return held.keep(table.schema, parts)
+    return store.store(table.schema, parts)
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table:
@@ -80,16 +69,16 @@ def _read(path: Path, columns: list[str]) -> pa.Table:
 
 
 def _column(
-    path: Path, config: Csv, column: pa.ChunkedArray, name: str, as_text: bool, is_target: bool
+    path: Path, column: pa.ChunkedArray, name: str, options: ReadOptions
 ) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None, str]:
-    """The column in its final type; which rows are at fault, if any, and why."""
-    kind = column.type
+    """Convert a column to its final type; return it with the rows at fault, None if there are none, and the reason."""
+    kind, config = column.type, options.config
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
-    if pa.types.is_boolean(kind) or (as_text and not _is_text(kind)):
+    if pa.types.is_boolean(kind) or (name in options.text and not _is_text(kind)):
         column, kind = column.cast(pa.string()), pa.string()
     if _is_text(kind):
-        column = _text(column, config.missing)
+        column = _text(column, config)
         if name in config.numeric:
             return _parsed(column)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -98,7 +87,7 @@ def _column(
             return column, infinite, "the value is not finite"
     elif not (pa.types.is_null(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         raise DataError(f"{path}, column {name}: holds {kind}, not numbers, text or dates; see data.ignore=[{name}].")
-    if is_target and column.null_count:
+    if name == options.target and column.null_count:
         return column, pc.is_null(column), "the target is missing"
     return column, None, ""
 
@@ -107,13 +96,14 @@ def _is_text(kind: pa.DataType) -> bool:
     return kind in (pa.string(), pa.large_string(), pa.string_view())
 
 
-def _text(column: pa.ChunkedArray, missing: list[str]) -> pa.ChunkedArray:
+def _text(column: pa.ChunkedArray, config: Csv) -> pa.ChunkedArray:
+    """Trim strings; those that mean a missing value become null."""
     text = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    return pc.if_else(pc.is_in(text, value_set=pa.array(missing, pa.string())), None, text)
+    return pc.if_else(pc.is_in(text, value_set=pa.array(config.missing, pa.string())), None, text)
 
 
 def _parsed(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None, str]:
-    """Numbers that are written as text."""
+    """Parse numbers that are written as text; see `_column`."""
     number = pc.match_substring_regex(text, NUMBER)
     numbers, infinite = _number(pc.if_else(number, text, None).cast(pa.float64()))
     faulty = pc.or_(pc.invert(pc.fill_null(number, True)), infinite)
@@ -121,7 +111,7 @@ def _parsed(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray | N
 
 
 def _number(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """In the smallest type, with null for what is not finite; and which rows are infinite."""
+    """Convert numbers to the smallest type, null for what is not finite; return them and which rows are infinite."""
     whole = pa.types.is_integer(column.type)
     if not whole:
         column = column.cast(pa.float64())
@@ -131,5 +121,5 @@ def _number(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     bounds, filled = pc.min_max(column).as_py(), len(column) - column.null_count
     if not filled:
         return pa.chunked_array([pa.nulls(len(column))]), infinite
-    kind = Kind(filled, filled, whole, bounds["min"], bounds["max"])
-    return column.cast(kind.type(numeric=True, categorical=False), safe=False), infinite
+    stats = ValueStats(filled, filled, whole, bounds["min"], bounds["max"])
+    return column.cast(stats.type(numeric=True, categorical=False), safe=False), infinite

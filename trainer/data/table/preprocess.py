@@ -1,4 +1,4 @@
-"""How the columns of a table become the inputs of a model: fitted on the training rows, saved, applied to any table."""
+"""From the columns of a table to the inputs of a model: fitted on the training rows, saved, applied to any table."""
 
 import json
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ import numpy as np
 from trainer.config.table import Csv
 from trainer.config.transform import BOTH, CATEGORIES, KINDS, NUMBERS, TransformConfig, chain
 from trainer.data.files.mapped import THREADS
-from trainer.data.table import columns as read
+from trainer.data.table.column_statistics import Values
 from trainer.data.table.column_types import Column
-from trainer.data.table.columns import Categories, Source
+from trainer.data.table.columns import Categories, LazyColumn, boolean_column, datetime_column, numeric_column
 from trainer.data.table.reading import Table
-from trainer.data.table.transforms import ColumnTransform, State, Values, build_transform
+from trainer.data.table.transforms import ColumnTransform, State, build_transform
 from trainer.errors import CheckpointError, ConfigError, DataError, TrainerError
 
 _ORDER = ("numeric", "boolean", "datetime", "categorical")  # of the inputs
@@ -29,14 +29,14 @@ DEFAULTS: dict[str, list[Any]] = {
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A column and what was measured of it on the training rows.
+class FittedColumn:
+    """A column, and the transforms that were fitted to it on the training rows.
 
     Attributes:
         name, kind, form: see `trainer.data.table.column_types.Column`.
-        levels: of a category, those of the training rows in order; their codes count from 1.
+        levels: of a category, the values of the training rows, sorted; their codes count from 1.
         transforms: applied in this order.
-        states: of each transform, one for each column that it is given.
+        states: what each transform has measured, one state for each column that it is given.
     """
 
     name: str
@@ -48,74 +48,74 @@ class Fitted:
 
     @property
     def cardinality(self) -> int:
-        """Codes of the embedding that the column is for: 0 for unseen, the levels, one for missing; or 0: it is not."""
+        """Number of codes for an embedding (one for unseen values, the levels, one for missing); 0: not embedded."""
         return len(self.levels) + 2 if self.transforms[-1].codes else 0
 
     def width(self) -> int:
-        """How many inputs it becomes."""
+        """Return how many inputs the column becomes."""
         return len(self.apply(np.zeros(1)))
 
     def apply(self, values: Values) -> list[Values]:
-        """The inputs, each (rows,), from the values of the column."""
-        columns, beside = [values], []
+        """Transform values of the column, (rows,), to inputs, each (rows,)."""
+        columns, extra = [values], []
         for transform, states in zip(self.transforms, self.states, strict=True):
             step = build_transform(transform)
             given = _each(step, columns, states)
             if transform.beside:
-                beside += given
+                extra += given
             else:
                 columns = given
-        return columns + beside
+        return columns + extra
 
-    def source(self, table: Table) -> Source:
-        """The column in a table, as numbers; raises `DataError` where it is not there or not as it was."""
+    def lazy(self, table: Table) -> LazyColumn:
+        """Find the column in a table; raise `DataError` where it is not there or not as it was in training."""
         if table.columns.schema.get_field_index(self.name) < 0:  # a list of the names would be made for each column
             raise DataError(f"{table.files[0]}: has no column {self.name}, which the model was trained with.")
         match self.kind:
             case "numeric":
-                return read.numeric(table, self.name)
+                return numeric_column(table, self.name)
             case "boolean":
-                return read.boolean(table, self.name)
+                return boolean_column(table, self.name)
             case "datetime":
-                return read.datetime(table, self.name, self.form)
+                return datetime_column(table, self.name, self.form)
         return Categories(table.columns[self.name]).codes(self.levels)
 
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """All columns that become inputs: those of category codes for embeddings last."""
+    """The columns of a table that become inputs; those of category codes for embeddings come last."""
 
-    columns: tuple[Fitted, ...]
+    columns: tuple[FittedColumn, ...]
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """How many codes each of the last inputs has."""
+        """How many category codes each of the last inputs has; see `trainer.data.types.DataSpec`."""
         return tuple(column.cardinality for column in self.columns if column.cardinality)
 
     def width(self) -> int:
-        """How many inputs there are."""
+        """Return how many inputs there are."""
         return sum(column.width() for column in self.columns)
 
     def words(self) -> str:
-        """Such as "3 numeric + 2 categorical columns"."""
+        """Return a description such as "3 numeric + 2 categorical columns"."""
         kinds = [column.kind for column in self.columns]
         counts = [(kinds.count(kind), kind) for kind in _ORDER]
         return " + ".join(f"{n} {kind}" for n, kind in counts if n or kind in ("numeric", "categorical")) + " columns"
 
     def to_json(self) -> str:
-        """As text, for a checkpoint."""
+        """Return everything as text, for a checkpoint."""
         return json.dumps({"columns": [_to_plain(column) for column in self.columns]})
 
     @classmethod
     def from_json(cls, text: str) -> "Preprocessor":
-        """From what `to_json` gave.
+        """Make a preprocessor from what `to_json` returned.
 
         Raises:
             CheckpointError: for anything else; a transform that is not registered is named.
         """
         try:
             columns = tuple(_from_plain(plain) for plain in json.loads(text)["columns"])
-            for column in columns:  # what it says must work on values as there can be
+            for column in columns:  # it must work on values that can occur
                 for values in (np.zeros(2), np.array([np.nan, 1.0]), np.array([len(column.levels) + 1.0, 0.0])):
                     if not all(part.shape == (2,) and part.dtype.kind == "f" for part in column.apply(values)):
                         raise ValueError(f"column {column.name} does not give columns of numbers")
@@ -128,35 +128,42 @@ class Preprocessor:
         return cls(columns)
 
 
-def fit(config: Csv, table: Table, columns: Sequence[Column], rows: Values) -> Preprocessor:
-    """Measure on the given rows (sorted, int64) what the inputs are made with.
+def fit_preprocessor(config: Csv, table: Table, columns: Sequence[Column], rows: Values) -> Preprocessor:
+    """Fit the transforms of all inputs.
+
+    Args:
+        config: says which transforms a column has.
+        table: all rows.
+        columns: what each column is.
+        rows: the training rows, ascending int64.
 
     Raises:
         ConfigError: for transforms that do not fit a column.
-        DataError: where no column is left to learn from.
+        DataError: where there is no input.
     """
     inputs = [column for column in columns if column.is_input]
     # Each thread holds the training values of one column.
     with ThreadPoolExecutor(THREADS if config.memory == "ram" else 1) as pool:
-        fitted = [one for one in pool.map(lambda column: _fit(config, table, column, rows), inputs) if one is not None]
+        results = pool.map(lambda column: _fit(config, table, column, rows), inputs)
+        fitted = [column for column in results if column is not None]
     if not fitted:
         raise DataError("There is no column to learn from beside the target.")
     return Preprocessor(tuple(sorted(fitted, key=lambda column: (bool(column.cardinality), _ORDER.index(column.kind)))))
 
 
-def _fit(config: Csv, table: Table, column: Column, rows: Values) -> Fitted | None:
-    """None where nothing is known of the column in training."""
+def _fit(config: Csv, table: Table, column: Column, rows: Values) -> FittedColumn | None:
+    """Fit the transforms of one column; None where it has no value in the training rows."""
     levels: tuple[str, ...] = ()
-    blank = Fitted(column.name, column.kind, column.form, (), (), ())
+    blank = FittedColumn(column.name, column.kind, column.form, (), (), ())
     if column.kind == "categorical":
         categories = Categories(table.columns[column.name])
         levels = categories.levels(rows)
         values = categories.codes(levels).at(rows)
     else:
-        values = blank.source(table).at(rows)
+        values = blank.lazy(table).at(rows)
     if np.isnan(values).all():
         return None
-    transforms = choose(config, column, len(levels))
+    transforms = choose_transforms(config, column, len(levels))
     states: list[tuple[State, ...]] = []
     parts = [values]
     for transform in transforms:
@@ -164,11 +171,16 @@ def _fit(config: Csv, table: Table, column: Column, rows: Values) -> Fitted | No
         states.append(tuple(step.fit(part, len(levels)) for part in parts))
         if not transform.beside and transform is not transforms[-1]:
             parts = _each(step, parts, states[-1])
-    return Fitted(column.name, column.kind, column.form, levels, tuple(transforms), tuple(states))
+    return FittedColumn(column.name, column.kind, column.form, levels, tuple(transforms), tuple(states))
 
 
-def choose(config: Csv, column: Column, levels: int) -> list[TransformConfig]:
-    """The transforms of a column: its own, those of its kind, or the defaults.
+def choose_transforms(config: Csv, column: Column, levels: int) -> list[TransformConfig]:
+    """Choose the transforms of a column: those configured for its name, for its kind, or the defaults.
+
+    Args:
+        config: says which transforms a column has.
+        column: what it is.
+        levels: of a category, how many there are.
 
     Raises:
         ConfigError: where they do not fit the column or one another.
@@ -183,14 +195,14 @@ def choose(config: Csv, column: Column, levels: int) -> list[TransformConfig]:
             kind = "onehot" if few or config.categories == "onehot" else "embedding"
         transforms = chain(DEFAULTS[kind], f"the transforms of {kind} columns")
     categories = column.kind == "categorical"
-    for place, transform in enumerate(transforms):
+    for position, transform in enumerate(transforms):
         if transform.takes not in (BOTH, CATEGORIES if categories else NUMBERS):
             hint = "after onehot, embed or ordinal" if categories else f"for data.categorical=[{column.name}]"
             raise ConfigError(
                 f"data.transforms.{where}: {transform.option} is for columns of {transform.takes}, and {column.name} "
                 f"has {'categories' if categories else 'numbers'} there; it can come {hint}."
             )
-        if transform.codes and place < len(transforms) - 1:
+        if transform.codes and position < len(transforms) - 1:
             raise ConfigError(f"data.transforms.{where}: {transform.option} gives codes, and must be the last.")
         categories = categories and transform.takes == BOTH
     if categories:
@@ -202,7 +214,7 @@ def choose(config: Csv, column: Column, levels: int) -> list[TransformConfig]:
 
 
 def _each(step: ColumnTransform, columns: Sequence[Values], states: Sequence[State]) -> list[Values]:
-    """What a transform makes of several columns, each with its own state."""
+    """Apply a transform to several columns, each with its own state."""
     given: list[Values] = []
     for values, state in zip(columns, states, strict=True):
         result = step.apply(values, state)
@@ -210,17 +222,20 @@ def _each(step: ColumnTransform, columns: Sequence[Values], states: Sequence[Sta
     return given
 
 
-def _to_plain(column: Fitted) -> dict[str, Any]:
+def _to_plain(column: FittedColumn) -> dict[str, Any]:
+    """Return a fitted column as plain data."""
     plain = {name: getattr(column, name) for name in ("name", "kind", "form", "levels", "states")}
     entries = [
-        {"name": one.option} | {key.name: getattr(one, key.name) for key in fields(one)} for one in column.transforms
+        {"name": transform.option} | {key.name: getattr(transform, key.name) for key in fields(transform)}
+        for transform in column.transforms
     ]
     return plain | {"transforms": entries}
 
 
-def _from_plain(plain: dict[str, Any]) -> Fitted:
+def _from_plain(plain: dict[str, Any]) -> FittedColumn:
+    """Make a fitted column from what `_to_plain` returned; raise `ValueError` or `LookupError` for anything else."""
     name, kind, form, levels = plain["name"], plain["kind"], plain["form"], tuple(plain["levels"])
     if kind not in KINDS or not all(isinstance(text, str) for text in (name, form, *levels)):
         raise ValueError(f"a column {name!r:.80} of kind {kind!r:.80}")
     states = tuple(tuple(dict(state) for state in part) for part in plain["states"])
-    return Fitted(name, kind, form, levels, tuple(chain(plain["transforms"], f"column {name}")), states)
+    return FittedColumn(name, kind, form, levels, tuple(chain(plain["transforms"], f"column {name}")), states)

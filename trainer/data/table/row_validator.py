@@ -1,4 +1,4 @@
-"""The exact judgement of each row: which can be used, and what is wrong with the others, where."""
+"""Row by row validation: which rows can be used, and what is wrong with the others, exactly where."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainer.data.table.dialect import Dialect
-from trainer.data.table.row_parser import TextRow, shown
+from trainer.data.table.row_parser import TextRow, excerpt
 
 UNDECODED = {True: re.compile("[\udc80-\udcff]"), False: re.compile("\ufffd")}
 
@@ -17,10 +17,13 @@ class Rejection:
     """A row that cannot be used: where it is and why.
 
     Attributes:
-        line: physical line that the row begins in, from 1; or the row of a Parquet file (`unit`).
-        column: its name, where one column is at fault.
+        path: the file.
+        line: the physical line in which the row begins, from 1; of a Parquet file the number of the row.
+        column: the name of the column at fault; None where it is not one column.
+        reason: what is wrong.
         text: the value at fault, or the beginning of the line.
-        remedy: what a user can do about it.
+        remedy: what the user can do about it.
+        unit: what `line` counts: "line" or "row".
     """
 
     path: Path
@@ -38,12 +41,13 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Schema:
-    """What a usable row is: as many cells as columns, in clean text, numbers where numbers belong, and a target.
+    """What a row must be: as many cells as columns, in clean text, numbers where numbers belong, and a target.
 
     Attributes:
         numbers: the columns of numbers.
-        checked: the columns whose text matters.
-        target: a column that must not be missing, or None.
+        checked: the columns that are validated.
+        target: a column that must not be missing; None: none.
+        missing: the strings that mean a missing value.
     """
 
     numbers: frozenset[str]
@@ -53,26 +57,34 @@ class Schema:
 
 
 def validate_rows(
-    path: Path, dialect: Dialect, rows: Iterator[TextRow], rules: Schema, reject: Callable[[Rejection], None]
+    path: Path, dialect: Dialect, rows: Iterator[TextRow], schema: Schema, reject: Callable[[Rejection], None]
 ) -> Iterator[list[str]]:
-    """The usable rows, their cells trimmed; `reject` is told of the others."""
-    surely_usable = _first_test(dialect, rules)
+    """Yield the cells of each valid row, trimmed; call `reject` with each of the others.
+
+    Args:
+        path: the file, for messages.
+        dialect: how it writes its table.
+        rows: of the file.
+        schema: what a row must be.
+        reject: is called with what is wrong; may raise.
+    """
+    surely_valid = _first_test(dialect, schema)
     for row in rows:
         cells = [cell.strip() for cell in row.cells]
-        fault = None if row.problem is None and surely_usable(cells) else _fault(row, cells, dialect, rules)
-        if fault is None:
+        error = None if row.problem is None and surely_valid(cells) else _row_error(row, cells, dialect, schema)
+        if error is None:
             yield cells
         else:
-            reject(Rejection(path, row.line, fault.column, fault.reason, shown(fault.text), fault.remedy))
+            reject(Rejection(path, row.line, error.column, error.reason, excerpt(error.text), error.remedy))
 
 
-def _first_test(dialect: Dialect, rules: Schema) -> Callable[[list[str]], bool]:
-    """A test that only usable cells pass, and nearly all of them, at a third of the cost of judging each cell."""
-    names, missing, comma = dialect.names, rules.missing, dialect.decimal == ","
-    numbers = [index for index, name in enumerate(names) if name in rules.numbers]
-    target = names.index(rules.target) if rules.target is not None else None
+def _first_test(dialect: Dialect, schema: Schema) -> Callable[[list[str]], bool]:
+    """Make a test that only valid cells pass, and nearly all of them, at a third of the cost of checking each cell."""
+    names, missing, comma = dialect.names, schema.missing, dialect.decimal == ","
+    numbers = [index for index, name in enumerate(names) if name in schema.numbers]
+    target = names.index(schema.target) if schema.target is not None else None
 
-    def surely_usable(cells: list[str]) -> bool:
+    def surely_valid(cells: list[str]) -> bool:
         text = "".join(cells)
         if len(cells) != len(names) or not text.isascii() or "\0" in text:
             return False
@@ -87,64 +99,68 @@ def _first_test(dialect: Dialect, rules: Schema) -> Callable[[list[str]], bool]:
             return False
         return total - total == 0
 
-    return surely_usable
+    return surely_valid
 
 
 class RowError(NamedTuple):
+    """What is wrong with a row; see `Rejection`."""
+
     column: str | None
     reason: str
     remedy: str
     text: str
 
 
-def _fault(row: TextRow, cells: list[str], dialect: Dialect, rules: Schema) -> RowError | None:
-    """What is wrong with the row, if anything: the first column at fault."""
-    if (fault := _fault_of_row(row, dialect)) is not None:
-        return fault
+def _row_error(row: TextRow, cells: list[str], dialect: Dialect, schema: Schema) -> RowError | None:
+    """Find what is wrong with the row, at the first column at fault; None: nothing."""
+    if (error := _structure_error(row, dialect)) is not None:
+        return error
     undecoded = UNDECODED[dialect.utf8]
     for name, cell in zip(dialect.names, cells, strict=True):
-        if name in rules.checked:
-            is_number, is_target = name in rules.numbers, name == rules.target
-            found = _fault_of_cell(cell, is_number, is_target, rules.missing, dialect.decimal, undecoded)
+        if name in schema.checked:
+            is_number, is_target = name in schema.numbers, name == schema.target
+            found = _cell_error(cell, is_number, is_target, schema.missing, dialect.decimal, undecoded)
             if found is not None:
                 return RowError(name, *found, cell)
     return None
 
 
-def _fault_of_row(row: TextRow, dialect: Dialect) -> RowError | None:
+def _structure_error(row: TextRow, dialect: Dialect) -> RowError | None:
+    """Find what is wrong with the quotes or the number of cells; None: nothing."""
     names, width = dialect.names, len(row.cells)
     if row.problem is not None:
         remedy = "close it, or set data.quote=none if quotes are ordinary characters"
-        return RowError(names[min(width, len(names)) - 1], f"{row.problem}: {shown(row.text)}", remedy, row.text)
+        return RowError(names[min(width, len(names)) - 1], f"{row.problem}: {excerpt(row.text)}", remedy, row.text)
     if width == len(names):
         return None
     column = names[width] if width < len(names) else f"number {len(names) + 1}"
-    reason = f"the row has {width} values instead of {len(names)}: {shown(row.text)}"
-    remedy = f"mend it, or see data.delimiter (here {dialect.delimiter!r}) and data.quote"
+    reason = f"the row has {width} value{'s' * (width != 1)} instead of {len(names)}: {excerpt(row.text)}"
+    remedy = f"fix it, or see data.delimiter (here {dialect.delimiter!r}) and data.quote"
     return RowError(column, reason, remedy, row.text)
 
 
-def _fault_of_cell(
+def _cell_error(
     cell: str, is_number: bool, is_target: bool, missing: frozenset[str], decimal: str, undecoded: re.Pattern[str]
 ) -> tuple[str, str] | None:
-    """Reason and remedy, or None."""
+    """Return what is wrong with a cell and the remedy; None: nothing."""
     if cell in missing:
         return ("the target is missing", "fill it in or remove the row") if is_target else None
     if is_number and _is_number(cell, decimal):
         return None
     if "\0" in cell:
-        return f"{shown(cell)} holds a NUL byte", "is it text? see data.encoding"
+        return f"{excerpt(cell)} holds a NUL byte", "is it text? see data.encoding"
     if undecoded.search(cell):
-        return f"{shown(cell)} is not valid in the file's encoding", "set data.encoding, such as cp1252 or latin-1"
+        return f"{excerpt(cell)} is not valid in the file's encoding", "set data.encoding, such as cp1252 or latin-1"
     if not is_number:
         return None
     return (
-        f"{shown(cell)} is not a finite number, as most of the column are",
+        f"{excerpt(cell)} is not a finite number, as most of the column are",
         f"set data.missing=[...,{cell}] if it means missing, or name the column in data.categorical",
     )
 
 
 def _is_number(cell: str, decimal: str) -> bool:
+    """Return whether a cell is a finite number."""
     if decimal == ",":
         if "." in cell:
             return False

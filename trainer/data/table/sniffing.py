@@ -1,4 +1,4 @@
-"""The dialect of a text file: what the keys say, and else what its first lines look like."""
+"""The dialect of a text file: as the keys say, or detected from its first lines."""
 
 import codecs
 import io
@@ -12,15 +12,15 @@ from pathlib import Path
 from trainer.config.table import Csv
 from trainer.data.table import encodings
 from trainer.data.table.dialect import Dialect
-from trainer.data.table.row_parser import MAX_LINE, RowParser, TextRow, records
+from trainer.data.table.row_parser import MAX_LINE, RowParser, TextRow, parse_rows
 from trainer.data.table.source import BLOCK, FOREIGN, Unpacked, first_bytes
 from trainer.errors import ConfigError, DataError
 
 DELIMITERS = {"tab": "\t", "\\t": "\t", "semicolon": ";", "pipe": "|", "space": " ", "comma": ","}
-CANDIDATES = ("\t", ";", "|", ",")  # where two fit alike, the earlier: a comma may be the decimal point of the others
+CANDIDATES = ("\t", ";", "|", ",")  # of two that fit equally well the first: a comma may be a decimal point
 MAX_COLUMNS = 100_000
-SAMPLE = 200  # rows that decide
-CERTAIN = 3  # rows that must all be longer than the header, to be so by design
+SAMPLE = 200  # rows from which a dialect is detected
+CERTAIN = 3  # rows that must all be longer than the header for that to count as intended
 NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*")
 COMMA_NUMBER, POINT_NUMBER = (re.compile(rf"\s*[+-]?\d*{point}\d+([eE][+-]?\d+)?\s*") for point in (",", r"\."))
 YEAR = re.compile(r"\s*(1[89]|20)\d\d\s*")
@@ -28,11 +28,11 @@ Cells = list[str]
 
 
 def sniff(config: Csv, path: Path) -> Dialect:
-    """How to read a file.
+    """Detect the dialect of a file, as far as the keys leave it open.
 
     Raises:
         ConfigError: for a key that is no delimiter, quote or encoding.
-        DataError: for what is no text, is empty, or has a header that does not name its columns.
+        DataError: for a file that is not text, is empty, or has a header that does not name its columns.
     """
     if not config.comment and config.comment is not None:
         raise ConfigError("data.comment='': would make a comment of every line; null means that there are none.")
@@ -49,7 +49,7 @@ def sniff(config: Csv, path: Path) -> Dialect:
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: is empty: it has no line to read.")
-    before, through = lines.characters - sum(map(len, lines.held)), lines.characters
+    before, through = lines.characters - sum(map(len, lines.row_lines)), lines.characters
     sample = [row.cells for row in islice(rows, SAMPLE) if row.problem is None]
     header = _has_header(config, [cell.strip() for cell in first.cells], sample)
     notes = [] if dialect.utf8 else [f"{path}: read as {encoding}."]
@@ -70,9 +70,9 @@ def sniff(config: Csv, path: Path) -> Dialect:
 
 
 def _text(config: Csv, path: Path) -> tuple[str, str]:
-    """The first lines of a file, whole ones, and their encoding."""
+    """Read the first complete lines of a file, and detect their encoding."""
     start = first_bytes(path)
-    foreign = next((what for magic, what in FOREIGN.items() if start.startswith(magic)), None)
+    foreign = next((kind for magic, kind in FOREIGN.items() if start.startswith(magic)), None)
     if foreign is not None:
         raise DataError(f"{path}: is no table in text: it begins like {foreign}.")
     with Unpacked(path) as file:
@@ -81,7 +81,9 @@ def _text(config: Csv, path: Path) -> tuple[str, str]:
             head += block
             if len(head) >= BLOCK and b"\n" in head:
                 break
-    encoding = encodings.guessed(head) if config.encoding == "auto" else encodings.named(config.encoding, head)
+    encoding = (
+        encodings.guess_encoding(head) if config.encoding == "auto" else encodings.named_encoding(config.encoding, head)
+    )
     decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if encoding.startswith("utf-8") else "replace")
     text = decoder.decode(head)
     ends = text.rfind("\n") + 1 or text.rfind("\r") + 1
@@ -93,6 +95,7 @@ def _text(config: Csv, path: Path) -> tuple[str, str]:
 
 
 def _character(key: str, value: str, words: Mapping[str, str | None]) -> str | None:
+    """Return the character that a key gives, itself or as a word; raise `ConfigError` for anything else."""
     if value in words:
         return words[value]
     if len(value) != 1 or value in "\r\n\0":
@@ -102,7 +105,7 @@ def _character(key: str, value: str, words: Mapping[str, str | None]) -> str | N
 
 
 def _quote(text: str) -> str:
-    """The apostrophe where values begin and end with it and none with a double quote."""
+    """Choose the quote: an apostrophe where values begin and end with it and none with a double quote."""
     if re.search(r'(?m)(?:^|[,;\t|]) *"', text):
         return '"'
     opened = len(re.findall(r"(?m)(?:^|[,;\t|])'", text))
@@ -111,17 +114,18 @@ def _quote(text: str) -> str:
 
 
 def _rows(text: str, dialect: Dialect, skip: int) -> tuple[RowParser, Iterator[TextRow]]:
+    """Parse the rows of a text in a dialect, without its first `skip` lines."""
     lines = RowParser("", io.StringIO(text, newline=""), dialect.comment, dialect.delimiter, dialect.blanks)
     try:
         for _ in range(skip):
-            lines.take()
+            lines.next_line()
     except StopIteration:
         return lines, iter(())
-    return lines, records(lines, dialect.reader_options())
+    return lines, parse_rows(lines, dialect.reader_options())
 
 
 def _with_delimiter(dialect: Dialect, text: str, skip: int) -> Dialect:
-    """The delimiter that gives most rows the same number of columns, more than one."""
+    """Choose the delimiter that gives most rows the same number of columns, more than one."""
     best, fitting = dialect, 0.0
     for delimiter in (*CANDIDATES, " "):
         if delimiter == " " and fitting:
@@ -140,9 +144,9 @@ def _with_delimiter(dialect: Dialect, text: str, skip: int) -> Dialect:
 
 
 def _has_header(config: Csv, first: Cells, rest: list[Cells]) -> bool:
-    """Whether the first line names the columns: as the key says, or words over numbers, or the names that keys use.
+    """Return whether the first line names the columns: as the key says, or words above numbers, or names that keys use.
 
-    Where every column holds words, a first line whose words all occur again below them is data.
+    Where every column holds words, a first line is data if each of its words occurs again in its column.
     """
     if config.header != "auto":
         return config.header == "true"
@@ -166,10 +170,10 @@ def _has_header(config: Csv, first: Cells, rest: list[Cells]) -> bool:
 
 
 def _names(path: Path, header: TextRow, sample: list[Cells], notes: list[str]) -> tuple[str, ...]:
-    """The names of the columns, as they stand in the header.
+    """Read the names of the columns from the header.
 
-    A first column without a name is an index, which R leaves out of the header altogether; a last one comes of lines
-    that end with the delimiter, with or without that of the header.
+    A first column without a name is an index, for which R writes no name at all; a last one comes from lines that end
+    with the delimiter, where the header may or may not do so.
     """
     where = f"{path}, line {header.line}"
     if header.problem:
@@ -179,9 +183,9 @@ def _names(path: Path, header: TextRow, sample: list[Cells], notes: list[str]) -
         raise DataError(f"{where}: has {len(names):,} columns; more than {MAX_COLUMNS:,} are not read.")
     if len(sample) >= CERTAIN and all(len(row) == len(names) + 1 for row in sample):
         names.insert(0 if any(row[-1].strip() for row in sample) else len(names), "")
-    for place, which, name in ((0, "first", "index"), (-1, "last", "unnamed")):
-        if not names[place] and name not in names and len(names) > 1:
-            names[place] = name
+    for position, which, name in ((0, "first", "index"), (-1, "last", "unnamed")):
+        if not names[position] and name not in names and len(names) > 1:
+            names[position] = name
             notes.append(f"{path}: its {which} column has no name and is called {name}.")
     seen: dict[str, int] = {}
     for number, name in enumerate(names, 1):
@@ -198,7 +202,7 @@ def _names(path: Path, header: TextRow, sample: list[Cells], notes: list[str]) -
 
 
 def _decimal(dialect: Dialect, rows: list[Cells]) -> str:
-    """A comma where it does not separate values and stands in more numbers than a point."""
+    """Choose the decimal point: a comma where it separates no values and occurs in more numbers than a point does."""
     if dialect.delimiter == ",":
         return "."
     cells = [cell for row in rows for cell in row]

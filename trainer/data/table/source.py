@@ -1,4 +1,4 @@
-"""The files of a table: which they are, and their bytes, unpacked as a stream."""
+"""The files of a table: which they are, and a stream of their decompressed bytes."""
 
 import bz2
 import gzip
@@ -14,8 +14,8 @@ import pyarrow as pa
 from trainer.data.files.cache import FOLDER
 from trainer.errors import ConfigError, DataError, did_you_mean
 
-# A file that unpacks to more than this and to more than RATIO times its size is refused: measured data packs 3 to 50
-# times, while a gzip bomb reaches 1,000 times and those of other methods a million.
+# A file that unpacks to more than this and to more than RATIO times its size is rejected: real data is compressed 3 to
+# 50 times, a gzip bomb 1,000 times, and bombs of other methods a million times.
 UNPACKED, RATIO = 2**28, 200
 BLOCK = 2**20
 
@@ -40,12 +40,12 @@ FOREIGN = {  # the first bytes of files that are often given by mistake
 }
 
 
-def files(path: Any) -> tuple[Path, ...]:
-    """The files that `data.path` names, those of a pattern in alphabetical order.
+def source_files(path: Any) -> tuple[Path, ...]:
+    """Find the files that `data.path` names; those of a pattern are in alphabetical order.
 
     Raises:
         ConfigError: where nothing is named.
-        DataError: for what is no file, and for a pattern that matches nothing.
+        DataError: for a path that is no file, and for a pattern that matches nothing.
     """
     named = path if isinstance(path, list) else [path] if path is not None else []
     if not named:
@@ -58,6 +58,7 @@ def files(path: Any) -> tuple[Path, ...]:
 
 
 def _matches(path: Path) -> list[Path]:
+    """Return the file itself, or the files that match a pattern."""
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -74,7 +75,7 @@ def _matches(path: Path) -> list[Path]:
 
 
 def first_bytes(path: Path, count: int = 16) -> bytes:
-    """The first bytes as they are stored."""
+    """Read the first bytes of a file as they are stored; raise `DataError` where it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(count)
@@ -83,15 +84,15 @@ def first_bytes(path: Path, count: int = 16) -> bytes:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether it is a Parquet file, whatever its name."""
+    """Return whether it is a Parquet file, whatever its name."""
     return first_bytes(path, 4) == b"PAR1"
 
 
 class Unpacked(io.RawIOBase):
-    """The bytes of a file, decompressed (gzip, bzip2, xz, zstd, told by the first bytes) while they are read.
+    """The bytes of a file, decompressed while they are read (gzip, bzip2, xz or zstd, as its first bytes say).
 
     Raises:
-        DataError: for a file that cannot be opened, is damaged or cut short, or swells absurdly.
+        DataError: for a file that cannot be opened, is damaged or cut short, or is a decompression bomb.
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,7 +106,7 @@ class Unpacked(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, b"" at the end."""
+        """Return up to `size` bytes, b"" at the end."""
         try:
             block = self._file.read(BLOCK if size < 0 else size)
         except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:

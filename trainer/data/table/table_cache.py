@@ -1,52 +1,45 @@
-"""Tables as they are ready to train on, kept in files: a second run need not read the table again.
+"""A cache of tables that are ready to train on: a second run need not read and prepare the table again.
 
-They are in `.trainer-cache/table-<key>/` beside the table, or below the user's cache where that cannot be written. The
-key stands for the content of the table's files, for every key of the config that shapes what is made of them, for the
-seed, and for the code that makes it.
+The entries are in `.trainer-cache/table-<key>/` beside the table, or in the user's cache folder where that cannot be
+written. The key stands for the content of the table's files, for every key of the config that shapes what is made of
+them, for the seed, and for the code that makes it.
 """
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import torch
 from torch import Tensor
 
 from trainer.config.table import Csv
 from trainer.data.files import mapped
-from trainer.data.files.cache import folders
-from trainer.data.files.mapped import InFile, InMemory, Rows
-from trainer.data.table import cache_entries, column_store
+from trainer.data.files.cache import cache_folders
+from trainer.data.files.mapped import FileRows, MemoryRows, Rows
+from trainer.data.table import cache_entries
 from trainer.data.table.cache_entries import PREFIX, UNREADABLE
-from trainer.data.table.column_store import ColumnStore
+from trainer.data.table.cache_key import only_built_in_transforms, table_key
+from trainer.data.table.column_store import ColumnStore, DiskColumnStore, MemoryColumnStore
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 from trainer.system import atomic_files, locks
 
-WORTHWHILE = 1 << 23  # bytes of the files from which on keeping them is worth the disk: below, reading takes ms
+WORTHWHILE = 1 << 23  # bytes of the files from which on an entry is worth the disk: smaller ones are read in ms
 TENSORS = ("inputs", "targets", "rows", "weights")
-# Keys that do not change what is made of a table, but only where it is held and how it is walked through. The files
-# and the transforms are in the cache's key in another form.
-APART = {"batch_size", "eval_batch_size", "drop_last", "timeout", "sampling", "memory", "cache_bytes"}
-APART |= {"path", "val_path", "transforms"}
-
 Status = tuple[tuple[int, ...], ...]
 
 
 class TableCache:
-    """Where the arrays of one table are made and found again.
+    """The cache entry of one table, and the files from which it is made.
 
     Args:
-        work: for the files that are being made; None: everything is made in memory.
-        entry: where the arrays are kept; None: nowhere.
-        paths, status: the files of the table, and what they were when their content was looked at.
+        config: says how large the cache may be, and whether rows are kept on disk.
+        work: a folder for files that are being made; None: everything is made in memory.
+        entry: the path of the entry; None: the table is not cached.
+        paths: the files of the table.
+        status: of those files when their content was digested, see `_status`.
     """
 
     def __init__(
@@ -73,37 +66,37 @@ class TableCache:
         return self._work / "columns"
 
     def load(self) -> Data | None:
-        """What was kept; None where there is nothing, or it is damaged."""
+        """Load the entry; None where there is none, or it is damaged."""
         if self._entry is None:
             return None
         try:
-            data, names = cache_entries.load(self._entry)
+            data, names = cache_entries.load_entry(self._entry)
             data = dataclasses.replace(data, description=f"{data.description}, prepared before")
-            return self._found(self._entry, data, names)
+            return self._with_tensors(self._entry, data, names)
         except UNREADABLE:
             return None
 
-    def held(self) -> ColumnStore:
-        """Where the columns of the table are held while it is prepared."""
-        return column_store.OnDisk(self._columns) if self._on_disk else column_store.InMemory()
+    def column_store(self) -> ColumnStore:
+        """Return where the columns of the table are kept while it is prepared."""
+        return DiskColumnStore(self._columns) if self._on_disk else MemoryColumnStore()
 
     def rows(self, name: str, shape: tuple[int, ...]) -> Rows:
-        """Where the rows of a float32 array go; raises `OSError` where there is no room for its file."""
-        return InMemory(shape) if self._work is None else InFile(self._arrays / f"{name}.npy", shape)
+        """Return where the rows of a float32 array go; raise `OSError` where there is no space for its file."""
+        return MemoryRows(shape) if self._work is None else FileRows(self._arrays / f"{name}.npy", shape)
 
-    def park(self, name: str, tensor: Tensor) -> Tensor:
-        """A tensor with a number for each row of the table: in a file where rows are not to be held in memory."""
+    def spill(self, name: str, tensor: Tensor) -> Tensor:
+        """Move a tensor with a number for each row into a file, where rows are not to be kept in memory."""
         if not self._on_disk:
             return tensor
         path = (self._arrays if name.endswith(".rows") else self._columns) / f"{name}.npy"
-        mapped.save(path, tensor.numpy())
-        return mapped.load(path)
+        mapped.save_array(path, tensor.numpy())
+        return mapped.map_array(path)
 
-    def give_up(self, error: OSError) -> None:
-        """Go on in memory where the disk does not take the files; what is mapped already stays readable.
+    def fall_back(self, error: OSError) -> None:
+        """Go on in memory after the disk did not take the files; what is mapped already stays readable.
 
         Raises:
-            TrainerError: where rows are not to be held in memory.
+            TrainerError: where rows are not to be kept in memory.
         """
         if self._work is None:
             raise error
@@ -111,37 +104,41 @@ class TableCache:
             raise atomic_files.unwritable(self._work, error) from error
         self._work = None
 
-    def keep(self, data: Data) -> Data:
-        """The data with its tensors in files, kept for other runs if it may be; raises `OSError` as `rows` does."""
+    def commit(self, data: Data) -> Data:
+        """Put the tensors of the data into files, and make them the entry where the table may be cached.
+
+        Raises:
+            OSError: where rows are not to be kept in memory, and the disk does not take them.
+        """
         if self._work is None:
             return data
         tensors = _tensors(data)
         try:
             for name, tensor in tensors.items():
                 if not (self._arrays / f"{name}.npy").exists():
-                    mapped.save(self._arrays / f"{name}.npy", tensor.numpy())
-            found = self._found(self._arrays, data, list(tensors))
+                    mapped.save_array(self._arrays / f"{name}.npy", tensor.numpy())
+            stored = self._with_tensors(self._arrays, data, list(tensors))
         except OSError:
             if self._on_disk:
                 raise
             return data
-        # Where a file has changed meanwhile, who knows what was read.
-        with contextlib.suppress(OSError, DataError):  # then it is not kept, but this run has it
+        # Where a file has changed meanwhile, it is unknown which content was read.
+        with contextlib.suppress(OSError, DataError):  # then there is no entry, but this run has its data
             if self._entry is not None and _status(self._paths) == self._status:
-                cache_entries.publish(self._arrays, self._entry, data, list(tensors), self._limit)
-        return found
+                cache_entries.commit_entry(self._arrays, self._entry, data, list(tensors), self._limit)
+        return stored
 
-    def _found(self, folder: Path, data: Data, names: Sequence[str]) -> Data:
-        """The data with the tensors that are in a folder, held as the config wants it."""
+    def _with_tensors(self, folder: Path, data: Data, names: Sequence[str]) -> Data:
+        """Return the data with the arrays of a folder as its tensors, in memory or on disk as the config says."""
 
-        def hold(name: str) -> Any:
+        def opened(name: str) -> Any:
             path = folder / f"{name}.npy"
             if not self._on_disk or name.endswith(".rows"):
-                return mapped.load(path)
+                return mapped.map_array(path)
             # Targets and weights are read with each window: small parts, which are better off in memory.
-            return mapped.on_disk(path) if name.endswith(".inputs") else mapped.load(path).clone()
+            return mapped.open_array(path) if name.endswith(".inputs") else mapped.map_array(path).clone()
 
-        tensors = {name: hold(name) for name in names}
+        tensors = {name: opened(name) for name in names}
         train, val = (
             Split(**{name: tensors[f"{side}.{name}"] for name in TENSORS if f"{side}.{name}" in tensors})
             for side in ("train", "val")
@@ -151,16 +148,17 @@ class TableCache:
 
 
 def _tensors(data: Data) -> dict[str, Tensor]:
-    parts = {"train": data.train, "val": data.val}
-    named = {f"{side}.{name}": getattr(part, name) for side, part in parts.items() for name in TENSORS}
+    """Return the tensors of both splits by the names of their files."""
+    splits = {"train": data.train, "val": data.val}
+    named = {f"{side}.{name}": getattr(split, name) for side, split in splits.items() for name in TENSORS}
     return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
 def _status(paths: Sequence[Path]) -> Status:
-    """What changes with a file: which it is, its size, and when it and its content were changed last.
+    """Return what changes with a file, for each: its size, its identity, and its times of change.
 
     Raises:
-        DataError: for one that is not there any more.
+        DataError: for a file that is not there any more.
     """
     found = []
     for path in paths:
@@ -173,61 +171,43 @@ def _status(paths: Sequence[Path]) -> Status:
 
 
 @contextlib.contextmanager
-def place(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> Iterator[TableCache]:
-    """The place of the table that a config makes of some files; others that want the same one wait.
+def open_cache(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> Iterator[TableCache]:
+    """Open the cache for the table that a config makes of some files; other processes that want the same one wait.
 
     Args:
-        held_out: how many of the files, the last ones, are for validation.
+        config: how the table is made.
+        seed: of the run.
+        paths: the files of the table.
+        held_out: how many of them, the last ones, are for validation.
 
     Raises:
         DataError: for a file that cannot be read.
         TrainerError: with data.memory=disk where no folder for its files can be written.
     """
     status = _status(paths)
-    kept = config.cache_bytes > 0 and sum(size for size, *_ in status) >= WORTHWHILE and _all_ours(config)
-    if not kept and config.memory == "ram":
+    large = sum(size for size, *_ in status) >= WORTHWHILE
+    cacheable = config.cache_bytes > 0 and large and only_built_in_transforms(config)
+    if not cacheable and config.memory == "ram":
         yield TableCache(config)
         return
-    name = PREFIX + _key(config, seed, paths, held_out) if kept else None
+    name = PREFIX + table_key(config, seed, paths, held_out) if cacheable else None
 
     def wait() -> None:
         print(f"waiting   for another run that reads {paths[0]}", file=sys.stderr, flush=True)
 
     with contextlib.ExitStack() as stack:
-        for folder in folders(paths[0].parent):
+        for folder in cache_folders(paths[0].parent):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 if name is not None:
                     stack.enter_context(locks.making(folder, name, wait))
                 work = stack.enter_context(locks.work_folder(folder, f"{atomic_files.TEMPORARY}{PREFIX}"))
-                found = TableCache(config, work, None if name is None else folder / name, paths, status)
+                cache = TableCache(config, work, None if name is None else folder / name, paths, status)
             except OSError as error:
                 refused = atomic_files.unwritable(folder, error)
                 continue
-            yield found
+            yield cache
             return
         if config.memory == "disk":
             raise refused
         yield TableCache(config)
-
-
-def _all_ours(config: Csv) -> bool:
-    """Whether all transforms are of this package: what others do may change without any key changing."""
-    return all(type(one).__module__.startswith("trainer.") for chain in config.chains().values() for one in chain)
-
-
-def _key(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> str:
-    told = {name: value for name, value in dataclasses.asdict(config).items() if name not in APART}
-    chains = {
-        where: [(one.option, dataclasses.asdict(one)) for one in chain] for where, chain in config.chains().items()
-    }
-    code = sorted([*Path(__file__).parent.glob("*.py"), *Path(__file__).parents[1].glob("*.py")])
-    try:
-        contents = mapped.digest([*paths, *code])
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}).") from error
-    # The paths belong to it since messages name them.
-    files = list(zip([*(str(path.resolve()) for path in paths), *(path.name for path in code)], contents, strict=True))
-    versions = (torch.__version__, np.__version__, pa.__version__)
-    made_of = [told, chains, seed, files, held_out, versions]
-    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]

@@ -13,14 +13,19 @@ from trainer.errors import DataError
 MAX_CLASSES = 20  # distinct whole numbers up to which a numeric target is read as classes
 
 
-def infer(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str, ...] | None]:
-    """Class codes (int64, N) and their names, or numbers (float32, N×1) and None.
+def infer_target(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str, ...] | None]:
+    """Read the column to predict.
 
     Args:
-        target_type: class, number, or auto: class, unless it is numeric with fractions or many values.
+        table: all rows.
+        name: of the column.
+        target_type: class, number, or auto: class, unless the column is numeric with fractions or many values.
+
+    Returns:
+        Class codes int64 (N,) and the names of the classes, or numbers float32 (N, 1) and None.
 
     Raises:
-        DataError: for a target that cannot be learned: constant, no number where one is needed, free text.
+        DataError: for a target that cannot be learned: constant, not a number where one is needed, free text.
     """
     column = table.columns[name]
     numbers = _numbers(column)
@@ -42,23 +47,23 @@ def infer(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str,
             f"The target {name} has {len(labels)} distinct values in {len(column)} rows: too many for classes. Is "
             "data.target the right column?"
         )
-    return codes(table, name, labels), labels
+    return class_codes(table, name, labels), labels
 
 
-def codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
-    """The class of each row, int64 (N,), as its place in `labels`; numbers are alike however they are written.
+def class_codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
+    """Find the class of each row, int64 (N,), as its position in `labels`; 1, 1.0 and 1e0 are the same class.
 
     Raises:
         DataError: naming a row whose class is none of them.
     """
     column = table.columns[name]
-    places = {label: place for place, label in enumerate(labels)}
+    codes = {label: code for code, label in enumerate(labels)}
     canonical = [_canonical(label) for label in labels]
     numeric = None not in canonical
-    places |= {number: place for place, number in enumerate(canonical) if number is not None and numeric}
+    codes |= {number: code for code, number in enumerate(canonical) if number is not None and numeric}
     encoded = pc.dictionary_encode(column).combine_chunks()
     texts = encoded.dictionary.cast(pa.string()).to_pylist()
-    lookup = np.array([places.get(text, places.get(_canonical(text) or "", -1)) for text in texts])
+    lookup = np.array([codes.get(text, codes.get(_canonical(text) or "", -1)) for text in texts])
     found = lookup[np.asarray(encoded.indices)]
     if (found < 0).any():
         row = int((found < 0).argmax())
@@ -67,7 +72,7 @@ def codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
 
 
 def _canonical(text: str) -> str | None:
-    """One writing for each number: 1, 1.0 and 1e0 are the class 1."""
+    """Return one spelling for each number, so that 1, 1.0 and 1e0 are the same class; None for what is no number."""
     try:
         return format(float(text), ".17g")
     except ValueError:
@@ -75,7 +80,7 @@ def _canonical(text: str) -> str | None:
 
 
 def _labels(column: pa.ChunkedArray, numeric: bool) -> tuple[str, ...]:
-    """The names of the classes in order; a number is named as it is first written."""
+    """Return the names of the classes in order; a number keeps the spelling in which it first occurs."""
     texts = pc.unique(column).cast(pa.string()).to_pylist()
     if not numeric:
         return tuple(sorted(texts))
@@ -86,7 +91,7 @@ def _labels(column: pa.ChunkedArray, numeric: bool) -> tuple[str, ...]:
 
 
 def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """The column as numbers, or None where a value is not a finite one."""
+    """Return the column as numbers; None where a value is not a finite number."""
     if is_text(column.type):
         try:
             column = column.cast(pa.string()).cast(pa.float64())
@@ -97,7 +102,7 @@ def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _few(numbers: pa.ChunkedArray) -> bool:
-    """Whether they are whole and few enough to be classes."""
+    """Return whether the numbers are whole, and few enough to be classes."""
     if len(pc.unique(numbers.slice(0, HEAD))) > MAX_CLASSES:
         return False  # mostly enough; the whole would need a table of all its values
     distinct = pc.unique(numbers)
@@ -105,7 +110,7 @@ def _few(numbers: pa.ChunkedArray) -> bool:
 
 
 def _first_word(column: pa.ChunkedArray) -> tuple[int, str]:
-    """The first value that is no finite number, and its row."""
+    """Find the first value that is not a finite number, and its row."""
     for row, value in enumerate(column.cast(pa.string()).to_pylist()):
         number = _canonical(value)
         if number is None or not np.isfinite(float(number)):

@@ -1,4 +1,4 @@
-"""What the transforms of `trainer.config.transform` do to a column.
+"""The transforms of `trainer.config.transform`, fitted and applied to one column at a time.
 
 A column is a float array (rows,) with NaN where a value is missing. A category is the number of its level: 1 to
 `levels` in sorted order, 0 for one that was not seen in training. States are plain data: they are saved with the run.
@@ -9,7 +9,6 @@ from statistics import NormalDist
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer.config.transform import (
     Calendar,
@@ -27,55 +26,31 @@ from trainer.config.transform import (
     Standardize,
     TransformConfig,
 )
+from trainer.data.table.column_statistics import Values, known, moments, quantiles, sample
+from trainer.data.table.dates import PERIODS, date_parts
 from trainer.errors import ConfigError
 
-Values = NDArray[Any]
 State = dict[str, Any]
 
-SAMPLE = 100_000  # values from which quantiles are measured: their rank is then uncertain by 0.2 %
-CHUNK = 1 << 14  # values added up at a time
-DAY = 86_400.0  # seconds
 MAX_LEVELS = 100_000
 
 
 @runtime_checkable
 class ColumnTransform(Protocol):
-    """A transform, ready to be fitted and applied."""
+    """What a transform of a column must do."""
 
     def fit(self, values: Values, levels: int) -> State:
-        """What to remember of the training values (rows,); `levels` is 0 for a column of numbers."""
+        """Measure the training values (rows,) and return what to remember of them.
+
+        Args:
+            values: of the training rows.
+            levels: of a column of categories, how many there are; 0: the column has numbers.
+        """
         ...
 
     def apply(self, values: Values, state: State) -> Values | list[Values]:
-        """One column (rows,), or several, from any values."""
+        """Transform any values (rows,) to one column (rows,), or to several, with what was remembered in training."""
         ...
-
-
-def known(values: Values) -> Values:
-    """The values that are not missing."""
-    missing = np.isnan(values)
-    return values[~missing] if missing.any() else values
-
-
-def sample(values: Values) -> Values:
-    """At most `SAMPLE` values, evenly spaced: all of them, where there are not more."""
-    return values[:: -(-len(values) // SAMPLE) or 1]
-
-
-def moments(values: Values) -> tuple[float, float]:
-    """Mean and standard deviation of the known values, added up in float64 by chunks."""
-    values = known(values)
-    if not len(values):
-        return 0.0, 0.0
-    shift = float(values[0])  # near the mean, so that the squares lose no digits
-    total = squares = 0.0
-    for start in range(0, len(values), CHUNK):
-        part = values[start : start + CHUNK].astype(np.float64)
-        part -= shift
-        total += float(part.sum())
-        squares += float(np.square(part, out=part).sum())  # BLAS would wait for its own threads, once for each chunk
-    mean = total / len(values)
-    return mean + shift, math.sqrt(max(0.0, squares / len(values) - mean * mean))
 
 
 class Imputer:
@@ -117,7 +92,7 @@ class MissingFlag:
 
 
 class _Scale:
-    """(x - center) / scale; a column whose scale is 0 is only centred."""
+    """Computes (x - center) / scale; a column whose scale is 0 is only centred."""
 
     def apply(self, values: Values, state: State) -> Values:
         scaled: Values = (values - float(state["center"])) / (float(state["scale"]) or 1.0)
@@ -137,7 +112,7 @@ class RobustScaler(_Scale):
     """See `trainer.config.transform.Robust`."""
 
     def fit(self, values: Values, levels: int) -> State:
-        low, median, high = _quantiles(values, [0.25, 0.5, 0.75])
+        low, median, high = quantiles(values, [0.25, 0.5, 0.75])
         return {"center": median, "scale": high - low}
 
 
@@ -157,7 +132,7 @@ class QuantileTransformer:
         self.output, self.quantiles = output, quantiles
 
     def fit(self, values: Values, levels: int) -> State:
-        return {"quantiles": _quantiles(values, np.linspace(0, 1, self.quantiles).tolist())}
+        return {"quantiles": quantiles(values, np.linspace(0, 1, self.quantiles).tolist())}
 
     def apply(self, values: Values, state: State) -> Values:
         points = np.asarray(state["quantiles"], dtype=np.float64)
@@ -188,7 +163,7 @@ class Clipper:
         self.low, self.high = low, high
 
     def fit(self, values: Values, levels: int) -> State:
-        low, high = _quantiles(values, [self.low, self.high])
+        low, high = quantiles(values, [self.low, self.high])
         return {"low": low, "high": high}
 
     def apply(self, values: Values, state: State) -> Values:
@@ -218,19 +193,19 @@ class OneHotEncoder:
 
 
 class CalendarEncoder:
-    """See `trainer.config.transform.Calendar`. The values are seconds since 1970."""
+    """See `trainer.config.transform.Calendar`; the values are seconds since 1970."""
 
     def fit(self, values: Values, levels: int) -> State:
         there = known(values)
         origin = float(there.min()) if len(there) else 0.0
-        parts = [name for name, part in _parts(there, origin).items() if len(there) and part.min() < part.max()]
+        parts = [name for name, part in date_parts(there, origin).items() if len(there) and part.min() < part.max()]
         return {"origin": origin, "parts": parts}
 
     def apply(self, values: Values, state: State) -> list[Values]:
-        parts = _parts(values, float(state["origin"]))
+        parts = date_parts(values, float(state["origin"]))
         columns: list[Values] = []
         for name in state["parts"]:
-            part, period = parts[name], _PERIODS.get(name)
+            part, period = parts[name], PERIODS.get(name)
             if period is None:
                 columns.append(part)
             else:
@@ -239,32 +214,8 @@ class CalendarEncoder:
         return columns
 
 
-_PERIODS = {"month": 12, "day": 31, "weekday": 7, "hour": 24}
-
-
-def _parts(seconds: Values, origin: float) -> dict[str, Values]:
-    """The parts of dates, each float64 (rows,), NaN where the date is missing; periodic ones begin with 0."""
-    missing = np.isnan(seconds)
-    whole = np.where(missing, 0, np.floor(seconds)).astype(np.int64).astype("datetime64[s]")
-    days, months, years = (whole.astype(f"datetime64[{unit}]") for unit in "DMY")
-    parts = {
-        "elapsed": (seconds - origin) / DAY,
-        "year": years.astype(np.int64) + 1970.0,
-        "month": (months - years).astype(np.float64),
-        "day": (days - months).astype(np.float64),
-        "weekday": (days.astype(np.int64) + 3) % 7.0,  # 1 January 1970 was a Thursday
-        "hour": (whole - days).astype(np.float64) / 3600,
-    }
-    return {name: np.where(missing, np.nan, part) for name, part in parts.items()}
-
-
-def _quantiles(values: Values, shares: list[float]) -> list[float]:
-    there = sample(known(values))
-    return [float(q) for q in np.quantile(there, shares)] if len(there) else [0.0] * len(shares)
-
-
 def build_transform(config: TransformConfig) -> ColumnTransform:
-    """Make what a transform config selects; one that has `fit` and `apply` of its own is itself what is made."""
+    """Make the transform that a config selects: of a plug-in the config itself, which has `fit` and `apply`."""
     if isinstance(config, ColumnTransform):
         return config
     match config:

@@ -1,0 +1,98 @@
+"""What is wrong with an override or a YAML file, in words: the key, the value, the nearest name, and the way out."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf.errors import OmegaConfBaseException
+
+from trainer.config import registry
+from trainer.config.root import Config
+from trainer.config.section import Section
+from trainer.config.yaml_files import CHOICES, options
+from trainer.errors import ConfigError, did_you_mean
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or its type where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def not_an_override(text: str, error: Exception | None = None) -> ConfigError:
+    """Return the error for what Hydra's grammar does not take, or takes for something without a key."""
+    if error is None:
+        return ConfigError(f"'{text}' is not an override; write key=value or group=option.")
+    return ConfigError(
+        f"'{text}' is not an override; write key=value or group=option, such as optimizer.lr=1e-3 or "
+        f"model=mlp, and quote what the grammar uses: 'key=\"a,b\"' ({str(error).splitlines()[0]})."
+    )
+
+
+def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError:
+    """Return the error for a key that does not exist: near keys, and the option of the group that has it.
+
+    Args:
+        sections: the dataclass that is chosen for each group.
+        name: the full name, such as `optimizer.lrr`.
+    """
+    section, _, key = name.partition(".")
+    word = key.partition(".")[0]
+    if section in sections and word:
+        owner = sections[section]
+        known = list(owner.keys())
+        others = [n for n in registry.names(section) if word in registry.lookup(section, n).keys()]
+        hint = did_you_mean(f"{section}.{word}", [f"{section}.{key}" for key in known])
+        if others:
+            hint = f" It is a key of {' and '.join(f'{section}={n}' for n in others[:4])}."
+        has = f"Its keys: {', '.join(known)}." if known else "It has no keys."
+        return ConfigError(f"{name}: {section}={owner.option} has no such key.{hint} {has}")
+    known = [*CHOICES, *Config.keys(), *(f"{s}.{key}" for s, owner in sections.items() for key in owner.keys())]
+    # A key typed without its section ("lr=1e-3") is the commonest slip.
+    owners = [s for s, owner in sections.items() if section in owner.keys()]
+    hint = f" Did you mean '{owners[0]}.{section}'?" if owners else did_you_mean(name, known)
+    return ConfigError(
+        f"{name}: no such key or group.{hint} Groups: {', '.join(CHOICES)}; keys: {', '.join(Config.keys())}."
+    )
+
+
+def wrong_type(owner: type[Section], key: str, name: str, value: Any, error: Exception) -> ConfigError:
+    """Return the error for a value that is not of the type of its key."""
+    known = owner.keys()
+    return ConfigError(f"{name}={value}: {f'expected {known[key][0]}' if key in known else first_line(error)}.")
+
+
+def not_an_option(group: str, value: Any) -> ConfigError:
+    """Return the error for a whole section that is set to one value."""
+    return ConfigError(f"{group}={value}: expected one of {', '.join(options(group))}.")
+
+
+def no_schema(group: str) -> ConfigError:
+    """Return the error for a file that is chosen for a group and extends none of its options."""
+    schemas = ", ".join(f"_{name}" for name in registry.names(group))
+    return ConfigError(
+        f"The file chosen for {group} does not say what it is a variant of; begin it with "
+        f"'defaults: [SCHEMA, _self_]', where SCHEMA is one of {schemas}."
+    )
+
+
+def yaml_error(error: Exception) -> ConfigError:
+    """Return what a YAML file did wrong: the file where Hydra names it, the key, and the near ones."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__ or cause.__context__
+    where = re.search(r"In '([^']+)'", str(error))
+    source = f"{where[1]}.yaml: " if where else ""
+    if cause is None or not cause.full_key:
+        return ConfigError(f"{source}{' '.join(str(error).split())}")
+    owner, known = cause.object_type, []
+    if isinstance(owner, type) and dataclasses.is_dataclass(owner):
+        known = [field.name for field in dataclasses.fields(owner)]
+    word = str(cause.full_key).rpartition(".")[2]
+    if word == "experiment" and owner is Config:
+        return ConfigError(f"{source}an experiment begins with the line '# @package _global_'.")
+    if known and word not in known:
+        return ConfigError(
+            f"{source}{cause.full_key}: no such key.{did_you_mean(word, known)} Keys: {', '.join(known)}."
+        )
+    return ConfigError(f"{source}{cause.full_key}: {first_line(cause)}.")
