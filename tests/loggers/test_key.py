@@ -75,11 +75,21 @@ def test_a_logger_of_a_plug_in_is_one_class(train: Any, tmp_path: Path) -> None:
     assert notes.count("flush") >= 2
     assert notes[-1] == "close completed"
 
+    missing = train(f"resume={run}", code=2).stderr
+    assert "was started with --import plugin.py: train --import plugin.py resume=" in missing
     train("--import", "plugin.py", f"resume={run}", "trainer.epochs=3", "logger=[{name: diary, file: notes.txt}]")
     more = (run / "notes.txt").read_text().splitlines()[len(notes) :]
     assert more[0] == "open 4 4 6 val/accuracy max"
     assert more[-1] == "close completed"
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 4, "files were not asked for"
+
+
+def test_the_parts_that_keys_select_are_listed_with_their_keys_and_what_they_are_for(trainer: Any) -> None:
+    loggers, metrics, losses = (trainer("list", group).stdout for group in ("logger", "metric", "loss"))
+    assert "metrics.jsonl and metrics.csv" in loggers and "    project: null" in loggers
+    assert "mae\n    Mean absolute error, in units of the target.\n    for regression; smaller is better\n" in metrics
+    assert "for classification; larger is better; keeps the outputs of a whole validation" in metrics
+    assert "    gamma: 2 " in losses and "for classification\n" in losses
 
 
 def test_files_that_are_not_asked_for_any_more_are_cut_back_to_the_checkpoint(train: Any, tmp_path: Path) -> None:

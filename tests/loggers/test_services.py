@@ -122,7 +122,9 @@ def test_wandb_has_scalars_pictures_histograms_and_the_best_score(tmp_path: Path
     assert any("weights/w" in (i.key, *i.nested_key) for o in wandb_records(folder) for i in o.history.item)
 
 
-def test_wandb_takes_no_step_twice_and_a_resumed_run_has_the_same_id(tmp_path: Path) -> None:
+def test_wandb_takes_no_step_twice_and_a_resumed_run_has_the_same_id(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     first = WandbLogger(WandbLog(), context_of(tmp_path))
     for step in range(1, 5):
         first.write(record(step, float(step)))
@@ -130,6 +132,7 @@ def test_wandb_takes_no_step_twice_and_a_resumed_run_has_the_same_id(tmp_path: P
     for step in range(3, 7):
         first.write(record(step, 10.0 * step))
     first.close({"status": "stopped"})
+    assert "WARNING" not in capfd.readouterr().err, "it is not asked to take a step twice"
     again = WandbLogger(WandbLog(), context_of(tmp_path, 6))
     again.write(record(7, 70.0))
     again.close(SUMMARY)

@@ -1,4 +1,4 @@
-"""`trainer list [GROUP]`: the groups and their options, or those of one group (or of `transform`) with their keys."""
+"""`trainer list [GROUP]`: the groups and their options, or those of one group (also of `metric` and the like)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,12 +32,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _part(group: str, name: str) -> str:
-    """Describe a component that keys select by name, such as a transform, with its keys as they are written there."""
+    """Describe a component that keys select by name, such as a metric, with its keys as they are written there."""
     component = registry.lookup(group, name)
     keys = [
         f"    {f'{key}: {typed(default)}':<40} {about.doc}" for key, (_, default, about) in component.keys().items()
     ]
-    return "\n".join([name, f"    {one_line(component)}", *keys])
+    facts = [f"    {component.facts()}"] if component.facts() else []
+    return "\n".join([name, f"    {one_line(component)}", *facts, *keys])
 
 
 def typed(value: Any) -> str:

@@ -28,6 +28,11 @@ class LossConfig(Part):
     kinds: ClassVar[tuple[str, ...]] = (CLASSIFICATION, REGRESSION)
     smooths: ClassVar[bool] = False
 
+    @classmethod
+    def facts(cls) -> str:
+        """Return the kinds of tasks that it is for."""
+        return f"for {' and '.join(cls.kinds)}"
+
 
 @register("loss", "cross_entropy")
 @dataclass

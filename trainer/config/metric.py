@@ -30,6 +30,13 @@ class MetricConfig(Part):
     larger_is_better: ClassVar[bool] = True
     summable: ClassVar[bool] = True
 
+    @classmethod
+    def facts(cls) -> str:
+        """Return the kinds of tasks that it is for, which way is better, and what it takes."""
+        better = "larger" if cls.larger_is_better else "smaller"
+        kept = "" if cls.summable else "; keeps the outputs of a whole validation"
+        return f"for {' and '.join(cls.kinds)}; {better} is better{kept}"
+
     @property
     def score_name(self) -> str:
         """Return the name of its score, without the prefix `val/`: that of the metric."""

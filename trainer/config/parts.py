@@ -32,6 +32,11 @@ class Part(Section):
         """Return the full name of a key, such as `data.transforms: clip.low`."""
         return f"{cls.selected_by}: {cls.option}.{field}"
 
+    @classmethod
+    def facts(cls) -> str:
+        """Return what `trainer list` says of it beside its doc and its keys; "": nothing."""
+        return ""
+
 
 def select(group: str, entries: Any, where: str, *, may_be_empty: bool = False) -> list[Any]:
     """Return the components of a group that entries name, in their order.

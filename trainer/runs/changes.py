@@ -49,6 +49,7 @@ def changed_config(
     """
     try:
         saved = compose.from_yaml(run.read_config(), str(run.config))
+        compose.to_config(saved)  # what it selects by name is there too, such as a metric of a plug-in
     except ConfigError as error:
         missing = [name for name in run.imports() if name not in imports]
         if not missing:
