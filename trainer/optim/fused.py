@@ -169,8 +169,21 @@ def _adam(group: Group, parameters: list[Tensor], gradients: list[Tensor], steps
         step.add_(_ONE)  # a Python 1 takes torch ten times as long
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     beta1, beta2 = group["betas"]
-    settings = {name: group[name] for name in ("lr", "weight_decay", "eps", "amsgrad", "maximize")}
-    kernel(parameters, gradients, first, second, largest, steps, beta1=beta1, beta2=beta2, **settings)
+    kernel(
+        parameters,
+        gradients,
+        first,
+        second,
+        largest,
+        steps,
+        amsgrad=group["amsgrad"],
+        lr=group["lr"],
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=group["maximize"],
+    )
 
 
 def _sgd_state(group: Group) -> list[str]:

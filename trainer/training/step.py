@@ -1,7 +1,5 @@
 """One optimizer step."""
 
-import functools
-import operator
 from typing import NamedTuple
 
 from torch import Tensor
@@ -124,5 +122,5 @@ class TrainStep:
             # d(sum / weight) = d(sum) · 1 / weight: the division is left to the first gradient.
             backward(loss, state.scaler.scale(self.inverse(weight, loss)))
             outputs.append(MicroBatchOutput(predicted.detach(), targets, weights, loss.detach()))
-        losses = [output.loss_sum for output in outputs]
-        return outputs, functools.reduce(operator.add, losses)
+        first, *rest = outputs
+        return outputs, sum((output.loss_sum for output in rest), first.loss_sum) if rest else first.loss_sum
