@@ -552,3 +552,14 @@ def test_a_save_for_the_best_score_restarts_an_interval_in_seconds(tmp_path: Pat
     trainer.fit([recorder])
     assert [path.name for path in trainer.store.steps()] == ["step-00000000", "step-00000004", "step-00000006"]
     run.release()
+
+
+def test_a_save_before_its_time_restarts_an_interval_in_seconds(tmp_path: Path) -> None:
+    """Step 3 is the best after 2 of 3 seconds and saved for that; 1.5 seconds later, at step 4, nothing is due yet."""
+    run, recorder = Run.at(tmp_path / "run"), Recorder()
+    recorder.then = lambda record: time.sleep({3: 2.0, 4: 1.5}.get(record.step, 0.0))
+    settings = TrainerConfig(steps=5, log_every="1", eval_every="3", save_every="3s", keep=50)
+    trainer = build(config(trainer=settings), run=run)
+    trainer.fit([recorder])
+    assert [path.name for path in trainer.store.steps()] == ["step-00000000", "step-00000003", "step-00000005"]
+    run.release()
