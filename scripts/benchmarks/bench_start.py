@@ -1,11 +1,13 @@
 """Seconds before the first step, where they go, and what `--help` costs.
 
     python scripts/benchmarks/bench_start.py
+    python scripts/benchmarks/bench_start.py --quick   # one process of each, to see that it runs
 
 Each figure is the median of five processes. "ours" is what lies between the end of `import torch` and the end of
 the first optimizer step of `train` on the digits: imports, config, data, model, the first checkpoint, the step.
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -21,12 +23,12 @@ imported = time.perf_counter()
 from trainer.commands import train
 from trainer.training import trainer
 class Done(BaseException): pass
-plain = engine.Trainer.train_step
+plain = trainer.Trainer.train_step
 def first(self, batch):
     plain(self, batch)
     print("\\nBENCH", imported - began, time.perf_counter() - imported)
     raise Done
-engine.Trainer.train_step = first
+trainer.Trainer.train_step = first
 try:
     train.main([])
 except Done:
@@ -43,9 +45,12 @@ def wall(code: str, folder: str) -> tuple[float, str]:
 
 def main() -> None:
     """Measure both, interleaved."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one process of each beside the first")
+    rounds = 2 if parser.parse_args().quick else 6
     helps, torches, ours = [], [], []
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(6):
+        for _ in range(rounds):
             helps.append(wall(HELP, folder)[0])
             line = next(text for text in wall(FIRST_STEP, folder)[1].splitlines() if text.startswith("BENCH"))
             _, imported, stepped = line.split()
