@@ -30,6 +30,7 @@ FLOORS: list[list[str]] = [
     ["models", "tasks"],
     ["training"],
     ["runs"],
+    ["sweeps"],
     ["commands"],
     ["cli"],
     ["__main__"],

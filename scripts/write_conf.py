@@ -19,6 +19,7 @@ import yaml
 from trainer.config import registry
 from trainer.config.root import Config  # registers every option
 from trainer.config.section import Section
+from trainer.config.yaml_files import OPTIONS
 
 REPOSITORY = Path(__file__).parent.parent
 HANDWRITTEN = ("train.yaml", "experiment")  # of conf/
@@ -52,7 +53,7 @@ def contents(root: Path) -> dict[Path, str]:
     """Return every file that is written, and its whole text."""
     experiments = sorted(path.stem for path in (root / "conf" / "experiment").glob("*.yaml"))
     files = {root / "README.md": with_options((root / "README.md").read_text("utf-8"), experiments)}
-    for group in registry.GROUPS:
+    for group in OPTIONS:
         for name in registry.names(group):
             files[root / "conf" / group / f"{name}.yaml"] = option_yaml(registry.lookup(group, name))
     return files
@@ -82,7 +83,7 @@ def with_options(readme: str, experiments: list[str]) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise SystemExit(f"README.md: the lines {BEGIN} and {END} are missing; the options are written between them.")
-    options = {group: registry.names(group) for group in registry.GROUPS} | {"experiment": experiments}
+    options = {group: registry.names(group) for group in OPTIONS} | {"experiment": experiments}
     rows = [f"| `{group}` | {quoted(names)} |" for group, names in options.items()]
     table = "\n".join(["| group | options |", "|---|---|", *rows])
     settings = quoted(registry.lookup("trainer", Config().trainer.option).keys())

@@ -36,7 +36,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_xdist_auto_num_workers() -> int:
     """As many workers as a container allows, where xdist counts all cores of the machine."""
-    from trainer.system.process import cores
+    from trainer.system.cores import cores
 
     return cores()
 

@@ -20,7 +20,7 @@ from trainer.config.optimizer import Adam
 from trainer.config.scheduler import ConstantLR
 from trainer.config.trainer import TrainerConfig
 from trainer.data.types import Batch
-from trainer.system.process import cores
+from trainer.system.cores import cores
 from trainer.training.trainer import Trainer
 
 ENDLESS = 1 << 40

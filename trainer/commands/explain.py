@@ -7,7 +7,7 @@ from trainer.commands.list import typed
 from trainer.config import plugins, registry
 from trainer.config.root import Config
 from trainer.config.section import Section
-from trainer.config.yaml_files import CHOICES
+from trainer.config.yaml_files import CHOICES, OPTIONS
 from trainer.errors import ConfigError, did_you_mean
 
 
@@ -27,13 +27,13 @@ def explain(name: str) -> str:
         return "\n".join([f"{name}=", *(f"  {option:<18}{line}" for option, line in options_of(name).items())])
     if "=" in name:
         group, _, option = name.partition("=")
-        if group in registry.GROUPS:
+        if group in OPTIONS:
             component = registry.lookup(group, option)
             keys = [_entry(component, name) for name in component.keys()]
             return "\n".join([f"{name}: {one_line(component)}", *keys])
     if name in Config.keys():
         return _entry(Config, name)
-    if group in registry.GROUPS and key:
+    if group in OPTIONS and key:
         owners = [registry.lookup(group, option) for option in registry.names(group)]
         entries: dict[str, list[str]] = {}
         for owner in owners:
@@ -60,7 +60,7 @@ def _entry(owner: type[Section], key: str) -> str:
 
 def _all_keys() -> list[str]:
     keys = list(Config.keys())
-    for group in registry.GROUPS:
+    for group in OPTIONS:
         for option in registry.names(group):
             keys += [f"{group}.{key}" for key in registry.lookup(group, option).keys()]
     return keys

@@ -5,7 +5,7 @@ import inspect
 from trainer.config import registry
 from trainer.config.root import Config
 from trainer.config.section import Section
-from trainer.config.yaml_files import CHOICES, options, yaml_files
+from trainer.config.yaml_files import CHOICES, OPTIONS, options, yaml_files
 
 USAGE = """\
 usage: train [GROUP=OPTION ...] [KEY=VALUE ...] [-m] [--import FILE_OR_MODULE] [--config-dir DIR] [--cfg]
@@ -35,7 +35,7 @@ def options_of(group: str) -> dict[str, str]:
     files = yaml_files(group)
     lines = {}
     for name in options(group):
-        if group in registry.GROUPS and name in registry.names(group):
+        if group in OPTIONS and name in registry.names(group):
             lines[name] = one_line(registry.lookup(group, name))
         else:
             head = files[name].read_text(encoding="utf-8").splitlines()

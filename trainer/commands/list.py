@@ -5,7 +5,7 @@ from typing import Any
 
 from trainer.commands.help import one_line, options_of
 from trainer.config import plugins, registry
-from trainer.config.yaml_files import CHOICES
+from trainer.config.yaml_files import CHOICES, OPTIONS
 from trainer.errors import ConfigError, did_you_mean
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"trainer list {' '.join(arguments)}: no such group.{hint} Groups: {', '.join(CHOICES)}.")
     for name, line in options_of(group).items():
         print(f"{group}={name}\n    {line}")
-        if group in registry.GROUPS and name in registry.names(group):
+        if group in OPTIONS and name in registry.names(group):
             for key, (_, default, about) in registry.lookup(group, name).keys().items():
                 print(f"    {f'{group}.{key}={typed(default)}':<40} {about.doc}")
     return 0

@@ -1,245 +1,91 @@
-"""`train -m`: every combination of the given values, run by Hydra's launcher, and a table of what came out."""
+"""`train -m` and `train resume=SWEEP`: many runs, and a table of what came out."""
 
-import contextlib
-import csv
-import itertools
-import os
-import statistics
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
 from trainer.config import compose
-from trainer.config.yaml_files import conf_dir
+from trainer.config.section import FIXED
 from trainer.errors import ConfigError
-from trainer.loggers.console import Screen, format_duration, format_value
-from trainer.runs.directory import Run, make_directory
-from trainer.runs.run_training import run_training
-from trainer.runs.start import RunStart
-from trainer.system.signals import Interrupted, SignalHandler
+from trainer.loggers.console import Screen
+from trainer.runs.find import is_sweep, sweep_to_resume
+from trainer.sweeps.definition import Definition, check_trials, composer_of
+from trainer.sweeps.directory import SweepDirectory
+from trainer.sweeps.engines import open_engine
+from trainer.sweeps.preview import preview
+from trainer.sweeps.run_sweep import SweepRun
+from trainer.sweeps.screen import SweepScreen
+from trainer.system.signals import SignalHandler
 
-NOT_STARTED = "not started"
-REPEATS = ("seed", "data.fold")  # keys whose values are trials of the same thing
 
+def sweep(
+    overrides: Sequence[str],
+    imports: Sequence[str],
+    config_dirs: Sequence[Path],
+    signals: SignalHandler,
+    dry_run: bool = False,
+) -> int:
+    """Check every trial, run them all, print and write the results; return the exit code.
 
-def sweep(overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], signals: SignalHandler) -> int:
-    """Check every job, run them all, print and write the results; 0 when all completed, 1 when one failed.
+    0: all completed; 1: one failed; 124: `sweep.max_time` was over; 130 and 143: stopped after saving.
 
     Raises:
-        ConfigError: for a mistake in any of the jobs, before the first one starts.
+        ConfigError: for a mistake in any of the trials, before the first one starts.
     """
-    jobs = expand(overrides)
-    for job in jobs:
-        config = compose.to_config(compose.compose(job, config_dirs))
-        if config.resume is not None:
-            raise ConfigError("resume= cannot be swept over; resume one run at a time.")
-    directory = make_directory(config.output_dir, "-sweep")
-    console = Screen()
-    swept = _swept(jobs)
-    console.print(f"sweep     {len(jobs)} runs in {directory}", soft_wrap=True, highlight=False)
-    task = _Job(console, signals, imports, swept, len(jobs))
-    with contextlib.suppress(Interrupted):  # by a job that has not begun, or was stopped: no further one starts
-        _launch(task, overrides, directory, config_dirs)
-    results = collect(directory, jobs, swept)
-    write_results(directory / "results.csv", results)
-    print_results(console, results, swept)
-    if means := mean_scores(results, swept):
-        write_results(directory / "means.csv", means)
-        print_means(console, means, swept)
-    console.print(f"results   {directory / 'results.csv'}", soft_wrap=True, highlight=False)
-    if signals.signal is not None:
-        return 128 + signals.signal
-    return 1 if any(row["status"] in ("failed", NOT_STARTED) for row in results) else 0
+    with signals.interruptible:
+        directory, configs, device = _open(overrides, imports, config_dirs, dry_run)
+    if directory is None:
+        return 0
+    engine = open_engine(directory.definition.sweep, device)
+    with SweepScreen(Screen(), directory) as screen:
+        screen.opening(engine.jobs)
+        run = SweepRun(directory, engine, screen, signals, configs)
+        code = run.run()
+        results = run.write()
+    screen.closing(results)
+    return code
 
 
-def expand(overrides: Sequence[str]) -> list[list[str]]:
-    """Return the overrides of every job, in the order in which Hydra's sweeper numbers them."""
-    choices = []
-    for override in compose.parse(overrides):
-        name = override.get_key_element().lstrip("+")
-        if override.is_sweep_override():
-            choices.append([f"{name}={value}" for value in override.sweep_string_iterator()])
-        else:
-            choices.append([(override.input_line or "").lstrip("+")])
-    return [list(job) for job in itertools.product(*choices)]
+def _open(
+    overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], dry_run: bool
+) -> tuple[SweepDirectory | None, dict[int, DictConfig], str]:
+    """Return the sweep that was typed, the configs of its trials, and where they train; None: it was only shown."""
+    path = sweep_to_resume(overrides)
+    if path is not None:
+        changes = [o.input_line or "" for o in compose.parse(overrides) if o.key_or_group != "resume"]
+        directory = SweepDirectory.open(path, changes, imports)
+        definition = directory.definition
+    else:
+        definition = Definition.of(overrides, imports, config_dirs)
+    configs = check_trials(definition)
+    shared = composer_of(definition)(definition.overrides(0, tuple(p.ends[0] for p in definition.varied)))
+    if dry_run:
+        preview(definition, configs)
+        return None, {}, ""
+    if path is None:
+        directory = _new(definition, imports, overrides, str(shared.output_dir))
+    return directory, configs, str(shared.trainer.device)
 
 
-class _Job:
-    """What the launcher calls with the config of each job. A job that fails says so and lets the others run."""
-
-    def __init__(
-        self, console: Console, signals: SignalHandler, imports: Sequence[str], swept: list[str], total: int
-    ) -> None:
-        self.console, self.signals, self.imports = console, signals, imports
-        self.swept, self.total = swept, total
-
-    def __call__(self, cfg: DictConfig) -> None:
-        info = HydraConfig.get()
-        number, overrides = int(info.job.num), list(info.overrides.task)
-        run = Run.at(Path(info.runtime.output_dir))
-        run.write_config(compose.to_yaml(cfg), overrides)  # before anything can fail
-        title = " ".join(o for o in overrides if o.partition("=")[0] in self.swept)
-        live = self.console if self.console.is_terminal else None
-        try:
-            config = compose.to_config(cfg)
-            summary = run_training(RunStart(cfg, config, run, overrides, self.imports), run, live, self.signals)
-            best = summary["best"]
-            outcome = f"{best['metric']} {format_value(best['metric'], best['value'])}" if best else summary["status"]
-        except Exception as error:  # noqa: BLE001  # a bug of one job must not take the others down; its log has the traceback
-            outcome = (
-                f"failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {run.log})"
-            )
-        finally:
-            run.release()
-        text = f"[{number + 1}/{self.total}] {title}  {outcome}"
-        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
-        if self.signals.signal is not None:
-            raise Interrupted(self.signals.signal)  # passes through the launcher: no further job starts
-
-
-def _launch(task: _Job, overrides: Sequence[str], directory: Path, config_dirs: Sequence[Path]) -> None:
-    """Hand over to `hydra.main`, which reads its arguments from `sys.argv`."""
-    compose.publish(config_dirs)
-    search = ",".join(f"file://{path.resolve()}" for path in config_dirs)
-    arguments = [
-        *(text.lstrip("+") for text in overrides),
-        f"hydra.sweep.dir='{directory}'",
-        "hydra.sweep.subdir=${hydra.job.num}",
-        "hydra.output_subdir=null",
-        "hydra/hydra_logging=none",
-        "hydra/job_logging=none",
-        *([f"hydra.searchpath=[{search}]"] if search else []),
-    ]
-    with _arguments(["train", "-m", *arguments]):
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
-
-
-@contextlib.contextmanager
-def _arguments(argv: list[str]) -> Iterator[None]:
-    before, sys.argv = sys.argv, argv
-    # Hydra would otherwise turn an exception into a message and an exit of its own.
-    full_error, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
-    try:
-        yield
-    finally:
-        sys.argv = before
-        if full_error is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-
-
-def _swept(jobs: list[list[str]]) -> list[str]:
-    """Return the keys that differ between the jobs; all that were given where there is one job."""
-    keys = [text.partition("=")[0] for text in jobs[0]]
-    varied = [key for i, key in enumerate(keys) if len({job[i] for job in jobs}) > 1]
-    return varied or keys
-
-
-def collect(directory: Path, jobs: list[list[str]], swept: list[str]) -> list[dict[str, Any]]:
-    """Return a row for each job from its `summary.json`, the best first; jobs without a score come last."""
-    rows: list[dict[str, Any]] = []
-    modes = set()
-    for number, job in enumerate(jobs):
-        run = Run(directory / str(number))
-        summary = run.summary() or {"status": NOT_STARTED}
-        values = dict(text.partition("=")[::2] for text in job)
-        best, last = summary.get("best") or {}, summary.get("last") or {}
-        modes.add(best.get("mode"))
-        rows.append(
-            {"job": number}
-            | {key: values[key] for key in swept}
-            | {
-                "status": summary["status"],
-                "metric": best.get("metric", ""),
-                "best": best.get("value"),
-                "best_step": best.get("step"),
-                "last": last.get("value"),
-                "seconds": summary.get("seconds"),
-                "directory": str(run.directory),
-            }
+def _new(definition: Definition, imports: Sequence[str], overrides: Sequence[str], output_dir: str) -> SweepDirectory:
+    """Make the directory of a sweep, or open the one that the same command has made."""
+    there = None if definition.sweep.dir is None else Path(definition.sweep.dir).expanduser()
+    if there is None or not is_sweep(there):
+        return SweepDirectory.create(definition, output_dir)
+    own = [o.input_line or "" for o in compose.parse(overrides) if compose.is_of_sweep(o) and "." in o.key_or_group]
+    directory = SweepDirectory.open(there, [text for text in own if not text.startswith("sweep.dir=")], imports)
+    saved, fixed = (
+        directory.definition,
+        [key for key in definition.sweep.keys() if definition.sweep.change(key) == FIXED],
+    )
+    if (
+        list(saved.typed) != list(definition.typed)
+        or saved.sweep.option != definition.sweep.option
+        or any(getattr(saved.sweep, key) != getattr(definition.sweep, key) for key in fixed)
+    ):
+        raise ConfigError(
+            f"sweep.dir={there}: holds another sweep ({' '.join(saved.typed)}); name a new directory, or go on with that "
+            f"one: train resume={there}"
         )
-    sign = 1 if "min" in modes else -1
-    rows.sort(key=lambda row: (row["best"] is None, sign * (row["best"] or 0.0)))
-    return rows
-
-
-def mean_scores(rows: list[dict[str, Any]], swept: list[str]) -> list[dict[str, Any]]:
-    """Return mean and deviation of jobs that differ in nothing but the seed or the fold; [] where none do.
-
-    The deviation is that of a sample (divided by n - 1). Jobs without a score are not counted.
-    """
-    settings = [key for key in swept if key not in REPEATS]
-    trials: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["best"] is not None:
-            trials.setdefault(tuple(row[key] for key in settings), []).append(row)
-    if settings == swept or max(map(len, trials.values()), default=0) < 2:
-        return []
-    means = []
-    for values, group in trials.items():
-        entry: dict[str, Any] = dict(zip(settings, values, strict=True)) | {"metric": group[0]["metric"]}
-        for name in ("best", "last"):
-            scores = [row[name] for row in group if row[name] is not None]
-            entry[f"{name}_mean"] = statistics.fmean(scores) if scores else None
-            entry[f"{name}_std"] = statistics.stdev(scores) if len(scores) > 1 else None
-        means.append(entry | {"runs": len(group)})
-    return means
-
-
-def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the rows as CSV."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def print_results(console: Console, rows: list[dict[str, Any]], swept: list[str]) -> None:
-    """Print the rows as a table, best first."""
-    metric = next((row["metric"] for row in rows if row["metric"]), "score")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("job", *swept):
-        table.add_column(name, justify="right", overflow="fold")
-    for name in (f"best {metric}", "at step", "last", "time"):
-        table.add_column(name, justify="right")
-    table.add_column("status")
-    for row in rows:
-        shown = (row["best"], row["last"])
-        best, last = ("–" if value is None else format_value(metric, value) for value in shown)
-        table.add_row(
-            str(row["job"]),
-            *(row[key] for key in swept),
-            best,
-            "–" if row["best_step"] is None else str(row["best_step"]),
-            last,
-            "–" if row["seconds"] is None else format_duration(row["seconds"]),
-            row["status"],
-        )
-    console.print(table)
-
-
-def print_means(console: Console, means: list[dict[str, Any]], swept: list[str]) -> None:
-    """Print means and deviations as a table."""
-    metric = means[0]["metric"]
-
-    def words(entry: dict[str, Any], name: str) -> str:
-        mean, std = entry[f"{name}_mean"], entry[f"{name}_std"]
-        if mean is None:
-            return "–"
-        return format_value(metric, mean) + ("" if std is None else f" ± {format_value(metric, std)}")
-
-    settings = [key for key in swept if key not in REPEATS]
-    over = " and ".join(key for key in swept if key in REPEATS)
-    table = Table(box=None, pad_edge=False, header_style="bold", title=f"mean ± std over {over}", title_justify="left")
-    for name in (*settings, f"best {metric}", "last", "runs"):
-        table.add_column(name, justify="right", overflow="fold")
-    for entry in means:
-        row = (*(entry[key] for key in settings), words(entry, "best"), words(entry, "last"), str(entry["runs"]))
-        table.add_row(*row)
-    console.print(table)
+    return directory

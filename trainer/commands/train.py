@@ -31,11 +31,18 @@ def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
 
         print(f"trainer {__version__}")
         return 0
-    if args.multirun:
-        with signals.interruptible:
-            plugins.load(args.imports)
+    with signals.interruptible:
+        plugins.load(args.imports)
+        from trainer.runs.find import sweep_to_resume
+
+        several = args.multirun or sweep_to_resume(args.overrides) is not None
+        if several:
+            refuse_ranks()
             from trainer.commands.sweep import sweep
-        return sweep(args.overrides, args.imports, args.config_dir, signals)
+        elif args.dry_run:
+            raise ConfigError("--dry-run shows the trials of a sweep; add -m. A single config is shown by --cfg.")
+    if several:
+        return sweep(args.overrides, args.imports, args.config_dir, signals, args.dry_run)
     return train_run(args, signals)
 
 
@@ -46,6 +53,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--import", dest="imports", action="append", default=[])
     parser.add_argument("--config-dir", type=Path, action="append", default=[])
+    parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--cfg", action="store_true")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
@@ -59,7 +67,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def train_run(args: argparse.Namespace, signals: SignalHandler) -> int:
     """Train one run, new or resumed; return the exit code."""
     with signals.interruptible:
-        plugins.load(args.imports)
         from trainer.config import compose
         from trainer.runs.start import understand
 

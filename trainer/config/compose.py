@@ -1,5 +1,7 @@
 """From YAML files and command-line overrides to a checked `Config`, and to the file beside a run and back."""
 
+import copy
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,45 +13,68 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config import override_errors, registry
-from trainer.config.root import Config
+from trainer.config.root import ComposedConfig, Config
 from trainer.config.safe_yaml import read
 from trainer.config.section import Section, is_mapping
-from trainer.config.yaml_files import CHOICES, conf_dir, options
+from trainer.config.sweep import SweepConfig
+from trainer.config.yaml_files import CHOICES, OPTIONS, conf_dir, options
 from trainer.errors import ConfigError
 
+Composed = dict[tuple[str, ...], tuple[DictConfig, DictConfig]]  # options chosen: the config of a run, `sweep`
 
-def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> DictConfig:
-    """Compose `conf/train.yaml` with the overrides of a command line.
+
+def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = (), composed: Composed | None = None) -> DictConfig:
+    """Compose the config of a run: `conf/train.yaml` with the overrides of a command line.
 
     First the choice of options, by Hydra; then each value on its own, so that an error can say exactly which.
 
     Args:
         overrides: such as `model=cnn`, `optimizer.lr=1e-2`; no sweeps.
         config_dirs: further folders of YAML files, searched after ours.
+        composed: keeps what the files give, for many calls in a row: nearly all of the time goes there.
 
     Raises:
         ConfigError: for an unknown option or key, or a value of another type.
     """
+    choices, values = _split(overrides)
+    of_sweep = [o.input_line for o in (*choices, *values) if is_of_sweep(o)]
+    if of_sweep:
+        raise ConfigError(f"{of_sweep[0]} says how a sweep is run; add -m, and what is to be varied.")
+    cfg, _ = _with_options(choices, config_dirs, {} if composed is None else composed)
+    return assign(cfg, values)
+
+
+def compose_sweep(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> SweepConfig:
+    """Compose and check the section `sweep`: of the files, of the chosen experiment and of overrides `sweep.KEY=VALUE`.
+
+    Raises:
+        ConfigError: as `compose`.
+    """
+    choices, values = _split(overrides)
+    _, beside = _with_options(choices, config_dirs, {})
+    section = OmegaConf.to_object(assign(beside, [o for o in values if is_of_sweep(o)])[registry.SWEEP])
+    assert isinstance(section, SweepConfig)
+    return section
+
+
+def is_of_sweep(override: Override) -> bool:
+    """Whether an override says how a sweep is run: `sweep=OPTION` or `sweep.KEY=VALUE`."""
+    return override.key_or_group.partition(".")[0] == registry.SWEEP
+
+
+def _split(overrides: Sequence[str]) -> tuple[list[Override], list[Override]]:
+    """Return the overrides that choose options, and those that set values."""
     choices: list[Override] = []
     values: list[Override] = []
     for override in parse(overrides):
         if override.package is not None:
             raise ConfigError(f"{override.input_line}: an option cannot be put elsewhere; write it without the @.")
         (choices if _is_choice(override) else values).append(override)
-    for choice in choices:
-        name = choice.value()
-        known = options(choice.key_or_group, config_dirs)
-        if name not in known and (name is not None or choice.key_or_group != "experiment"):
-            raise registry.unknown_option(choice.key_or_group, str(name), known)
-    cfg = _with_options([choice for choice in choices if choice.value() is not None], config_dirs)
-    for group in registry.GROUPS:
-        if not section_type(cfg, group).option:
-            raise override_errors.no_schema(group)
-    return assign(cfg, values)
+    return choices, values
 
 
 def assign(cfg: DictConfig, values: Iterable[Override]) -> DictConfig:
@@ -67,6 +92,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     parsed = []
     for text in overrides:
+        if re.match(r"[+~]*hydra[./]", text):
+            raise override_errors.hydra_setting(text)
         try:
             parsed.append(parser.parse_override(text))
         except HydraException as error:
@@ -119,7 +146,7 @@ def from_yaml(text: str, source: str) -> DictConfig:
     try:
         plain = yaml.safe_load(text)
         chosen = plain.pop("options")
-        cfg = _blank()
+        cfg = _blank(Config)
         for group in registry.GROUPS:
             if chosen[group] is None:
                 raise KeyError(f"options.{group}")
@@ -157,8 +184,8 @@ def flat(cfg: DictConfig) -> dict[str, Any]:
 def publish(config_dirs: Sequence[Path] = ()) -> None:
     """Give Hydra the registered dataclasses: `_name` as the schema of a YAML file, `name` where there is no file."""
     store = ConfigStore.instance()
-    store.store(name="_config", node=_blank())
-    for group in registry.GROUPS:
+    store.store(name="_config", node=_blank(ComposedConfig))
+    for group in OPTIONS:
         for name in registry.names(group):
             component = registry.lookup(group, name)
             store.store(group=group, name=f"_{name}", node=component)
@@ -170,30 +197,49 @@ def _is_choice(override: Override) -> bool:
     return override.key_or_group in CHOICES and not isinstance(override.value(), dict) and not override.is_delete()
 
 
-def _with_options(chosen: Sequence[Override], config_dirs: Sequence[Path]) -> DictConfig:
+def _with_options(
+    chosen: Sequence[Override], config_dirs: Sequence[Path], composed: Composed
+) -> tuple[DictConfig, DictConfig]:
     """Have Hydra compose the YAML files of the chosen options; every other key has its default."""
+    for choice in chosen:
+        name = choice.value()
+        known = options(choice.key_or_group, config_dirs)
+        if name not in known and (name is not None or choice.key_or_group != "experiment"):
+            raise registry.unknown_option(choice.key_or_group, str(name), known)
+    named = tuple(f"{choice.key_or_group}={choice.value()}" for choice in chosen if choice.value() is not None)
+    if named not in composed:
+        composed[named] = _by_hydra(named, config_dirs)
+    return copy.deepcopy(composed[named])
+
+
+def _by_hydra(named: Sequence[str], config_dirs: Sequence[Path]) -> tuple[DictConfig, DictConfig]:
     publish(config_dirs)
     for folder in config_dirs:
         for path in (*folder.glob("*.yaml"), *(path for group in CHOICES for path in folder.glob(f"{group}/*.yaml"))):
             read(path)
-    named = [f"{choice.key_or_group}={choice.value()}" for choice in chosen]
     search = ",".join(f"file://{path.resolve()}" for path in config_dirs)
     searchpath = [f"hydra.searchpath=[{search}]"] if search else []
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="train"):
-            cfg = hydra.compose("train", [*named, *searchpath], return_hydra_config=True)
-            if search and _settings(cfg) != _settings(hydra.compose("train", searchpath, return_hydra_config=True)):
+            whole = hydra.compose("train", [*named, *searchpath], return_hydra_config=True)
+            if search and _settings(whole) != _settings(hydra.compose("train", searchpath, return_hydra_config=True)):
                 raise ConfigError(
                     "hydra: a file of --config-dir changes Hydra's own settings, which can name code to run; remove it."
                 )
-            with open_dict(cfg):
-                del cfg["hydra"]
-            return cfg
     except yaml.YAMLError as error:
         raise ConfigError(f"Not a YAML file: {' '.join(str(error).split())}.") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise override_errors.yaml_error(error) from error
+    for group in OPTIONS:
+        if not section_type(whole, group).option:
+            raise override_errors.no_schema(group)
+    cfg = _blank(Config)
+    for group in registry.GROUPS:
+        cfg[group] = whole[group]
+    merged = OmegaConf.merge(cfg, OmegaConf.masked_copy(whole, [*Config.keys()]))
+    assert isinstance(merged, DictConfig)
+    return merged, OmegaConf.create({registry.SWEEP: whole[registry.SWEEP]})
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
@@ -203,10 +249,10 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in settings.items() if name not in ("job", "overrides", "runtime")}
 
 
-def _blank() -> DictConfig:
-    """Return the root schema, its sections still to be chosen: no default could be replaced by another class."""
-    cfg = OmegaConf.structured(Config)
-    for group in registry.GROUPS:
+def _blank(kind: type[Config]) -> DictConfig:
+    """Return a root schema, its sections still to be chosen: no default could be replaced by another class."""
+    cfg = OmegaConf.structured(kind)
+    for group in OPTIONS if kind is ComposedConfig else registry.GROUPS:
         cfg[group] = MISSING
     assert isinstance(cfg, DictConfig)
     return cfg
@@ -214,7 +260,7 @@ def _blank() -> DictConfig:
 
 def _assign(cfg: DictConfig, name: str, value: Any) -> None:
     """Set one key, several keys of a section given as a dictionary, or entries of a key that is a mapping."""
-    sections = {group: section_type(cfg, group) for group in registry.GROUPS}
+    sections = {group: section_type(cfg, group) for group in OPTIONS if group in cfg}
     group, _, key = name.partition(".")
     if group in sections and not key:
         if not isinstance(value, dict):

@@ -29,6 +29,29 @@ def not_an_override(text: str, error: Exception | None = None) -> ConfigError:
     )
 
 
+# What people set of Hydra's own, and the key of ours that does it.
+HYDRA = {
+    "hydra/launcher": "sweep.engine and sweep.jobs",
+    "hydra.launcher": "sweep.engine and sweep.jobs",
+    "hydra/sweeper": "sweep=grid|zip|random|optuna",
+    "hydra.sweeper": "sweep.trials, sweep.sampler and the like (trainer list sweep)",
+    "hydra.sweep": "sweep.dir",
+    "hydra.run": "output_dir",
+    "hydra.searchpath": "--config-dir",
+    "hydra.verbose": "train.log of the run",
+}
+
+
+def hydra_setting(text: str) -> ConfigError:
+    """Return the error for an override of Hydra's own settings: ours is the key that does it."""
+    name = text.lstrip("+~").partition("=")[0]
+    ours = next((ours for theirs, ours in HYDRA.items() if re.match(rf"{re.escape(theirs)}(\W|$)", name)), None)
+    return ConfigError(
+        f"{text}: Hydra's own settings are not used here; "
+        + (f"see {ours}." if ours else "the groups and keys that are stand in train --help.")
+    )
+
+
 def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError:
     """Return the error for a key that does not exist: near keys, and the option of the group that has it.
 

@@ -10,6 +10,7 @@ from trainer.config.model import Cnn, ModelConfig
 from trainer.config.optimizer import AdamW, OptimizerConfig
 from trainer.config.scheduler import CosineLR, SchedulerConfig
 from trainer.config.section import FIXED, FREE, Section, key
+from trainer.config.sweep import GridSweep, SweepConfig
 from trainer.config.task import Auto, TaskConfig
 from trainer.config.trainer import TrainerConfig
 from trainer.errors import ConfigError
@@ -61,3 +62,10 @@ class Config(Section):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"logger: {twice[0]} is there twice; leave one out.")
         return chosen
+
+
+@dataclass
+class ComposedConfig(Config):
+    """What the YAML files give together: the config of a run, and how a sweep works off many of them."""
+
+    sweep: SweepConfig = field(default_factory=GridSweep)

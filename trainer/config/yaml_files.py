@@ -5,7 +5,8 @@ from pathlib import Path
 
 from trainer.config import registry
 
-CHOICES = (*registry.GROUPS, "experiment")  # what is chosen by a name: the sections, and files that set keys of several
+OPTIONS = (*registry.GROUPS, registry.SWEEP)  # the groups whose options are dataclasses
+CHOICES = (*OPTIONS, "experiment")  # what is chosen by a name: these, and files that set keys of several
 
 
 def conf_dir() -> Path:
@@ -26,5 +27,5 @@ def yaml_files(group: str, config_dirs: Sequence[Path] = ()) -> dict[str, Path]:
 
 def options(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:
     """Return the options of a group: YAML files, and registered components that have none."""
-    registered = registry.names(group) if group in registry.GROUPS else []
+    registered = registry.names(group) if group in OPTIONS else []
     return sorted({*registered, *yaml_files(group, config_dirs)})

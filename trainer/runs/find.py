@@ -1,9 +1,25 @@
 """Which run a person means."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.config import compose
 from trainer.errors import CheckpointError
 from trainer.runs.directory import Run
+
+SWEEP_FILE = "sweep.yaml"  # the definition of a sweep, in its directory
+
+
+def is_sweep(directory: Path) -> bool:
+    """Whether a directory is that of a sweep."""
+    return (directory / SWEEP_FILE).is_file()
+
+
+def sweep_to_resume(typed: Sequence[str]) -> Path | None:
+    """Return the sweep that `resume=` names among overrides; None where it names a run, or nothing."""
+    given = [o.value() for o in compose.parse(typed) if o.key_or_group == "resume" and not o.is_sweep_override()]
+    path = Path(str(given[-1])).expanduser() if given and given[-1] is not None else None
+    return path if path is not None and is_sweep(path) else None
 
 
 def find(output_dir: Path) -> list[Run]:

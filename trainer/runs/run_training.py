@@ -23,9 +23,10 @@ from trainer.runs.run_loggers import open_loggers
 from trainer.runs.start import RunStart
 from trainer.runs.summary import change_lines, closing_lines, opening_lines
 from trainer.system import atomic_files
+from trainer.system.cores import cores
 from trainer.system.device import PRECISION_NAMES
 from trainer.system.memory import is_out_of_memory
-from trainer.system.process import cores, malloc_words
+from trainer.system.process import malloc_words
 from trainer.system.signals import Interrupted, SignalHandler
 from trainer.training.trainer import COMPLETED, EARLY_STOPPING, Trainer
 from trainer.version import __version__

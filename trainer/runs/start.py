@@ -26,6 +26,7 @@ class RunStart:
         checkpoint: the one to go on from; None: the beginning.
         changes: keys changed on resuming.
         before: the config before those changes.
+        swept: the keys that vary in the sweep that it is a trial of.
     """
 
     cfg: DictConfig
@@ -36,6 +37,7 @@ class RunStart:
     checkpoint: str | None = None
     changes: Sequence[Change] = ()
     before: Config | None = None
+    swept: Sequence[str] = ()
 
 
 def understand(

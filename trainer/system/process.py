@@ -4,14 +4,14 @@ They outlast the run that set them, so each run of a process sets its own before
 """
 
 import ctypes
-import math
 import os
 import random
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
+
+from trainer.system.cores import cores
 
 ALL_THREADS = torch.get_num_threads()  # torch's own choice, before a run of this process changed it
 TINY_MODEL = 100_000
@@ -22,6 +22,7 @@ MIB = 1 << 20
 # on 64×3×32×32. 32 MiB is the most that glibc accepts for the first.
 MALLOC = {"mmap_threshold": (-3, 32 * MIB), "trim_threshold": (-1, 1024 * MIB), "top_pad": (-2, 64 * MIB)}
 
+_most_threads: list[int] = []  # the last one counts: what `limit_threads` was told
 _malloc_settings: dict[str, int] = {}  # those that glibc has accepted, by name
 
 
@@ -91,6 +92,12 @@ def _share_arithmetic() -> None:
     library.GOMP_parallel(ctypes.cast(library.fesetenv, ctypes.c_void_p), settings, threads, 0)
 
 
+def limit_threads(threads: int) -> None:
+    """Let runs of this process use no more CPU threads unless `trainer.threads` says so: others share the machine."""
+    _most_threads.append(threads)
+    torch.set_num_threads(min(ALL_THREADS, threads))
+
+
 def configure_threads(threads: int | None, work: int = TINY_MODEL) -> None:
     """Set the CPU threads: as many as `trainer.threads` says, or 1 for a tiny model, or torch's choice up to `cores`.
 
@@ -101,42 +108,5 @@ def configure_threads(threads: int | None, work: int = TINY_MODEL) -> None:
         work: multiplications in a forward step of the linear layers, parameters × samples; while it is unknown, the
             model counts as one that is not tiny.
     """
-    torch.set_num_threads(threads or (1 if work < TINY_MODEL else min(ALL_THREADS, cores())))
+    torch.set_num_threads(threads or (1 if work < TINY_MODEL else min(ALL_THREADS, cores(), *_most_threads[-1:])))
     _share_arithmetic()
-
-
-def cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """Return how many cores this process may use: by the machine, its affinity, and the quota of its control groups.
-
-    A container with a quota of 2 cores sees all 64 of its machine; 64 threads then wait for one another.
-
-    Args:
-        groups: where the control groups (version 2, or the cpu controller of version 1) are mounted.
-        own: the file that lists the groups of this process.
-    """
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        lines = own.read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return count
-    allowed: list[float] = [count]
-    for _, controllers, path in (line.split(":", 2) for line in lines):
-        if not controllers or "cpu" in controllers.split(","):
-            root = groups / "cpu" if controllers else groups
-            folder = root / path.lstrip("/")
-            allowed += [_quota(group) for group in (folder, *folder.parents) if group.is_relative_to(root)]
-    return max(1, math.ceil(min(allowed)))
-
-
-def _quota(group: Path) -> float:
-    """Return the cores that a control group allows; infinity where it sets no limit."""
-    try:
-        if (group / "cpu.max").exists():
-            quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
-        else:
-            quota, period = (
-                (group / f"cpu.cfs_{name}_us").read_text(encoding="ascii").strip() for name in ("quota", "period")
-            )
-    except OSError:
-        return math.inf
-    return math.inf if quota in ("max", "-1") else int(quota) / int(period)

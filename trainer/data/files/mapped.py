@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainer.data.on_disk import OnDisk
 from trainer.errors import DataError
-from trainer.system.process import cores
+from trainer.system.cores import cores
 
 PIECE = 1 << 26  # bytes of a file that one thread digests
 READ = 1 << 20  # bytes that are read at a time

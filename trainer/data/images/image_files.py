@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer.errors import ConfigError, DataError
-from trainer.system.process import cores
+from trainer.system.cores import cores
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # The content decides, and among these alone: Pillow would run Ghostscript for what says it is PostScript.

@@ -1,0 +1,1 @@
+"""Many runs: which trials there are, who works them off, and what came out."""

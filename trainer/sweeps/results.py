@@ -1,0 +1,252 @@
+"""What came out of a sweep: a row for each trial, means over seeds and folds, which is best, and how sure that is."""
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainer.config.registry import GROUPS
+from trainer.config.safe_yaml import read
+from trainer.errors import ConfigError
+from trainer.loggers.files import read_metrics
+from trainer.sweeps.directory import NOT_STARTED, RUNNING, SweepDirectory
+from trainer.sweeps.student import half_interval, paired_p
+from trainer.system import atomic_files
+
+REPEATS = ("seed", "data.fold")  # keys whose values are trials of the same thing
+
+Row = dict[str, Any]
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What came out so far.
+
+    Attributes:
+        keys: what the sweep varies.
+        metric, mode: the score that ranks, and whether more ("max") or less ("min") is better; None: none is known yet.
+        rows: one for each trial, the best first; those without a score come last.
+        means: one for each setting that was repeated over seeds or folds, the best first; [] where none was.
+        comparison: the first setting against the second, paired over what they share; None: nothing to compare.
+        metrics: further scores, for a Pareto table.
+    """
+
+    keys: list[str]
+    metric: str | None
+    mode: str | None
+    rows: list[Row]
+    means: list[Row]
+    comparison: Row | None
+    metrics: list[str]
+
+
+class ResultsReader:
+    """Reads the rows of a sweep from its trials, those of finished ones once."""
+
+    def __init__(self, directory: SweepDirectory) -> None:
+        self.directory = directory
+        self._values: dict[int, tuple[int, dict[str, str]]] = {}
+
+    def read(self, running: Collection[int] = ()) -> Results:
+        """Return what there is now.
+
+        Args:
+            running: the trials that this process runs.
+        """
+        definition = self.directory.definition
+        rows = [self._row(number) for number in range(definition.count)]
+        for number in running:
+            rows[number]["status"] = RUNNING
+        names = definition.sweep.metrics()
+        found = {(row["metric"], row["mode"]) for row in rows if row["metric"]}
+        metric, mode = min(found, key=lambda pair: (pair[0] not in names, pair)) if found else (None, None)
+        rows.sort(key=lambda row: (_rank(row, metric, mode), row["trial"]))
+        keys = definition.keys
+        means = mean_rows(rows, keys, metric, mode)
+        if len(names) > 1:
+            mark_pareto(rows, names)
+        return Results(keys, metric, mode, rows, means, compare(rows, means, keys, metric), names[1:])
+
+    def write(self, running: Collection[int] = ()) -> Results:
+        """Write `results.csv`, `results.json` and, where settings were repeated, `means.csv`; return what they say."""
+        results, path = self.read(running), self.directory.path
+        atomic_files.write_text(path / "results.csv", _csv(results.rows))
+        if results.means:
+            atomic_files.write_text(path / "means.csv", _csv(results.means))
+        plain = {
+            "metric": results.metric,
+            "mode": results.mode,
+            "keys": results.keys,
+            "best": next((row for row in results.rows if row["best"] is not None), None),
+            "trials": results.rows,
+            "means": results.means,
+            "comparison": results.comparison,
+        }
+        atomic_files.write_text(path / "results.json", json.dumps(plain, indent=2) + "\n")
+        return results
+
+    def values(self, number: int) -> dict[str, str]:
+        """Return the values of the keys that vary, from the trial's own config; {} before it has one."""
+        run = self.directory.run(number)
+        try:
+            changed = run.config.stat().st_mtime_ns
+        except OSError:
+            return {}
+        if number not in self._values or self._values[number][0] != changed:
+            self._values[number] = changed, _own_values(run.config, self.directory.definition.keys)
+        return self._values[number][1]
+
+    def title(self, number: int) -> str:
+        """Return `optimizer.lr=0.01 seed=0`."""
+        return " ".join(f"{key}={value}" for key, value in self.values(number).items())
+
+    def _row(self, number: int) -> Row:
+        directory, definition = self.directory, self.directory.definition
+        summary = directory.summary(number) or {}
+        best, last = summary.get("best") or {}, summary.get("last") or {}
+        values = self.values(number)
+        status = directory.status(number)
+        row = (
+            {"trial": number}
+            | {key: values.get(key, "") for key in definition.keys}
+            | {
+                "status": status,
+                "metric": best.get("metric", ""),
+                "mode": best.get("mode", ""),
+                "best": best.get("value"),
+                "best_step": best.get("step"),
+                "last": last.get("value"),
+                "seconds": summary.get("seconds"),
+                "directory": "" if status == NOT_STARTED else str(directory.run(number).directory),
+                "reason": summary.get("reason", ""),
+            }
+        )
+        names = definition.sweep.metrics()[1:]
+        if names and best:
+            scores = next((r for r in read_metrics(directory.run(number).directory) if r["step"] == best["step"]), {})
+            row |= {name: scores.get(name) for name in names}
+            row["directions"] = {best["metric"]: best["mode"]} | {
+                name: (summary.get("directions") or {}).get(name, "max") for name in names
+            }
+        return row
+
+
+def _own_values(config: Path, keys: list[str]) -> dict[str, str]:
+    """Return keys and values of a trial as they are typed; what a config does not hold is taken from its overrides."""
+    try:
+        plain = yaml.load(read(config), Loader=_Loader)
+        typed = yaml.load(read(config.with_name("overrides.yaml")), Loader=_Loader) or []
+    except (ConfigError, yaml.YAMLError):
+        return {}
+    given = dict(str(text).lstrip("+").partition("=")[::2] for text in typed)
+    values = {}
+    for key in keys:
+        found: Any = plain["options"] if key in GROUPS else plain
+        for part in key.split("."):
+            found = found.get(part, ...) if isinstance(found, dict) else ...
+        values[key] = given.get(key, "") if found is ... else typed_value(found)
+    return values
+
+
+def typed_value(value: Any) -> str:
+    """Return a value of a config as it is typed on the command line."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case list():
+            return "[" + ",".join(typed_value(item) for item in value) + "]"
+        case dict():
+            return "{" + ",".join(f"{name}:{typed_value(item)}" for name, item in value.items()) + "}"
+    return str(value)
+
+
+def _rank(row: Row, metric: str | None, mode: str | None) -> float:
+    """Return what sorts the best first, and what has no comparable score last."""
+    if row["best"] is None or row["metric"] != metric or not math.isfinite(row["best"]):
+        return math.inf
+    return float(row["best"]) if mode == "min" else -float(row["best"])
+
+
+def mean_rows(rows: list[Row], keys: list[str], metric: str | None, mode: str | None) -> list[Row]:
+    """Return mean, deviation and 95 % interval of trials that differ in nothing but the seed or the fold.
+
+    The deviation is that of a sample (divided by n - 1). Trials without a score are not counted. [] where nothing was
+    repeated.
+    """
+    settings = [key for key in keys if key not in REPEATS]
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row["best"] is not None and row["metric"] == metric:
+            groups.setdefault(tuple(row[key] for key in settings), []).append(row)
+    if settings == keys or max(map(len, groups.values()), default=0) < 2:
+        return []
+    means = []
+    for values, group in groups.items():
+        entry: Row = dict(zip(settings, values, strict=True)) | {"metric": metric}
+        for name in ("best", "last"):
+            scores = [row[name] for row in group if row[name] is not None]
+            entry[f"{name}_mean"] = statistics.fmean(scores) if scores else None
+            entry[f"{name}_std"] = statistics.stdev(scores) if len(scores) > 1 else None
+            entry[f"{name}_ci95"] = half_interval(scores)
+        means.append(entry | {"runs": len(group)})
+    means.sort(key=lambda entry: entry["best_mean"] if mode == "min" else -entry["best_mean"])
+    return means
+
+
+def compare(rows: list[Row], means: list[Row], keys: list[str], metric: str | None) -> Row | None:
+    """Return whether the best setting differs from the second: a t-test, paired over the seeds and folds of both."""
+    if len(means) < 2:
+        return None
+    settings, repeats = [k for k in keys if k not in REPEATS], [k for k in keys if k in REPEATS]
+    scores: list[dict[tuple[str, ...], float]] = []
+    for entry in means[:2]:
+        mine = [r for r in rows if r["best"] is not None and all(r[k] == entry[k] for k in settings)]
+        scores.append({tuple(row[k] for k in repeats): row["best"] for row in mine if row["metric"] == metric})
+    shared = [repeat for repeat in scores[0] if repeat in scores[1]]
+    differences = [scores[0][repeat] - scores[1][repeat] for repeat in shared]
+    return {
+        "first": {k: means[0][k] for k in settings},
+        "second": {k: means[1][k] for k in settings},
+        "pairs": len(shared),
+        "difference": statistics.fmean(differences) if differences else None,
+        "p": paired_p(differences),
+    }
+
+
+def mark_pareto(rows: list[Row], names: list[str]) -> None:
+    """Add to each row whether no other one is at least as good in every score and better in one."""
+
+    def scores(row: Row) -> list[float] | None:
+        found = []
+        for name in names:
+            value = row["best"] if name == row["metric"] else row.get(name)
+            if value is None:
+                return None
+            found.append(float(value) if row["directions"].get(name) == "max" else -float(value))
+        return found
+
+    scored = {row["trial"]: found for row in rows if (found := scores(row))}
+    for row in rows:
+        own = scored.get(row["trial"])
+        row["pareto"] = own is not None and not any(
+            other != own and all(a >= b for a, b in zip(other, own, strict=True)) for other in scored.values()
+        )
+        row.pop("directions", None)
+
+
+def _csv(rows: list[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
