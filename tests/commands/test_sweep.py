@@ -1,56 +1,27 @@
-"""Sweeps: every combination is a run of its own, mistakes stop them all, failures only themselves."""
+"""`train -m`: every trial is a whole run, mistakes stop them all, failures only themselves, and it ends in a table."""
 
-import csv
 import json
 import re
-import signal
 import statistics
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from support import TINY, finish, rows, run_trainer, start_trainer, the_run, wait_until
-
-from trainer import cli
-
-WORDS = (*TINY, "trainer.epochs=1")
-
-
-def sweep(folder: Path, *arguments: str, code: int = 0) -> tuple[Path, str]:
-    """Run a sweep to its end; returns its directory and what it printed."""
-    done = run_trainer(folder, "train", *arguments, code=code)
-    assert "Traceback" not in done.stderr
-    [directory] = (folder / "outputs").glob("*/*-sweep")
-    return directory, done.stdout
-
-
-def results(directory: Path) -> list[dict[str, str]]:
-    with open(directory / "results.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def config(run: Path) -> dict:
-    plain = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=False)
-    assert isinstance(plain, dict)
-    return plain
-
-
-def jobs(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.iterdir() if path.is_dir())
-
+from support import TINY, rows, run_trainer
+from sweeps.sweeping import WORDS, config, results, sweep, train, trials
 
 GRID = [("0.01", "0"), ("0.01", "1"), ("0.001", "0"), ("0.001", "1")]
 
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    return sweep(tmp_path_factory.mktemp("grid"), "-m", "optimizer.lr=1e-2,1e-3", "seed=0,1", *WORDS)
+    return sweep(tmp_path_factory.mktemp("grid"), "-m", "optimizer.lr=1e-2,1e-3", "seed=0,1", *WORDS, "sweep.jobs=2")
 
 
 def test_every_combination_is_a_whole_run_with_its_own_config(grid: tuple[Path, str]) -> None:
     directory, _ = grid
-    runs = jobs(directory)
-    assert [run.name for run in runs] == ["0", "1", "2", "3"]
+    runs = trials(directory)
+    assert [run.name for run in runs] == ["000", "001", "002", "003"]
     for run, (rate, seed) in zip(runs, GRID, strict=True):
         saved = config(run)
         assert (saved["optimizer"]["lr"], saved["seed"]) == (float(rate), int(seed))
@@ -62,47 +33,65 @@ def test_every_combination_is_a_whole_run_with_its_own_config(grid: tuple[Path, 
         assert (run / "checkpoints" / "best" / "state.pt").is_file()
         assert "end       completed" in (run / "train.log").read_text()
         assert list((run / "tensorboard").iterdir())
+        assert not (run / "output.log").exists()
     others = {path.name for path in directory.iterdir()} - {run.name for run in runs}
-    assert others - {"multirun.yaml"} == {"results.csv", "means.csv"}  # the former is Hydra's own
+    assert others == {"sweep.yaml", "results.csv", "results.json", "means.csv"}
 
 
 def test_the_results_are_a_table_with_the_best_first(grid: tuple[Path, str]) -> None:
     directory, _ = grid
-    rows = results(directory)
-    assert sorted((row["optimizer.lr"], row["seed"]) for row in rows) == sorted(GRID)
-    scores = [float(row["best"]) for row in rows]
+    found = results(directory)
+    assert sorted((row["optimizer.lr"], row["seed"]) for row in found) == sorted(GRID)
+    scores = [float(row["best"]) for row in found]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) > 1
-    for row in rows:
-        assert (row["optimizer.lr"], row["seed"]) == GRID[int(row["job"])]
+    for row in found:
+        assert (row["optimizer.lr"], row["seed"]) == GRID[int(row["trial"])]
         assert (row["status"], row["metric"]) == ("completed", "val/accuracy")
-        summary = json.loads((directory / row["job"] / "summary.json").read_text())
+        summary = json.loads((directory / f"{int(row['trial']):03d}" / "summary.json").read_text())
         assert float(row["best"]) == summary["best"]["value"]
-        assert row["directory"].endswith(f"{directory.name}/{row['job']}")
+        assert row["directory"].endswith(f"{directory.name}/{int(row['trial']):03d}")
+    plain = json.loads((directory / "results.json").read_text())
+    assert [str(row["trial"]) for row in plain["trials"]] == [row["trial"] for row in found]
+    assert plain["best"]["trial"] == int(found[0]["trial"])
 
 
-def test_the_printed_table_has_the_swept_keys_and_every_job(grid: tuple[Path, str]) -> None:
+def test_the_screen_shows_each_event_the_leaderboard_and_the_way_on(grid: tuple[Path, str]) -> None:
     directory, output = grid
     lines = output.splitlines()
-    assert re.match(rf"sweep +4 runs in outputs/.*{directory.name}", lines[0])
-    head = next(i for i, line in enumerate(lines) if line.startswith("job"))
-    assert "optimizer.lr" in lines[head]
-    assert "seed" in lines[head]
-    assert "best val/accuracy" in lines[head]
+    assert re.match(rf"sweep +4 trials in outputs/.*{directory.name}, 2 at a time", lines[0])
+    assert re.match(rf"resume +train resume=outputs/.*{directory.name}", lines[1])
+    head = next(i for i, line in enumerate(lines) if line.startswith("trial"))
     assert "data.num_samples" not in lines[head]
+    assert lines[head].split()[:5] == ["trial", "optimizer.lr", "seed", "best", "val/accuracy"]
     shown = [line.split()[:3] for line in lines[head + 1 : head + 5]]
-    assert shown == [[row["job"], row["optimizer.lr"], row["seed"]] for row in results(directory)]
-    assert lines[-1].endswith("results.csv")
+    expected = [[f"{int(row['trial']):03d}", row["optimizer.lr"], row["seed"]] for row in results(directory)]
+    assert shown == expected
     assert [line[:5] for line in lines if line.startswith("[")] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    best = results(directory)[0]["directory"]
+    assert any(line.startswith("best ") and line.endswith(best) for line in lines)
+    assert f"next      trainer evaluate {best}" in lines
 
 
-def test_a_job_gives_the_same_metrics_as_its_config_alone(grid: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_trial_gives_the_same_metrics_as_its_config_alone(grid: tuple[Path, str], tmp_path: Path) -> None:
     directory, _ = grid
-    run_trainer(tmp_path, "train", *WORDS, "optimizer.lr=1e-3", "seed=1")
-    alone = the_run(tmp_path)
-    assert rows(alone) == rows(directory / "3")
-    assert rows(alone) != rows(directory / "2")
-    assert config(alone) == config(directory / "3")
+    train(tmp_path, *WORDS, "optimizer.lr=1e-3", "seed=1")
+    [alone] = (path.parent for path in tmp_path.glob("outputs/*/*/config.yaml"))
+    assert rows(alone) == rows(directory / "003")
+    assert rows(alone) != rows(directory / "002")
+    assert config(alone) == config(directory / "003")
+
+
+def test_the_hyperparameters_of_tensorboard_are_those_that_were_swept(grid: tuple[Path, str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    directory, _ = grid
+    events = EventAccumulator(str(directory / "001" / "tensorboard"))
+    events.Reload()
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    shown = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert {name: value.number_value for name, value in shown.items()} == {"optimizer.lr": 0.01, "seed": 1}
 
 
 def test_groups_and_experiments_are_swept_with_the_flag_anywhere(tmp_path: Path) -> None:
@@ -112,12 +101,12 @@ def test_groups_and_experiments_are_swept_with_the_flag_anywhere(tmp_path: Path)
         (experiments / f"{name}.yaml").write_text(f"# @package _global_\noptimizer:\n  lr: {rate}\n")
     options = ("model=linear,mlp", "-m", *WORDS[1:], "--config-dir", "mine", "experiment=choice(slow,fast)")
     directory, output = sweep(tmp_path, *options)
-    made = [(config(run)["options"]["model"], config(run)["optimizer"]["lr"]) for run in jobs(directory)]
+    made = [(config(run)["options"]["model"], config(run)["optimizer"]["lr"]) for run in trials(directory)]
     assert made == [("linear", 1e-4), ("linear", 1e-2), ("mlp", 1e-4), ("mlp", 1e-2)]
     assert {(row["model"], row["experiment"]) for row in results(directory)} == {
         (model, name) for model in ("linear", "mlp") for name in ("slow", "fast")
     }
-    assert "model" in next(line for line in output.splitlines() if line.startswith("job"))
+    assert "model" in next(line for line in output.splitlines() if line.startswith("trial"))
 
 
 @pytest.mark.parametrize(
@@ -129,21 +118,40 @@ def test_groups_and_experiments_are_swept_with_the_flag_anywhere(tmp_path: Path)
         ("optimizer.lrr=1e-2,1e-3", "Did you mean 'optimizer.lr'?"),
         ("+optimizer.foo=1,2", "optimizer.foo"),
         ("resume=last,best", "resume="),
+        ("hydra/launcher=joblib", "sweep.engine and sweep.jobs"),
     ],
 )
-def test_a_mistake_in_any_job_is_found_before_the_first_one_starts(
-    swept: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert cli.run("train", ["-m", *WORDS[1:], swept]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("error: ")
-    assert words in printed.err
+def test_a_mistake_in_any_trial_is_found_before_the_first_one_starts(swept: str, words: str, tmp_path: Path) -> None:
+    output, error = train(tmp_path, "-m", *WORDS[1:], swept, code=2)
+    assert output == ""
+    assert error.startswith("error: ")
+    assert words in error
     assert list(tmp_path.iterdir()) == []
 
 
-FRAGILE_MODEL = '''
+def test_a_key_of_a_sweep_needs_one(tmp_path: Path) -> None:
+    assert "add -m" in train(tmp_path, *WORDS, "sweep.trials=3", code=2)[1]
+    assert "add -m" in train(tmp_path, *WORDS, "--dry-run", code=2)[1]
+
+
+def test_a_dry_run_prints_the_trials_and_makes_nothing(tmp_path: Path) -> None:
+    output, _ = train(tmp_path, "-m", "optimizer.lr=0.1,0.01", "sweep.seeds=2", "seed=3", *WORDS, "--dry-run")
+    lines = [line.split() for line in output.splitlines()]
+    assert lines[0] == ["trial", "optimizer.lr", "seed"]
+    assert lines[1:5] == [["000", "0.1", "3"], ["001", "0.1", "4"], ["002", "0.01", "3"], ["003", "0.01", "4"]]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_tells_what_its_trial_was_trained_with_however_values_were_shuffled(tmp_path: Path) -> None:
+    directory, _ = sweep(tmp_path, "-m", "optimizer.lr=shuffle(1e-1,1e-2,1e-3,1e-4)", *WORDS, "sweep.jobs=2")
+    real = {int(run.name): config(run)["optimizer"]["lr"] for run in trials(directory)}
+    assert {int(row["trial"]): float(row["optimizer.lr"]) for row in results(directory)} == real
+    assert list(real.values()) != sorted(real.values(), reverse=True)
+
+
+ENDINGS = '''
+import os
+import time
 from dataclasses import dataclass
 
 from torch import nn
@@ -155,98 +163,124 @@ from trainer.config.model import ModelConfig
 @register("model", "fragile")
 @dataclass
 class Fragile(ModelConfig):
-    """A model that cannot be built 13 wide."""
+    """A model that ends in many ways."""
 
-    width: int = key(4, "of the hidden layer")
+    how: str = key("fine", "it ends")
 
     def build(self, spec):
-        if self.width == 13:
-            raise RuntimeError("13 is bad luck")
-        return nn.Sequential(nn.Linear(spec.features, self.width), nn.Linear(self.width, spec.outputs))
+        if self.how == "raise":
+            raise RuntimeError("[bold]13[/] is bad luck")
+        if self.how == "abort":
+            os.abort()
+        if self.how == "exit":
+            os._exit(3)
+        if self.how == "memory":
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+            leak = []
+            while True:
+                leak.append(bytearray(256 << 20))
+        while self.how == "hang":
+            try:
+                time.sleep(1000)
+            except BaseException:
+                pass
+        return nn.Linear(spec.features, spec.outputs)
 '''
 
 
-def test_a_job_that_fails_does_not_take_the_others_down(tmp_path: Path) -> None:
-    (tmp_path / "fragile.py").write_text(FRAGILE_MODEL)
-    directory, output = sweep(
-        tmp_path, "--import", "fragile.py", "-m", "model=fragile", "model.width=4,13,8", *WORDS[1:], code=1
-    )
-    status = {row["model.width"]: row["status"] for row in results(directory)}
-    assert status == {"4": "completed", "13": "failed", "8": "completed"}
-    assert results(directory)[-1]["model.width"] == "13"
-    log = (directory / "1" / "train.log").read_text()
+def test_a_trial_that_ends_badly_is_shown_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
+    (tmp_path / "fragile.py").write_text(ENDINGS)
+    ends = ("fine", "raise", "abort", "exit", "memory", "hang", "well")
+    words = (f"model.how={','.join(ends)}", *WORDS[1:], "sweep.jobs=2", "sweep.trial_max_time=5s")
+    done = run_trainer(tmp_path, "train", "--import", "fragile.py", "-m", "model=fragile", *words, code=1)
+    assert done.stderr == ""
+    [file] = tmp_path.glob("**/results.csv")
+    found = {row["model.how"]: row for row in results(file.parent)}
+    assert {how: row["status"] for how, row in found.items()} == {
+        how: "completed" if how in ("fine", "well") else "failed" for how in ends
+    }
+    reasons = {
+        "raise": "RuntimeError: [bold]13[/] is bad luck",
+        "abort": "crashed with SIGABRT",
+        "exit": "exit code 3",
+        "memory": "not enough memory",
+        "hang": "sweep.trial_max_time=5s",
+    }
+    for how, reason in reasons.items():
+        assert reason in found[how]["reason"]
+        event = next(line for line in done.stdout.splitlines() if f"model.how={how} " in line and line[0] == "[")
+        assert reason in event
+        assert found[how]["directory"] in event
+    log = (file.parent / "001" / "train.log").read_text()
     assert "Traceback (most recent call last)" in log
-    assert "RuntimeError: 13 is bad luck" in log
-    assert "Traceback" not in (directory / "2" / "train.log").read_text()
-    failed = next(line for line in output.splitlines() if line.startswith("[2/3]"))
-    assert "model.width=13" in failed
-    assert "failed: RuntimeError: 13 is bad luck" in failed
-    assert f"{directory.name}/1/train.log" in failed
-
-
-def test_a_signal_stops_a_sweep_and_keeps_the_results_so_far(tmp_path: Path) -> None:
-    process = start_trainer(tmp_path, "train", "-m", *WORDS, "trainer.steps=3,5000000,6", "trainer.log_every=50")
-    try:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        assert "3 runs in" in first
-        directory = tmp_path / first.split()[-1]
-        recorded = directory / "1" / "metrics.jsonl"
-        wait_until(lambda: recorded.exists() and recorded.stat().st_size, process)
-        process.send_signal(signal.SIGTERM)
-    finally:
-        done = finish(process, code=143)
-    assert "Traceback" not in done.stderr
-    status = {row["trainer.steps"]: row["status"] for row in results(directory)}
-    assert status == {"3": "completed", "5000000": "stopped", "6": "not started"}
-    stopped = json.loads((directory / "1" / "summary.json").read_text())
-    last = json.loads((directory / "1" / "checkpoints" / "last" / "manifest.json").read_text())
-    assert last["step"] == stopped["steps"] > 0
-    assert not (directory / "2").exists()
+    assert "sweep.retry=failed" in done.stdout
+    again = run_trainer(tmp_path, "train", f"resume={file.parent}", code=2)
+    assert "was started with --import fragile.py" in again.stderr
+    before = file.read_text()
+    again = run_trainer(tmp_path, "train", "--import", "fragile.py", f"resume={file.parent}", code=1)
+    assert "[" not in again.stdout, "failed trials are not run again unless that is asked for"
+    assert file.read_text() == before
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The directories of two sweeps that were started at the same time, in the order of their names."""
+    """The directories of two sweeps with the same words, in the order of their names."""
     folder = tmp_path_factory.mktemp("pair")
-    overrides = ("model=mlp", "model.hidden=[4],[8,4]", "seed=range(0,2)", *WORDS[1:])
-    both = [start_trainer(folder, "train", "--multirun", *overrides) for _ in range(2)]
-    printed = [finish(process).stdout for process in both]
-    directories = sorted((folder / "outputs").glob("*/*-sweep"))
-    assert [sum(directory.name in output for output in printed) for directory in directories] == [1, 1]
-    return directories
+    for _ in range(2):
+        train(folder, "--multirun", "model=mlp", "model.hidden=[4],[8,4]", "seed=range(0,2)", *WORDS[1:])
+    return sorted((folder / "outputs").glob("*/*-sweep"))
 
 
-def test_two_sweeps_at_once_do_not_share_a_directory(pair: list[Path]) -> None:
+def test_two_sweeps_do_not_share_a_directory(pair: list[Path]) -> None:
+    assert len(pair) == 2
     for directory in pair:
-        assert [run.name for run in jobs(directory)] == ["0", "1", "2", "3"]
+        assert [run.name for run in trials(directory)] == ["000", "001", "002", "003"]
         assert [row["status"] for row in results(directory)] == ["completed"] * 4
-    assert [rows(run) for run in jobs(pair[0])] == [rows(run) for run in jobs(pair[1])]
+    assert [rows(run) for run in trials(pair[0])] == [rows(run) for run in trials(pair[1])]
 
 
 def test_ranges_and_lists_are_understood(pair: list[Path]) -> None:
-    made = [(config(run)["model"]["hidden"], config(run)["seed"]) for run in jobs(pair[0])]
+    made = [(config(run)["model"]["hidden"], config(run)["seed"]) for run in trials(pair[0])]
     assert made == [([4], 0), ([4], 1), ([8, 4], 0), ([8, 4], 1)]
+    assert {row["model.hidden"] for row in results(pair[0])} == {"[4]", "[8,4]"}
 
 
-def test_folds_and_seeds_are_averaged_for_each_setting(tmp_path):
-    directory, output = sweep(
-        tmp_path, "-m", "data.folds=3", "data.fold=0,1,2", "optimizer.lr=0.1,0.01", "trainer.epochs=1", *WORDS[:3]
-    )
-    with open(directory / "means.csv", encoding="utf-8", newline="") as file:
-        means = {row["optimizer.lr"]: row for row in csv.DictReader(file)}
+def test_folds_and_seeds_are_averaged_for_each_setting(tmp_path: Path) -> None:
+    words = ("data.folds=3", "data.fold=0,1,2", "optimizer.lr=0.1,0.01", "trainer.epochs=1", *TINY, "sweep.jobs=2")
+    directory, output = sweep(tmp_path, "-m", *words)
+    means = {row["optimizer.lr"]: row for row in results(directory, "means.csv")}
     assert means.keys() == {"0.1", "0.01"}
     for lr, row in means.items():
-        scores = [float(job["best"]) for job in results(directory) if job["optimizer.lr"] == lr]
+        scores = [float(trial["best"]) for trial in results(directory) if trial["optimizer.lr"] == lr]
         assert row["runs"] == "3"
         assert float(row["best_mean"]) == pytest.approx(statistics.mean(scores))
         assert float(row["best_std"]) == pytest.approx(statistics.stdev(scores))
+        assert float(row["best_ci95"]) == pytest.approx(4.302653 * statistics.stdev(scores) / 3**0.5, rel=1e-6)
     assert "mean ± std over data.fold" in output
-    validated = [config(run)["data"]["fold"] for run in jobs(directory)]
+    assert "3 pairs of data.fold" in output
+    validated = [config(run)["data"]["fold"] for run in trials(directory)]
     assert sorted(validated) == [0, 0, 1, 1, 2, 2]
 
 
-def test_a_sweep_over_settings_alone_has_no_means(tmp_path):
+def test_a_sweep_over_settings_alone_has_no_means(tmp_path: Path) -> None:
     directory, output = sweep(tmp_path, "-m", "optimizer.lr=0.1,0.01", *WORDS)
     assert not (directory / "means.csv").exists()
     assert "mean ±" not in output
+
+
+def test_several_scores_give_a_pareto_table_and_the_best_keep_their_weights(tmp_path: Path) -> None:
+    words = ("optimizer.lr=1,0.1,0.0001", "sweep.metric=[loss,accuracy]", "sweep.keep=1", *WORDS, "trainer.epochs=3")
+    directory, output = sweep(tmp_path, "-m", *words)
+    found = results(directory)
+    losses = [float(row["best"]) for row in found]
+    assert [row["metric"] for row in found] == ["val/loss"] * 3
+    assert losses == sorted(losses)
+    points = [(-float(row["best"]), float(row["val/accuracy"])) for row in found]
+    beaten = [any(a != b and a[0] >= b[0] and a[1] >= b[1] for a in points) for b in points]
+    assert [row["pareto"] == "True" for row in found] == [not lost for lost in beaten]
+    assert "pareto" in output
+    kept = [run.name for run in trials(directory) if (run / "checkpoints").exists()]
+    assert kept == [f"{int(found[0]['trial']):03d}"]
+    assert all((run / "metrics.csv").exists() for run in trials(directory))

@@ -1,5 +1,7 @@
 """The loggers of a run."""
 
+from collections.abc import Sequence
+
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -14,14 +16,21 @@ from trainer.training.context import RunContext
 
 
 def open_loggers(
-    cfg: DictConfig, context: RunContext, run: Run, console: Console | None, log_console: Console
+    cfg: DictConfig,
+    context: RunContext,
+    run: Run,
+    console: Console | None,
+    log_console: Console,
+    swept: Sequence[str] = (),
 ) -> list[Logger]:
     """Open the loggers of a run: `train.log`, the gradients of the layers where wanted, and those of the key `logger`.
 
     Args:
         console, log_console: of the screen (None: there is none), and of `train.log`.
+        swept: the keys that tell the trials of a sweep apart: its hyperparameters; (): every key is one.
     """
     timeline, state = context.timeline, context.state
+    hparams = {key: value for key, value in compose.flat(cfg).items() if not swept or key in swept}
     shown = LoggerContext(
         directory=run.directory,
         tensorboard=run.tensorboard,
@@ -31,7 +40,7 @@ def open_loggers(
         steps_per_epoch=timeline.steps_per_epoch,
         monitor=state.monitor.name,
         mode=state.monitor.mode,
-        hparams={k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in compose.flat(cfg).items()},
+        hparams={k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in hparams.items()},
         labels=context.data.spec.labels,
         console=console,
     )

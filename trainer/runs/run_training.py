@@ -28,6 +28,7 @@ from trainer.system.device import PRECISION_NAMES
 from trainer.system.memory import is_out_of_memory
 from trainer.system.process import malloc_words
 from trainer.system.signals import Interrupted, SignalHandler
+from trainer.tasks.base import score_direction
 from trainer.training.trainer import COMPLETED, EARLY_STOPPING, Trainer
 from trainer.version import __version__
 
@@ -55,7 +56,7 @@ def run_training(start: RunStart, run: Run, console: Console | None, signals: Si
             with signals.interruptible:  # nothing is lost by not beginning
                 trainer = _assemble(start, run, signals)
                 _introduce(start, run, trainer)
-                loggers = open_loggers(start.cfg, trainer.context, run, console, log_console)
+                loggers = open_loggers(start.cfg, trainer.context, run, console, log_console, start.swept)
             run.began = True
             summary = summarize(trainer, trainer.fit(loggers), run)
         except KeyboardInterrupt:
@@ -154,6 +155,7 @@ def summarize(trainer: Trainer, reason: str, run: Run) -> dict[str, Any]:
         "status": status,
         "reason": reason,
         "best": best,
+        "directions": {name: score_direction(trainer.context.task, name) for name in state.scores},
         "last": entry(scores.get(monitor.name), state.step, run.checkpoints / "last") | {"scores": scores},
         "steps": state.step,
         "total_steps": trainer.timeline.total,

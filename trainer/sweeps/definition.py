@@ -127,7 +127,7 @@ class Definition:
         return seed
 
     def setting(self, number: int) -> int:
-        """Return the number of a trial's setting: the trials of one setting follow one another, and differ in the seed."""
+        """Return the number of a trial's setting: its trials follow one another, each with another seed."""
         return number // self.sweep.seeds
 
     def values(self, number: int) -> Values:
@@ -173,10 +173,10 @@ def check_trials(definition: Definition) -> dict[int, DictConfig]:
         ConfigError: for a mistake in any of them, at the ends of an interval too, and for two that are the same.
     """
     composer = composer_of(definition)
-    numbers = [] if definition.suggested else list(range(definition.count))
-    configs = {number: composer(definition.overrides(number, definition.values(number))) for number in numbers}
     for overrides in _ends(definition):
         composer(overrides)
+    numbers = [] if definition.suggested else list(range(definition.count))
+    configs = {number: composer(definition.overrides(number, definition.values(number))) for number in numbers}
     seen: dict[str, int] = {}
     for number, cfg in configs.items():
         other = seen.setdefault(compose.to_yaml(cfg), number)
@@ -207,7 +207,7 @@ def composer_of(definition: Definition) -> Callable[[Sequence[str]], DictConfig]
 
 
 def _ends(definition: Definition) -> list[list[str]]:
-    """Return the overrides of trials with both ends of each interval; where no trial is known, with each listed value."""
+    """Return the overrides of trials with both ends of each interval; where none is known, each listed value."""
     middle = tuple(p.ends[0] for p in definition.varied)
     return [
         definition.overrides(0, (*middle[:i], end, *middle[i + 1 :]))

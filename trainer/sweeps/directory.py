@@ -180,8 +180,8 @@ def _changed(saved: SweepConfig, overrides: Sequence[str], path: Path) -> SweepC
     for override in parsed:
         if not compose.is_of_sweep(override) or override.key_or_group == registry.SWEEP:
             raise ConfigError(
-                f"{override.input_line}: {path} is a sweep, whose trials stay as they are; what can change is how it is "
-                "worked off: sweep.trials, sweep.jobs, sweep.retry, sweep.max_time and the like."
+                f"{override.input_line}: {path} is a sweep, whose trials stay as they are; only how it is "
+                "worked off can change: sweep.trials, sweep.jobs, sweep.retry, sweep.max_time and the like."
             )
     names = [f"sweep={saved.option}", *(o.input_line or "" for o in parsed)]
     fresh = compose.compose_sweep(names)

@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def _parameter(override: Override, seed: int, config_dirs: Sequence[Path]) -> Pa
         case RangeSweep():
             if not value.step or abs((value.stop or 0) - (value.start or 0)) > abs(value.step) * MOST:
                 raise ConfigError(f"{override.input_line}: more than {MOST:,} values.")
-            typed = list(value.range())
+            typed = _range(value)
         case ChoiceSweep():
             typed = list(value.list)
         case _:  # glob() in Hydra's grammar has no other relatives
@@ -124,6 +125,16 @@ def _parameter(override: Override, seed: int, config_dirs: Sequence[Path]) -> Pa
     if getattr(value, "shuffle", False):
         random.Random(f"{seed} shuffle {key}").shuffle(typed)
     return Parameter(key, tuple(str(Transformer.str(item)) for item in typed))
+
+
+def _range(value: RangeSweep) -> list[int | float]:
+    """Return the numbers of a range, in decimals as they are typed: 0.1, 0.2, 0.3 and no 0.30000000000000004."""
+    start, stop, step = value.start, value.stop, value.step
+    if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int):
+        return list(range(start, stop, step))
+    first, end, width = (Decimal(str(number)) for number in (start, stop, step))
+    count = max(0, math.ceil((end - first) / width))
+    return [float(first + i * width) for i in range(count)]
 
 
 def _interval(override: Override, value: IntervalSweep) -> Parameter:
