@@ -177,10 +177,12 @@ class Fragile(ModelConfig):
         if self.how == "memory":
             import resource
 
-            resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+            with open("/proc/self/statm") as file:
+                limit = int(file.read().split()[0]) * resource.getpagesize() + (200 << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             leak = []
             while True:
-                leak.append(bytearray(256 << 20))
+                leak.append(bytearray(32 << 20))
         while self.how == "hang":
             try:
                 time.sleep(1000)
@@ -193,7 +195,7 @@ class Fragile(ModelConfig):
 def test_a_trial_that_ends_badly_is_shown_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(ENDINGS)
     ends = ("fine", "raise", "abort", "exit", "memory", "hang", "well")
-    words = (f"model.how={','.join(ends)}", *WORDS[1:], "sweep.jobs=2", "sweep.trial_max_time=5s")
+    words = (f"model.how={','.join(ends)}", *WORDS[1:], "sweep.jobs=2", "sweep.trial_max_time=8s")
     done = run_trainer(tmp_path, "train", "--import", "fragile.py", "-m", "model=fragile", *words, code=1)
     assert done.stderr == ""
     [file] = tmp_path.glob("**/results.csv")
@@ -206,7 +208,7 @@ def test_a_trial_that_ends_badly_is_shown_with_its_reason_and_the_others_go_on(t
         "abort": "crashed with SIGABRT",
         "exit": "exit code 3",
         "memory": "not enough memory",
-        "hang": "sweep.trial_max_time=5s",
+        "hang": "sweep.trial_max_time=8s",
     }
     for how, reason in reasons.items():
         assert reason in found[how]["reason"]

@@ -1,4 +1,4 @@
-"""Which trials a sweep has: from what is typed, as a pure function of the number, checked before the first one starts."""
+"""Which trials a sweep has: a pure function of what is typed and the number, checked before the first one starts."""
 
 import itertools
 from pathlib import Path

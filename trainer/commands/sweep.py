@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from trainer.config import compose
 from trainer.config.section import FIXED
+from trainer.config.sweep import OptunaSweep
 from trainer.errors import ConfigError
 from trainer.loggers.console import Screen
 from trainer.runs.find import is_sweep, sweep_to_resume
@@ -16,6 +17,7 @@ from trainer.sweeps.engines import open_engine
 from trainer.sweeps.preview import preview
 from trainer.sweeps.run_sweep import SweepRun
 from trainer.sweeps.screen import SweepScreen
+from trainer.sweeps.suggest import check_packages_of
 from trainer.system.signals import SignalHandler
 
 
@@ -58,6 +60,8 @@ def _open(
         definition = directory.definition
     else:
         definition = Definition.of(overrides, imports, config_dirs)
+    if isinstance(definition.sweep, OptunaSweep):
+        check_packages_of(definition.sweep)
     configs = check_trials(definition)
     shared = composer_of(definition)(definition.overrides(0, tuple(p.ends[0] for p in definition.varied)))
     if dry_run:
@@ -85,7 +89,7 @@ def _new(definition: Definition, imports: Sequence[str], overrides: Sequence[str
         or any(getattr(saved.sweep, key) != getattr(definition.sweep, key) for key in fixed)
     ):
         raise ConfigError(
-            f"sweep.dir={there}: holds another sweep ({' '.join(saved.typed)}); name a new directory, or go on with that "
-            f"one: train resume={there}"
+            f"sweep.dir={there}: holds another sweep ({' '.join(saved.typed)}); name a new directory, or go on with "
+            f"it: train resume={there}"
         )
     return directory

@@ -21,7 +21,7 @@ from trainer.system.signals import SignalHandler
 from trainer.tasks.base import Task, score_direction
 from trainer.training.context import Compute, RunContext
 from trainer.training.state import TrainState, average_of
-from trainer.training.stopping import Monitor
+from trainer.training.stopping import Monitor, Pruner
 from trainer.training.timeline import Timeline
 from trainer.training.trainer import Trainer
 
@@ -29,7 +29,12 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def assemble(
-    config: Config, run: Run | None = None, *, resume: str | None = None, signals: SignalHandler | None = None
+    config: Config,
+    run: Run | None = None,
+    *,
+    resume: str | None = None,
+    signals: SignalHandler | None = None,
+    pruner: Pruner | None = None,
 ) -> Trainer:
     """Build everything that a config names, and load what it starts from.
 
@@ -37,7 +42,7 @@ def assemble(
         config: checked.
         run: where checkpoints go; None: nothing is saved.
         resume: the name of a checkpoint of `run` to go on from: last, best, step-...
-        signals: see `Trainer`.
+        signals, pruner: see `Trainer`.
 
     Raises:
         ConfigError, DataError, CheckpointError: for whatever does not fit together.
@@ -79,7 +84,7 @@ def assemble(
     store = None if run is None else open_store(run, context, resume)
     if settings.compile:
         model.compile()
-    return Trainer(context, store, signals)
+    return Trainer(context, store, signals, pruner)
 
 
 def _limited(data: Data, config: Config) -> Data:

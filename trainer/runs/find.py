@@ -41,7 +41,9 @@ def locate(where: str, output_dir: Path, key: str = "resume") -> tuple[Run | Non
     if where in ("auto", "last", "best"):
         runs = find(output_dir)
         if where == "auto":
-            open_runs = (r for r in runs if (r.summary() or {}).get("status") != "completed" and not r.is_held())
+            open_runs = (
+                r for r in runs if (r.summary() or {}).get("status") not in ("completed", "pruned") and not r.is_held()
+            )
             return next(open_runs, None), "last"
         if not runs:
             raise CheckpointError(f"{key}={where}: there is no run in {output_dir}; see output_dir.")

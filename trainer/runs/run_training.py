@@ -29,7 +29,7 @@ from trainer.system.memory import is_out_of_memory
 from trainer.system.process import malloc_words
 from trainer.system.signals import Interrupted, SignalHandler
 from trainer.tasks.base import score_direction
-from trainer.training.trainer import COMPLETED, EARLY_STOPPING, Trainer
+from trainer.training.trainer import COMPLETED, EARLY_STOPPING, PRUNED, Trainer
 from trainer.version import __version__
 
 log = logging.getLogger("trainer")
@@ -84,7 +84,7 @@ def run_training(start: RunStart, run: Run, console: Console | None, signals: Si
 def _assemble(start: RunStart, run: Run, signals: SignalHandler) -> Trainer:
     check_packages(start.config)  # before the data is read
     try:
-        return assemble(start.config, run, resume=start.checkpoint, signals=signals)
+        return assemble(start.config, run, resume=start.checkpoint, signals=signals, pruner=start.pruner)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -150,7 +150,9 @@ def summarize(trainer: Trainer, reason: str, run: Run) -> dict[str, Any]:
 
     scores = {name: value if math.isfinite(value) else None for name, value in state.scores.items()}
     best = None if monitor.best is None else entry(monitor.best, monitor.best_step, run.checkpoints / "best")
-    status = "completed" if reason in (COMPLETED, EARLY_STOPPING) else "failed" if reason == "failed" else "stopped"
+    status = {COMPLETED: COMPLETED, EARLY_STOPPING: COMPLETED, PRUNED: PRUNED, "failed": "failed"}.get(
+        reason, "stopped"
+    )
     return {
         "status": status,
         "reason": reason,

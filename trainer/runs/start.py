@@ -12,6 +12,7 @@ from trainer.errors import ConfigError
 from trainer.runs.changes import Change, changed_config
 from trainer.runs.directory import Run
 from trainer.runs.find import locate
+from trainer.training.stopping import Pruner
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class RunStart:
         changes: keys changed on resuming.
         before: the config before those changes.
         swept: the keys that vary in the sweep that it is a trial of.
+        pruner: stops a trial that will not be the best; None: nothing does.
     """
 
     cfg: DictConfig
@@ -38,6 +40,7 @@ class RunStart:
     changes: Sequence[Change] = ()
     before: Config | None = None
     swept: Sequence[str] = ()
+    pruner: Pruner | None = None
 
 
 def understand(

@@ -83,7 +83,7 @@ def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Se
     reason = summary["reason"]
     if reason.startswith("signal "):
         reason = signal.Signals(int(reason.removeprefix("signal "))).name
-    words = summary["status"] + ("" if reason == "completed" else f" ({reason})")
+    words = summary["status"] + ("" if reason == summary["status"] else f" ({reason})")
     lines = [("end", f"{words} after {summary['steps']:,} steps in {format_duration(summary['seconds'])}")]
     best = summary["best"]
     if best is not None:

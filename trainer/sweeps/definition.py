@@ -137,8 +137,7 @@ class Definition:
             return tuple(values[setting] for values in lists)
         if isinstance(self.sweep, RandomSweep):
             if any(not values for values in lists):
-                draws = [random.Random(f"{self.sweep.seed} {setting} {p.key}") for p in self.varied]
-                return tuple(p.draw(generator) for p, generator in zip(self.varied, draws, strict=True))
+                return tuple(p.at(random.Random(f"{self.sweep.seed} {setting} {p.key}").random()) for p in self.varied)
             setting = _shuffled(self.most // self.sweep.seeds, self.sweep.seed)[setting]
         chosen = []
         for values in reversed(lists):

@@ -176,6 +176,8 @@ class SweepDirectory:
 
 def _changed(saved: SweepConfig, overrides: Sequence[str], path: Path) -> SweepConfig:
     """Return a saved section with overrides applied; raises `ConfigError` for one that makes another sweep of it."""
+    if not overrides:
+        return saved
     parsed = compose.parse(overrides)
     for override in parsed:
         if not compose.is_of_sweep(override) or override.key_or_group == registry.SWEEP:

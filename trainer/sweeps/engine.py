@@ -17,6 +17,7 @@ class TrialTask:
         directory: of the trial, whose `config.yaml` is written.
         imports: plug-ins.
         keys: what the sweep varies.
+        number: of the trial.
         threads: CPU threads that it may use; None: all.
         devices: GPUs that it may use, as CUDA_VISIBLE_DEVICES; None: all.
     """
@@ -24,6 +25,7 @@ class TrialTask:
     directory: Path
     imports: Sequence[str]
     keys: Sequence[str]
+    number: int
     threads: int | None = None
     devices: str | None = None
 

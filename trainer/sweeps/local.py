@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trainer.config.sweep import SweepConfig
+from trainer.config.sweep import OptunaSweep, SweepConfig
 from trainer.sweeps.engine import Ending, TrialTask
 from trainer.system.cores import cores
 from trainer.system.signals import SAVE, STOP
@@ -59,7 +59,8 @@ class LocalEngine:
         self.jobs = automatic if sweep.jobs == "auto" else int(sweep.jobs)
         self.threads = max(1, cores() // self.jobs)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(PRELOADED))
+        pruned = isinstance(sweep, OptunaSweep) and sweep.pruner != "none"
+        self._context.set_forkserver_preload([*PRELOADED, *["optuna"] * pruned])
         self._running: dict[int, multiprocessing.context.ForkServerProcess] = {}
         self._places: dict[int, int] = {}  # of each running trial among those that run at a time
         with _signals_wait():

@@ -55,15 +55,15 @@ class Parameter:
             return str(round(number))
         return repr(min(max(float(f"{number:.{DIGITS}g}"), self.low), self.high))
 
-    def draw(self, generator: random.Random) -> str:
-        """Return a random value."""
+    def at(self, share: float) -> str:
+        """Return the value up to which this share of all values lies, from 0 to 1."""
         if self.values:
-            return generator.choice(self.values)
+            return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
         if self.whole and not self.log:
-            return str(generator.randint(round(self.low), round(self.high)))
+            return str(min(int(self.low + share * (self.high - self.low + 1)), round(self.high)))
         if self.log:
-            return self.text(math.exp(generator.uniform(math.log(self.low), math.log(self.high))))
-        return self.text(generator.uniform(self.low, self.high))
+            return self.text(math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low))))
+        return self.text(self.low + share * (self.high - self.low))
 
 
 def read_parameters(

@@ -21,6 +21,7 @@ from trainer.sweeps.engine import OUTPUT, TAKEN, Ending, Engine, TrialTask
 from trainer.sweeps.keeping import keep_best
 from trainer.sweeps.results import Results, ResultsReader
 from trainer.sweeps.screen import SweepScreen
+from trainer.sweeps.suggest import suggested_values
 from trainer.system.signals import SignalHandler
 
 TICK = 0.2  # seconds between two looks at signals and clocks
@@ -110,12 +111,16 @@ class SweepRun:
     def _start(self, number: int) -> None:
         self._open.remove(number)  # once by each process: what kills a trial again and again does not do so for ever
         directory = self.directory.run(number).directory
-        self.engine.start(number, TrialTask(directory.absolute(), self.definition.imports, self.definition.keys))
+        self.engine.start(
+            number, TrialTask(directory.absolute(), self.definition.imports, self.definition.keys, number)
+        )
         self._started[number] = time.monotonic()
 
     def _config(self, number: int) -> tuple[DictConfig, list[str]]:
         """Return the config and the overrides of a trial that begins."""
-        overrides = self.definition.overrides(number, self.definition.values(number))
+        definition = self.definition
+        values = suggested_values(self.directory, number) if definition.suggested else definition.values(number)
+        overrides = definition.overrides(number, values)
         return self._configs.get(number) or self._compose(overrides), overrides
 
     def _ended(self, ending: Ending) -> None:

@@ -13,14 +13,17 @@ from pathlib import Path
 import yaml
 
 from trainer.config import compose, plugins
+from trainer.config.sweep import OptunaSweep
 from trainer.errors import CheckpointError
 from trainer.runs.changes import changed_config
 from trainer.runs.directory import Run
 from trainer.runs.run_training import run_training
 from trainer.runs.start import RunStart
+from trainer.sweeps.directory import SweepDirectory
 from trainer.sweeps.engine import OUTPUT, TAKEN, TrialTask
 from trainer.system.process import limit_threads
 from trainer.system.signals import SAVE, STOP, Interrupted, SignalHandler
+from trainer.training.stopping import Pruner
 
 LOCK_SECONDS = 2.0  # how long whoever looks at a trial may hold its lock
 
@@ -56,7 +59,17 @@ def _start(run: Run, task: TrialTask) -> RunStart:
     # Weights that another trial has displaced are those of a finished one, so a trial without any has none to lose.
     saved = run.checkpoints.is_dir() and next(run.checkpoints.glob("step-*"), None) is not None
     start = RunStart(cfg, compose.to_config(cfg), run, [str(text) for text in typed], task.imports)
-    return dataclasses.replace(start, checkpoint="last" if saved else None, swept=task.keys)
+    return dataclasses.replace(start, checkpoint="last" if saved else None, swept=task.keys, pruner=_pruner(task))
+
+
+def _pruner(task: TrialTask) -> Pruner | None:
+    directory = SweepDirectory.open(task.directory.parent, [], task.imports)
+    sweep = directory.definition.sweep
+    if not isinstance(sweep, OptunaSweep) or sweep.pruner == "none":
+        return None
+    from trainer.sweeps.pruning import SweepPruner
+
+    return SweepPruner(directory, task.number)
 
 
 def _locked(run: Run) -> Run:

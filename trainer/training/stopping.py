@@ -3,7 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from trainer.checkpoint.store import AnyStore
 from trainer.system.signals import SignalHandler
@@ -60,6 +60,29 @@ class Monitor:
             raise ValueError(f"monitor {state!r:.80} is not a score, a step and a count")
         if state["name"] == self.name:
             self.best, (self.best_step, self.bad) = best, counts
+
+
+class Pruner(Protocol):
+    """Decides whether a run that is one of many is worth going on with."""
+
+    def observe(self, name: str, mode: str, step: int, score: float) -> bool:
+        """Take the monitored score of a validation; return whether to stop.
+
+        Args:
+            name: of the score, such as "val/accuracy".
+            mode: whether a larger one is better ("max") or a smaller one ("min").
+            step: optimizer steps done.
+            score: the latest; those before it are in the run's records.
+        """
+        ...
+
+
+class NullPruner:
+    """Never stops a run."""
+
+    def observe(self, name: str, mode: str, step: int, score: float) -> bool:
+        """Return False."""
+        return False
 
 
 class RunClock:

@@ -21,10 +21,10 @@ from trainer.training.non_finite import DivergenceError
 from trainer.training.non_finite_policy import NonFinitePolicy
 from trainer.training.recorder import Recorder
 from trainer.training.step import StepOutput, TrainStep
-from trainer.training.stopping import RunClock
+from trainer.training.stopping import NullPruner, Pruner, RunClock
 from trainer.training.train_metrics import TrainMetrics
 
-COMPLETED, EARLY_STOPPING, MAX_TIME = "completed", "early stopping", "max_time"  # why `fit` has ended
+COMPLETED, EARLY_STOPPING, MAX_TIME, PRUNED = "completed", "early stopping", "max_time", "pruned"  # why `fit` ended
 
 log = logging.getLogger("trainer")
 
@@ -36,10 +36,15 @@ class Trainer:
         context: the parts of the run.
         store: where checkpoints go; None: nowhere.
         signals: says when a signal has asked to stop or to save; None: none does.
+        pruner: decides after each validation whether to go on; None: always.
     """
 
     def __init__(
-        self, context: RunContext, store: AnyStore | None = None, signals: SignalHandler | None = None
+        self,
+        context: RunContext,
+        store: AnyStore | None = None,
+        signals: SignalHandler | None = None,
+        pruner: Pruner | None = None,
     ) -> None:
         self.context, self.state, self.timeline = context, context.state, context.timeline
         self.train, self.val, self.notes = context.train, context.val, context.notes()
@@ -50,6 +55,7 @@ class Trainer:
         self.evaluator = Evaluator(context, self.store)
         self.clock = RunClock(context.state.seconds, context.timeline.max_seconds, self.store)
         self.non_finite = NonFinitePolicy(context, self.recorder, self.store)
+        self.pruner, self._pruned = pruner or NullPruner(), False
 
     @property
     def device(self) -> torch.device:
@@ -63,7 +69,7 @@ class Trainer:
             loggers: where records go.
 
         Returns:
-            Why it ended: "completed", "early stopping", "max_time", or "signal N".
+            Why it ended: "completed", "early stopping", "pruned", "max_time", or "signal N".
 
         Raises:
             TrainerError: when the run diverges, a checkpoint cannot be written, a worker dies, or memory runs out.
@@ -164,6 +170,7 @@ class Trainer:
         score = scores[state.monitor.name]
         state.schedule.observe(score, state.monitor.mode)
         self.recorder.restart_watch()
+        self._pruned = self.pruner.observe(state.monitor.name, state.monitor.mode, state.step, score)
         return state.monitor.observe(score, state.step)
 
     def validate(self) -> tuple[dict[str, float], Tensor | None]:
@@ -215,6 +222,8 @@ class Trainer:
             reason = f"signal {self.signals.signal}"
         elif self.clock.left <= 0:
             reason = MAX_TIME
+        elif self._pruned:
+            reason = PRUNED
         else:
             return EARLY_STOPPING if self.state.monitor.exhausted else None
         return reason if self.state.step < self.timeline.total else None
