@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from support import TINY
+from support import TINY, digest, payload
 
 from trainer import cli
 
@@ -46,6 +46,11 @@ def results(directory: Path, name: str = "results.csv") -> list[dict[str, str]]:
 def table(directory: Path) -> list[dict[str, str]]:
     """The rows of the results without what depends on the clock and the place."""
     return [{k: v for k, v in row.items() if k not in ("seconds", "directory")} for row in results(directory)]
+
+
+def bits(run: Path) -> str:
+    """A hash of all that the last checkpoint of a run holds, but its clock."""
+    return digest({name: value for name, value in payload(run).items() if name != "seconds"})
 
 
 def config(run: Path) -> dict[str, Any]:

@@ -6,22 +6,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 import yaml
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config import override_errors, registry
-from trainer.config.root import ComposedConfig, Config
-from trainer.config.safe_yaml import read
+from trainer.config.root import Config
 from trainer.config.section import Section, is_mapping
 from trainer.config.sweep import SweepConfig
-from trainer.config.yaml_files import CHOICES, OPTIONS, conf_dir, options
+from trainer.config.yaml_composition import blank, compose_files
+from trainer.config.yaml_files import CHOICES, OPTIONS, options
 from trainer.errors import ConfigError
 
 Composed = dict[tuple[str, ...], tuple[DictConfig, DictConfig]]  # options chosen: the config of a run, `sweep`
@@ -146,7 +143,7 @@ def from_yaml(text: str, source: str) -> DictConfig:
     try:
         plain = yaml.safe_load(text)
         chosen = plain.pop("options")
-        cfg = _blank(Config)
+        cfg = blank(Config)
         for group in registry.GROUPS:
             if chosen[group] is None:
                 raise KeyError(f"options.{group}")
@@ -181,18 +178,6 @@ def flat(cfg: DictConfig) -> dict[str, Any]:
     return values
 
 
-def publish(config_dirs: Sequence[Path] = ()) -> None:
-    """Give Hydra the registered dataclasses: `_name` as the schema of a YAML file, `name` where there is no file."""
-    store = ConfigStore.instance()
-    store.store(name="_config", node=_blank(ComposedConfig))
-    for group in OPTIONS:
-        for name in registry.names(group):
-            component = registry.lookup(group, name)
-            store.store(group=group, name=f"_{name}", node=component)
-            if not any((folder / group / f"{name}.yaml").is_file() for folder in (conf_dir(), *config_dirs)):
-                store.store(group=group, name=name, node=component)
-
-
 def _is_choice(override: Override) -> bool:
     return override.key_or_group in CHOICES and not isinstance(override.value(), dict) and not override.is_delete()
 
@@ -208,54 +193,21 @@ def _with_options(
             raise registry.unknown_option(choice.key_or_group, str(name), known)
     named = tuple(f"{choice.key_or_group}={choice.value()}" for choice in chosen if choice.value() is not None)
     if named not in composed:
-        composed[named] = _by_hydra(named, config_dirs)
+        composed[named] = _composed(named, config_dirs)
     return copy.deepcopy(composed[named])
 
 
-def _by_hydra(named: Sequence[str], config_dirs: Sequence[Path]) -> tuple[DictConfig, DictConfig]:
-    publish(config_dirs)
-    for folder in config_dirs:
-        for path in (*folder.glob("*.yaml"), *(path for group in CHOICES for path in folder.glob(f"{group}/*.yaml"))):
-            read(path)
-    search = ",".join(f"file://{path.resolve()}" for path in config_dirs)
-    searchpath = [f"hydra.searchpath=[{search}]"] if search else []
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="train"):
-            whole = hydra.compose("train", [*named, *searchpath], return_hydra_config=True)
-            if search and _settings(whole) != _settings(hydra.compose("train", searchpath, return_hydra_config=True)):
-                raise ConfigError(
-                    "hydra: a file of --config-dir changes Hydra's own settings, which can name code to run; remove it."
-                )
-    except yaml.YAMLError as error:
-        raise ConfigError(f"Not a YAML file: {' '.join(str(error).split())}.") from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise override_errors.yaml_error(error) from error
+def _composed(named: Sequence[str], config_dirs: Sequence[Path]) -> tuple[DictConfig, DictConfig]:
+    whole = compose_files(named, config_dirs)
     for group in OPTIONS:
         if not section_type(whole, group).option:
             raise override_errors.no_schema(group)
-    cfg = _blank(Config)
+    cfg = blank(Config)
     for group in registry.GROUPS:
         cfg[group] = whole[group]
     merged = OmegaConf.merge(cfg, OmegaConf.masked_copy(whole, [*Config.keys()]))
     assert isinstance(merged, DictConfig)
     return merged, OmegaConf.create({registry.SWEEP: whole[registry.SWEEP]})
-
-
-def _settings(cfg: DictConfig) -> dict[str, Any]:
-    """Return Hydra's own settings, without what it notes of this command line."""
-    settings = OmegaConf.to_container(cfg.hydra, resolve=False)
-    assert isinstance(settings, dict)
-    return {str(name): value for name, value in settings.items() if name not in ("job", "overrides", "runtime")}
-
-
-def _blank(kind: type[Config]) -> DictConfig:
-    """Return a root schema, its sections still to be chosen: no default could be replaced by another class."""
-    cfg = OmegaConf.structured(kind)
-    for group in OPTIONS if kind is ComposedConfig else registry.GROUPS:
-        cfg[group] = MISSING
-    assert isinstance(cfg, DictConfig)
-    return cfg
 
 
 def _assign(cfg: DictConfig, name: str, value: Any) -> None:

@@ -26,6 +26,7 @@ PRELOADED = (
     "torch.utils.tensorboard.summary",
     "tensorboard.summary.writer.record_writer",
 )
+PRUNING = {"none": (), "wilcoxon": ("optuna", "scipy.stats")}  # what each of the other pruners imports: optuna
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 LOST = 255  # exit code of a process whose server was killed: nobody has seen how it ended
 ATTEMPTS = 3  # to start a process, where the server is killed just then
@@ -59,8 +60,8 @@ class LocalEngine:
         self.jobs = automatic if sweep.jobs == "auto" else int(sweep.jobs)
         self.threads = max(1, cores() // self.jobs)
         self._context = multiprocessing.get_context("forkserver")
-        pruned = isinstance(sweep, OptunaSweep) and sweep.pruner != "none"
-        self._context.set_forkserver_preload([*PRELOADED, *["optuna"] * pruned])
+        pruner = sweep.pruner if isinstance(sweep, OptunaSweep) else "none"
+        self._context.set_forkserver_preload([*PRELOADED, *PRUNING.get(pruner, ("optuna",))])
         self._running: dict[int, multiprocessing.context.ForkServerProcess] = {}
         self._places: dict[int, int] = {}  # of each running trial among those that run at a time
         with _signals_wait():
