@@ -148,6 +148,6 @@ def test_a_sweep_whose_time_is_over_says_so_and_goes_on(tmp_path: Path) -> None:
     train(tmp_path, *words, "sweep.max_time=0.001s", code=124)
     assert {row["status"] for row in results(tmp_path / "mine")} <= {"not started", "stopped"}
     began = time.monotonic()
-    train(tmp_path, "resume=mine")
+    train(tmp_path, "resume=mine", "sweep.max_time=null")
     assert time.monotonic() - began < 100
     assert [row["status"] for row in results(tmp_path / "mine")] == ["completed"] * 2

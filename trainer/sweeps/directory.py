@@ -141,6 +141,8 @@ class SweepDirectory:
             status = self.status(number)
             if status in FINISHED or (status == FAILED and self.definition.sweep.retry != FAILED):
                 return status
+            if status == FAILED:
+                (run.directory / "summary.json").unlink()  # so that another process does not take it for an ended one
             if not run.config.exists():
                 cfg, overrides = make()
                 run.write_config(compose.to_yaml(cfg), overrides)
