@@ -9,6 +9,7 @@ from support import run_python
 
 from trainer.commands.help import options_of
 from trainer.config import registry
+from trainer.config.yaml_files import CHOICES
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -67,7 +68,7 @@ def test_three_lines_load_a_trained_model(train, tmp_path):
 
 
 def test_the_table_names_every_option_of_every_group():
-    for group in (*registry.GROUPS, "experiment"):
+    for group in CHOICES:
         row = re.search(rf"^\| `{group}` \| (.*) \|$", README, flags=re.MULTILINE)
         assert row is not None, group
         assert re.findall(r"`(\w+)`", row[1]) == list(options_of(group))

@@ -252,19 +252,3 @@ def test_a_killed_run_takes_its_workers_with_it_even_a_stuck_one(repeat: int, tm
     process.kill()
     finish(process, LIMIT)
     verdict([None])
-
-
-def test_one_signal_stops_a_sweep(repeat: int, tmp_path: Path, seed: int, verdict: Verdict) -> None:
-    draw = seed + repeat
-    number, code = ((signal.SIGTERM, 143), (signal.SIGINT, 130))[draw % 2]
-    place, begun = (("step", True), ("validation", True), ("reading", False))[draw // 2 % 3]
-    words = (*FAMILIES["small"], *EVERYWHERE, "seed=0,1,2")
-    process = start(tmp_path, "-m", *words, at=place, seconds=1.0 if begun else 60.0)
-    wait_until((tmp_path / "mark").exists, process)
-    process.send_signal(number)
-    said, _ = leave(process, tmp_path, "small", step=1.0)
-    assert process.returncode == code, said
-    [table] = tmp_path.glob("outputs/*/*/results.csv")
-    assert table.read_text().count("not started") == 2
-    assert not begun or loadable(table.parent / "0/checkpoints") is not None
-    verdict([None])

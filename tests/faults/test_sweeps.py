@@ -110,6 +110,26 @@ def test_a_killed_sweep_ends_as_one_that_was_not(
     verdict([wrong and f"{recipe}, {kills} kills: {wrong}"], kills=kills)
 
 
+def test_a_signal_at_any_moment_stops_a_sweep_after_saving(
+    number: int, references: dict[str, Path], tmp_path: Path, seed: int, verdict: Verdict
+) -> None:
+    draw = random.Random(f"{seed} signal {number}")
+    expected = reference("grid", references)
+    words = ["-m", *RECIPES["grid"], "sweep.dir=mine"]
+    request, code = ((signal.SIGTERM, 143), (signal.SIGINT, 130))[number % 2]
+    process = start_trainer(tmp_path, "train", *words)
+    time.sleep(draw.uniform(0.3, LONGEST / 2))
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, request)  # as a terminal does: to all processes of the group
+    _, said = process.communicate(timeout=PATIENCE)
+    wrong = None if process.returncode in (code, 0) and "Traceback" not in said else f"{process.returncode}: {said}"
+    if psutil.wait_procs(family, 30)[1]:
+        wrong = "processes are left behind"
+    run_trainer(tmp_path, "train", *words, timeout=PATIENCE)
+    verdict([wrong or differences(tmp_path / "mine", expected, "grid")])
+
+
 def test_the_memory_of_a_long_sweep_is_flat(tmp_path: Path, full: bool, verdict: Verdict) -> None:
     count = 200 if full else 16
     words = ("model=linear", "data=synthetic", "data.num_samples=100", "trainer.epochs=1", f"seed=range(0,{count})")

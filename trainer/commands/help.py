@@ -8,17 +8,20 @@ from trainer.config.section import Section
 from trainer.config.yaml_files import CHOICES, OPTIONS, options, yaml_files
 
 USAGE = """\
-usage: train [GROUP=OPTION ...] [KEY=VALUE ...] [-m] [--import FILE_OR_MODULE] [--config-dir DIR] [--cfg]
+usage: train [GROUP=OPTION ...] [KEY=VALUE ...] [-m [--dry-run]] [--import FILE_OR_MODULE] [--config-dir DIR] [--cfg]
 
 Train a model. Without arguments: a CNN on handwritten digits, in about ten seconds.
 
   train model=cnn data=cifar10                        choose options
   train optimizer.lr=1e-2 trainer.epochs=5            set keys
   train -m optimizer.lr=1e-2,1e-3 seed=0,1            sweep over all combinations
+  train -m sweep=optuna "optimizer.lr=tag(log,interval(1e-4,1))" sweep.trials=50 sweep.jobs=2
+  train resume=outputs/2026-11-22/14-03-51-k3f9-sweep go on with a sweep
   train resume=auto                                   continue the last run that did not complete
   train resume=outputs/2026-11-22/14-03-51-k3f9 trainer.epochs=40    extend a run
 
-  -m, --multirun           run every combination of comma-separated values; prints a table of results
+  -m, --multirun           a sweep: train every combination of values, or as sweep=... says; ends in a leaderboard
+  --dry-run                with -m: print the trials instead of training
   --import FILE_OR_MODULE  register your own components first, e.g. --import my_models.py model=mine
   --config-dir DIR         look for YAML files here too, e.g. DIR/experiment/mine.yaml
   --cfg                    print the config instead of training

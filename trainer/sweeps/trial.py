@@ -48,8 +48,8 @@ def run_trial(task: TrialTask) -> None:
                 sys.exit(TAKEN)  # another process was faster, and is done with it
             plugins.load(task.imports)
             run_training(_start(run, task), run, None, signals)
-        except Interrupted:
-            pass  # nothing was trained yet
+        except (Interrupted, KeyboardInterrupt):
+            pass  # told in the summary, where anything was trained
         finally:
             run.release()
             _remove_empty(task.directory / OUTPUT)
