@@ -1,6 +1,7 @@
 """Which trials a sweep has: a pure function of what was typed and of a trial's number."""
 
 import functools
+import hashlib
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -67,11 +68,9 @@ class Definition:
         names = sweep.metrics()
         if names and not any(text.partition("=")[0].lstrip("+") == "trainer.monitor" for text in typed):
             shared = [*shared, f"trainer.monitor={names[0]}"]  # what ranks the trials decides what is best in each
-        definition = cls(sweep, typed, imports, config_dirs, shared, varied)
-        definition._check()
-        return definition
+        return cls(sweep, typed, imports, config_dirs, shared, varied)
 
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
         intervals = [parameter.key for parameter in self.varied if not parameter.values]
         if intervals and not isinstance(self.sweep, (RandomSweep, OptunaSweep)):
             raise ConfigError(
@@ -162,11 +161,8 @@ def _shuffled(count: int, seed: int) -> list[int]:
     return order
 
 
-def check_trials(definition: Definition) -> dict[int, DictConfig]:
-    """Compose and check the config of every trial, before the first one starts.
-
-    Returns:
-        The configs by number; of suggested trials, which are not known yet, none.
+def check_trials(definition: Definition) -> None:
+    """Compose and check the config of every trial, before the first one starts; of suggested ones, what is possible.
 
     Raises:
         ConfigError: for a mistake in any of them, at the ends of an interval too, and for two that are the same.
@@ -174,16 +170,17 @@ def check_trials(definition: Definition) -> dict[int, DictConfig]:
     composer = composer_of(definition)
     for overrides in _ends(definition):
         composer(overrides)
-    numbers = [] if definition.suggested else list(range(definition.count))
-    configs = {number: composer(definition.overrides(number, definition.values(number))) for number in numbers}
     seen: dict[str, int] = {}
-    for number, cfg in configs.items():
-        other = seen.setdefault(compose.to_yaml(cfg), number)
+    monitors = set()
+    for number in range(0 if definition.suggested else definition.count):
+        cfg = composer(definition.overrides(number, definition.values(number)))
+        monitors.add(cfg.trainer.monitor)
+        other = seen.setdefault(hashlib.sha256(compose.to_yaml(cfg).encode()).hexdigest(), number)
         if other != number:
             what = " ".join(f"{k}={v}" for k, v in zip(definition.keys, definition.values(number), strict=False))
             way_out = "ask for fewer trials" if isinstance(definition.sweep, RandomSweep) else "give each value once"
             raise ConfigError(f"Trials {other} and {number} have the same config ({what}); {way_out}.")
-    if not definition.sweep.metrics() and len({cfg.trainer.monitor for cfg in configs.values()}) > 1:
+    if not definition.sweep.metrics() and len(monitors) > 1:
         raise ConfigError(
             "trainer.monitor differs between the trials, whose scores cannot be compared then; say by which score they "
             "are ranked: sweep.metric=val/loss."

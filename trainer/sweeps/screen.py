@@ -12,8 +12,9 @@ from rich.text import Text
 
 from trainer.loggers.console import format_duration, format_value
 from trainer.loggers.files import read_metrics
-from trainer.sweeps.directory import FAILED, FINISHED, PRUNED, SweepDirectory
-from trainer.sweeps.results import REPEATS, Results, ResultsReader, Row
+from trainer.sweeps.directory import FAILED, FINISHED, NOT_STARTED, PRUNED, SweepDirectory
+from trainer.sweeps.means import REPEATS, Row
+from trainer.sweeps.results import Results, ResultsReader
 
 LONGEST_TABLE = 40  # rows of the leaderboard that are printed; results.csv has all
 REFRESH = 0.5  # seconds
@@ -49,8 +50,13 @@ class SweepScreen:
     def opening(self, jobs: int) -> None:
         """Say what is about to be run, where, and how to go on with it."""
         at_a_time = "one at a time" if jobs == 1 else f"{jobs} at a time"
-        self.say(f"{'sweep':<10}{self.total} trials in {self.directory.path}, {at_a_time}")
-        self.say(f"{'resume':<10}{resume_command(self.directory)}")
+        statuses = [self.directory.status(number) for number in range(self.total)]
+        words = f"{self.total} trials in {self.directory.path}, {at_a_time}"
+        if begun := self.total - statuses.count(NOT_STARTED):
+            finished = sum(status in FINISHED for status in statuses)
+            words += f"; {finished} finished and {begun - finished} begun before"
+        self.say(f"{'sweep':<10}{words}")
+        self.say(f"{'resume':<10}{resume_sweep(self.directory)}")
 
     def event(self, done: int, row: Row, title: str) -> None:
         """Say how a trial has ended."""
@@ -105,9 +111,9 @@ class SweepScreen:
             self.say(f"{'best':<10}{best['metric']} {score} in trial {best['trial']:03d}, {best['directory']}")
             self.say(f"{'next':<10}trainer evaluate {shlex.quote(best['directory'])}")
         if any(row["status"] not in (*FINISHED, FAILED) for row in results.rows):
-            self.say(f"{'next':<10}{resume_command(self.directory)}")
+            self.say(f"{'next':<10}{resume_sweep(self.directory)}")
         elif any(row["status"] == FAILED for row in results.rows):
-            self.say(f"{'next':<10}{resume_command(self.directory)} sweep.retry=failed")
+            self.say(f"{'next':<10}{resume_sweep(self.directory)} sweep.retry=failed")
 
     def _leaderboard(self, results: Results) -> None:
         metric = results.metric or "score"
@@ -159,7 +165,7 @@ class SweepScreen:
             self.say(f"{'compare':<10}{_comparison(results.comparison, metric, over)}")
 
 
-def resume_command(directory: SweepDirectory) -> str:
+def resume_sweep(directory: SweepDirectory) -> str:
     """Return what to type to go on with a sweep."""
     imports = "".join(f"--import {shlex.quote(name)} " for name in directory.definition.imports)
     return f"train {imports}resume={shlex.quote(str(directory.path))}"
