@@ -226,6 +226,16 @@ def test_a_trial_that_ends_badly_is_shown_with_its_reason_and_the_others_go_on(t
     assert file.read_text() == before
 
 
+def test_failed_trials_are_run_again_when_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "fragile.py").write_text(ENDINGS.replace('self.how == "raise"', 'not os.path.exists("mended")'))
+    words = ("-m", "model=fragile", "seed=0,1", *WORDS[1:], "sweep.dir=mine", "sweep.jobs=2")
+    run_trainer(tmp_path, "train", "--import", "fragile.py", *words, code=1)
+    (tmp_path / "mended").touch()
+    run_trainer(tmp_path, "train", "--import", "fragile.py", "resume=mine", "sweep.retry=failed")
+    assert [row["status"] for row in results(tmp_path / "mine")] == ["completed"] * 2
+    assert (tmp_path / "mine" / "000" / "train.log").read_text().count("is bad luck") == 1
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The directories of two sweeps with the same words, in the order of their names."""

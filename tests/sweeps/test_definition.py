@@ -109,8 +109,8 @@ def test_an_experiment_can_hold_a_sweep_and_what_is_typed_wins(tmp_path: Path) -
 
 
 def test_the_ranking_score_is_what_decides_in_each_trial() -> None:
-    configs = check_trials(Definition.of(["optimizer.lr=0.1,0.2", "sweep.metric=loss"]))
-    assert [cfg.trainer.monitor for cfg in configs.values()] == ["val/loss"] * 2
+    assert all(t[0] == "trainer.monitor=val/loss" for t in trials("optimizer.lr=0.1,0.2", "sweep.metric=loss"))
+    assert trials("seed=0,1", "sweep.metric=loss", "trainer.monitor=val/f1")[0] == ["trainer.monitor=val/f1", "seed=0"]
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def test_a_signal_stops_all_trials_after_saving_and_the_same_command_goes_on(tmp
     stopped = next(row for row in results(tmp_path / "mine") if row["status"] == "stopped")
     assert payload(tmp_path / stopped["directory"])["step"] > 0
     train(tmp_path, "-m", *LONG, "sweep.dir=mine")
+    assert "resumed at step" in (tmp_path / stopped["directory"] / "train.log").read_text()
     assert_equal(tmp_path / "mine", undisturbed)
 
 

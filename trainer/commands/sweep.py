@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from trainer.config import compose
 from trainer.config.section import FIXED
 from trainer.config.sweep import OptunaSweep
@@ -36,13 +34,13 @@ def sweep(
         ConfigError: for a mistake in any of the trials, before the first one starts.
     """
     with signals.interruptible:
-        directory, configs, device = _open(overrides, imports, config_dirs, dry_run)
+        directory, device = _open(overrides, imports, config_dirs, dry_run)
     if directory is None:
         return 0
     engine = open_engine(directory.definition.sweep, device)
     with SweepScreen(Screen(), directory) as screen:
         screen.opening(engine.jobs)
-        run = SweepRun(directory, engine, screen, signals, configs)
+        run = SweepRun(directory, engine, screen, signals)
         code = run.run()
         results = run.write()
     screen.closing(results)
@@ -51,8 +49,8 @@ def sweep(
 
 def _open(
     overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], dry_run: bool
-) -> tuple[SweepDirectory | None, dict[int, DictConfig], str]:
-    """Return the sweep that was typed, the configs of its trials, and where they train; None: it was only shown."""
+) -> tuple[SweepDirectory | None, str]:
+    """Return the sweep that was typed, and the device of its trials; None: it was only shown."""
     path = sweep_to_resume(overrides)
     if path is not None:
         changes = [o.input_line or "" for o in compose.parse(overrides) if o.key_or_group != "resume"]
@@ -62,14 +60,14 @@ def _open(
         definition = Definition.of(overrides, imports, config_dirs)
     if isinstance(definition.sweep, OptunaSweep):
         check_packages_of(definition.sweep)
-    configs = check_trials(definition)
+    check_trials(definition)
     shared = composer_of(definition)(definition.overrides(0, tuple(p.ends[0] for p in definition.varied)))
     if dry_run:
-        preview(definition, configs)
-        return None, {}, ""
+        preview(definition)
+        return None, ""
     if path is None:
         directory = _new(definition, imports, overrides, str(shared.output_dir))
-    return directory, configs, str(shared.trainer.device)
+    return directory, str(shared.trainer.device)
 
 
 def _new(definition: Definition, imports: Sequence[str], overrides: Sequence[str], output_dir: str) -> SweepDirectory:

@@ -115,6 +115,11 @@ class Definition:
         return isinstance(self.sweep, OptunaSweep)
 
     @property
+    def pruned(self) -> bool:
+        """Whether trials are stopped early."""
+        return isinstance(self.sweep, OptunaSweep) and self.sweep.pruner != "none"
+
+    @property
     def keys(self) -> list[str]:
         """Return the keys that vary, the seed of `sweep.seeds` last."""
         return [p.key for p in self.varied] + [SEED] * (self.sweep.seeds > 1)
@@ -185,7 +190,6 @@ def check_trials(definition: Definition) -> None:
             "trainer.monitor differs between the trials, whose scores cannot be compared then; say by which score they "
             "are ranked: sweep.metric=val/loss."
         )
-    return configs
 
 
 def composer_of(definition: Definition) -> Callable[[Sequence[str]], DictConfig]:

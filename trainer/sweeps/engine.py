@@ -18,6 +18,7 @@ class TrialTask:
         imports: plug-ins.
         keys: what the sweep varies.
         number: of the trial.
+        pruned: whether it is stopped early where it will not be the best.
         threads: CPU threads that it may use; None: all.
         devices: GPUs that it may use, as CUDA_VISIBLE_DEVICES; None: all.
     """
@@ -26,6 +27,7 @@ class TrialTask:
     imports: Sequence[str]
     keys: Sequence[str]
     number: int
+    pruned: bool = False
     threads: int | None = None
     devices: str | None = None
 

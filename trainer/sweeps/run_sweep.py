@@ -40,21 +40,13 @@ class SweepRun:
         engine: runs the trials.
         screen: where a person reads.
         signals: entered by the caller.
-        configs: of the trials, by number, as far as they are composed already.
     """
 
-    def __init__(
-        self,
-        directory: SweepDirectory,
-        engine: Engine,
-        screen: SweepScreen,
-        signals: SignalHandler,
-        configs: dict[int, DictConfig],
-    ) -> None:
+    def __init__(self, directory: SweepDirectory, engine: Engine, screen: SweepScreen, signals: SignalHandler) -> None:
         self.directory, self.engine, self.screen, self.signals = directory, engine, screen, signals
         self.definition = directory.definition
         self.reader = ResultsReader(directory)
-        self._configs, self._compose = configs, composer_of(self.definition)
+        self._compose = composer_of(self.definition)
         self._open = list(range(self.definition.count))  # trials that this process may have to run
         self._started: dict[int, float] = {}  # running trials, and since when
         self._overdue: dict[int, float] = {}  # those whose time is over, and since when
@@ -69,6 +61,7 @@ class SweepRun:
         A Ctrl-C after a request to stop raises `KeyboardInterrupt`; the trials have ended then, too.
         """
         try:
+            self.write()
             while True:
                 self._check_stop()
                 if self._stopping is None:
@@ -111,9 +104,9 @@ class SweepRun:
     def _start(self, number: int) -> None:
         self._open.remove(number)  # once by each process: what kills a trial again and again does not do so for ever
         directory = self.directory.run(number).directory
-        self.engine.start(
-            number, TrialTask(directory.absolute(), self.definition.imports, self.definition.keys, number)
-        )
+        definition = self.definition
+        task = TrialTask(directory.absolute(), definition.imports, definition.keys, number, definition.pruned)
+        self.engine.start(number, task)
         self._started[number] = time.monotonic()
 
     def _config(self, number: int) -> tuple[DictConfig, list[str]]:
@@ -121,7 +114,7 @@ class SweepRun:
         definition = self.definition
         values = suggested_values(self.directory, number) if definition.suggested else definition.values(number)
         overrides = definition.overrides(number, values)
-        return self._configs.get(number) or self._compose(overrides), overrides
+        return self._compose(overrides), overrides
 
     def _ended(self, ending: Ending) -> None:
         """Take note of a trial whose process has ended."""

@@ -13,7 +13,6 @@ from pathlib import Path
 import yaml
 
 from trainer.config import compose, plugins
-from trainer.config.sweep import OptunaSweep
 from trainer.errors import CheckpointError
 from trainer.runs.changes import changed_config
 from trainer.runs.directory import Run
@@ -21,6 +20,7 @@ from trainer.runs.run_training import run_training
 from trainer.runs.start import RunStart
 from trainer.sweeps.directory import FAILED, FINISHED, SweepDirectory
 from trainer.sweeps.engine import OUTPUT, TAKEN, TrialTask
+from trainer.sweeps.pruning import SweepPruner
 from trainer.system.process import limit_threads
 from trainer.system.signals import SAVE, STOP, Interrupted, SignalHandler
 from trainer.training.stopping import Pruner
@@ -65,13 +65,9 @@ def _start(run: Run, task: TrialTask) -> RunStart:
 
 
 def _pruner(task: TrialTask) -> Pruner | None:
-    directory = SweepDirectory.open(task.directory.parent, [], task.imports)
-    sweep = directory.definition.sweep
-    if not isinstance(sweep, OptunaSweep) or sweep.pruner == "none":
+    if not task.pruned:
         return None
-    from trainer.sweeps.pruning import SweepPruner
-
-    return SweepPruner(directory, task.number)
+    return SweepPruner(SweepDirectory.open(task.directory.parent, [], task.imports), task.number)
 
 
 def _locked(run: Run) -> Run:
