@@ -18,9 +18,15 @@ from trainer.runs.find import SWEEP_FILE
 from trainer.sweeps.definition import Definition, Values
 from trainer.system import atomic_files
 
-COMPLETED, PRUNED, FAILED, STOPPED = "completed", "pruned", "failed", "stopped"
-FINISHED = (COMPLETED, PRUNED)  # nothing more is to be done
+MAX_TIME = "max_time"  # the reason of a run that has stopped by itself
+COMPLETED, PRUNED, FAILED, STOPPED, OUT_OF_TIME = "completed", "pruned", "failed", "stopped", "out of time"
+FINISHED = (COMPLETED, PRUNED, OUT_OF_TIME)  # nothing more is to be done
 NOT_STARTED, RUNNING, UNFINISHED = "not started", "running", "unfinished"
+
+
+def status_of(summary: dict[str, Any]) -> str:
+    """Return how a trial has ended; one that has used up its own `trainer.max_time` is finished."""
+    return OUT_OF_TIME if summary.get("reason") == MAX_TIME else str(summary.get("status"))
 
 
 class SweepDirectory:
@@ -106,7 +112,7 @@ class SweepDirectory:
         """Return how a trial ended; None where it has not."""
         if number not in self._finished:
             summary = self.run(number).summary()
-            if summary is None or summary.get("status") not in FINISHED:
+            if summary is None or status_of(summary) not in FINISHED:
                 return summary
             self._finished[number] = summary
         return self._finished[number]
@@ -119,7 +125,7 @@ class SweepDirectory:
         """Return how a trial stands, as far as its files say."""
         summary = self.summary(number)
         if summary is not None:
-            return str(summary.get("status"))
+            return status_of(summary)
         return UNFINISHED if self.run(number).config.exists() else NOT_STARTED
 
     def claim(self, number: int, make: Callable[[], tuple[DictConfig, list[str]]]) -> str | None:
@@ -159,7 +165,7 @@ class SweepDirectory:
             return  # another process has taken it up already
         try:
             summary = run.summary() or {}
-            if summary.get("status") not in FINISHED:
+            if status_of(summary) not in FINISHED:
                 run.write_summary(summary | {"status": status, "reason": reason})
         finally:
             run.release()

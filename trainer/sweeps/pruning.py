@@ -6,7 +6,7 @@ from typing import Any
 
 from trainer.config.sweep import OptunaSweep
 from trainer.loggers.files import read_metrics
-from trainer.sweeps.directory import COMPLETED, FAILED, PRUNED, SweepDirectory
+from trainer.sweeps.directory import FAILED, FINISHED, PRUNED, SweepDirectory
 from trainer.sweeps.suggest import quiet_optuna
 
 REDUCTION = 3  # of successive halving: one trial in so many goes on
@@ -61,11 +61,11 @@ class SweepPruner:
         costs = self._costs(trial.number, name, mode)
         _report(trial, costs)
         status, states = self.directory.status(trial.number), quiet_optuna().trial.TrialState
-        if status == COMPLETED and costs:
-            study.tell(trial, min(costs))
-        elif status == PRUNED:
+        if status == PRUNED:
             study.tell(trial, state=states.PRUNED)
-        elif status in (FAILED, COMPLETED):
+        elif status in FINISHED and costs:
+            study.tell(trial, min(costs))
+        elif status in (*FINISHED, FAILED):
             study.tell(trial, state=states.FAIL)
 
     def _costs(self, number: int, name: str, mode: str, before: int | None = None) -> list[float]:

@@ -5,14 +5,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from trainer.loggers.console import format_duration, format_value
 from trainer.loggers.files import read_metrics
-from trainer.sweeps.directory import FAILED, FINISHED, NOT_STARTED, PRUNED, SweepDirectory
+from trainer.sweeps.directory import COMPLETED, FAILED, FINISHED, NOT_STARTED, SweepDirectory
 from trainer.sweeps.means import REPEATS, Row
 from trainer.sweeps.results import Results, ResultsReader
 
@@ -73,20 +73,24 @@ class SweepScreen:
         if self._live is None or now - self._shown < REFRESH:
             return
         self._shown = now
-        table = _table("trial", *self.directory.definition.keys, "step", "best", "for")
+        keys = self.directory.definition.keys
+        table = _table("trial", *keys, "step", "latest", "for")
         for number in sorted(started):
-            values = reader.values(number)
-            records = read_metrics(self.directory.run(number).directory)
+            values, records = reader.values(number), read_metrics(self.directory.run(number).directory)
             step = f"{records[-1]['step']:,}" if records else "–"
-            best = next((r["best"] for r in reversed(records) if r.get("best") is not None), None)
-            table.add_row(
-                *map(Text, (f"{number:03d}", *(values.get(key, "") for key in self.directory.definition.keys), step)),
-                "–" if best is None else format_value("", best),
-                format_duration(now - started[number]),
-            )
-        table.caption = self._caption(now, len(started))
-        table.caption_justify = "left"
-        self._live.update(table, refresh=True)
+            cells = (f"{number:03d}", *(values.get(key, "") for key in keys), step, self._latest(records))
+            table.add_row(*map(Text, (*cells, format_duration(now - started[number]))))
+        self._live.update(Group(table, Text(self._caption(now, len(started)))), refresh=True)
+
+    def _latest(self, records: list[Row]) -> str:
+        """Return the last validation of a trial: the score that ranks, or the first that there is."""
+        wanted = self.directory.definition.sweep.metrics()
+        for record in reversed(records):
+            found = [name for name in record if name.startswith("val/")]
+            if found:
+                name = next((name for name in wanted if name in found), found[0])
+                return f"{name} {format_value(name, record[name])}"
+        return "–"
 
     def _caption(self, now: float, running: int) -> str:
         statuses = [self.directory.status(number) for number in range(self.total)]
@@ -186,7 +190,7 @@ def _outcome(row: Row) -> str:
     """Return how a trial has ended, in words."""
     score = "" if row["best"] is None else f"{row['metric']} {format_value(row['metric'], row['best'])}"
     if row["status"] in FINISHED:
-        return f"{score or row['status']}{'  pruned' * (row['status'] == PRUNED)}"
+        return "  ".join(filter(None, (score, row["status"] if row["status"] != COMPLETED or not score else "")))
     return f"{row['status']}: {(row['reason'].splitlines() or ['no reason known'])[0]} (see {row['directory']})"
 
 

@@ -18,7 +18,7 @@ from trainer.runs.changes import changed_config
 from trainer.runs.directory import Run
 from trainer.runs.run_training import run_training
 from trainer.runs.start import RunStart
-from trainer.sweeps.directory import FAILED, FINISHED, SweepDirectory
+from trainer.sweeps.directory import FAILED, FINISHED, SweepDirectory, status_of
 from trainer.sweeps.engine import OUTPUT, TAKEN, TrialTask
 from trainer.sweeps.pruning import SweepPruner
 from trainer.system.process import limit_threads
@@ -44,7 +44,7 @@ def run_trial(task: TrialTask) -> None:
         _watch_parent()
         run = _locked(Run(task.directory))
         try:
-            if (run.summary() or {}).get("status") in (*FINISHED, FAILED):
+            if status_of(run.summary() or {}) in (*FINISHED, FAILED):
                 sys.exit(TAKEN)  # another process was faster, and is done with it
             plugins.load(task.imports)
             run_training(_start(run, task), run, None, signals)
