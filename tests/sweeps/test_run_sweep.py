@@ -58,6 +58,8 @@ def test_killed_it_goes_on_to_what_it_would_have_been(tmp_path: Path, undisturbe
     directory = tmp_path / "mine"
     finished = {run.name: (run / "train.log").read_bytes() for run in trials(directory) if done(run)}
     assert 0 < len(finished) < 6
+    ended = [json.loads(path.read_text()) for path in directory.glob("*/summary.json")]
+    assert "signal 15" in [summary["reason"] for summary in ended], "trials notice, save and leave"
     output, _ = train(tmp_path, "resume=mine")
     assert output.count("\n[") == 6 - len(finished)
     assert all((directory / name / "train.log").read_bytes() == log for name, log in finished.items())
