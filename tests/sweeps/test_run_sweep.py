@@ -37,11 +37,14 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def in_the_middle(directory: Path) -> bool:
-    """Whether a trial is finished, and another one has saved."""
-    begun = [run for run in directory.glob("0*") if len(list(run.glob("checkpoints/step-*"))) > 1]
-    return any((run / "summary.json").exists() for run in begun) and any(
-        not (run / "summary.json").exists() for run in begun
-    )
+    """Whether a trial is finished, and another one has saved and is far from its end, which is step 600."""
+    saved = {run: max(map(step_of, run.glob("checkpoints/step-*")), default=0) for run in directory.glob("0*")}
+    finished = [run for run in saved if (run / "summary.json").exists()]
+    return bool(finished) and any(0 < step < 300 for run, step in saved.items() if run not in finished)
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def test_killed_it_goes_on_to_what_it_would_have_been(tmp_path: Path, undisturbed: Path) -> None:
