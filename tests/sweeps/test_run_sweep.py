@@ -149,6 +149,18 @@ def test_a_finished_sweep_can_be_extended_and_is_no_other_one(tmp_path: Path) ->
     assert "not the definition of a sweep" in train(tmp_path, "resume=mine", code=2)[1]
 
 
+def test_the_same_command_with_resume_auto_goes_on_with_its_own_sweep_or_begins_it(tmp_path: Path) -> None:
+    words = ("-m", "seed=0,1", *WORDS)
+    train(tmp_path, *words, "resume=auto", "sweep.max_time=0.001s", code=124)
+    train(tmp_path, "-m", "seed=0", *WORDS, "resume=auto")
+    train(tmp_path, *words, "resume=auto", "sweep.max_time=null", "sweep.jobs=2")
+    made = sorted((path.parent for path in tmp_path.glob("**/sweep.yaml")), key=lambda path: len(trials(path)))
+    assert [[row["status"] for row in results(path)] for path in made] == [["completed"], ["completed"] * 2]
+    output, _ = train(tmp_path, *words, "resume=auto")
+    assert "2 finished" in output, "there is nothing left to do"
+    assert len(list(tmp_path.glob("**/sweep.yaml"))) == 2
+
+
 def test_a_sweep_whose_time_is_over_says_so_and_goes_on(tmp_path: Path) -> None:
     words = ("-m", "seed=0,1", *WORDS[:3], "trainer.steps=200", "sweep.dir=mine")
     train(tmp_path, *words, "sweep.max_time=0.001s", code=124)

@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.config import compose
-from trainer.config.section import FIXED
 from trainer.config.sweep import OptunaSweep
 from trainer.errors import ConfigError
 from trainer.loggers.console import Screen
 from trainer.runs.find import is_sweep, sweep_to_resume
 from trainer.sweeps.definition import Definition, check_trials, composer_of
-from trainer.sweeps.directory import SweepDirectory
+from trainer.sweeps.directory import SweepDirectory, own_sweep
 from trainer.sweeps.engines import open_engine
 from trainer.sweeps.preview import preview
 from trainer.sweeps.run_sweep import SweepRun
 from trainer.sweeps.screen import SweepScreen
 from trainer.sweeps.suggest import check_packages_of
 from trainer.system.signals import SignalHandler
+
+RESUME = "resume"
 
 
 def sweep(
@@ -52,42 +53,44 @@ def _open(
 ) -> tuple[SweepDirectory | None, str]:
     """Return the sweep that was typed, and the device of its trials; None: it was only shown."""
     path = sweep_to_resume(overrides)
+    parsed = compose.parse(overrides)
+    again = any(o.key_or_group == RESUME and o.value() == "auto" for o in parsed)
+    typed = [o.input_line or "" for o in parsed if o.key_or_group != RESUME or not (path or again)]
     if path is not None:
-        changes = [o.input_line or "" for o in compose.parse(overrides) if o.key_or_group != "resume"]
-        directory = SweepDirectory.open(path, changes, imports)
+        directory = SweepDirectory.open(path, typed, imports)
         definition = directory.definition
     else:
-        definition = Definition.of(overrides, imports, config_dirs)
+        definition = Definition.of(typed, imports, config_dirs)
     if isinstance(definition.sweep, OptunaSweep):
         check_packages_of(definition.sweep)
     check_trials(definition)
-    shared = composer_of(definition)(definition.overrides(0, tuple(p.ends[0] for p in definition.varied)))
     if dry_run:
         preview(definition)
         return None, ""
+    first = composer_of(definition)(definition.overrides(0, tuple(p.ends[0] for p in definition.varied)))
     if path is None:
-        directory = _new(definition, imports, overrides, str(shared.output_dir))
-    return directory, str(shared.trainer.device)
+        directory = _make(definition, typed, Path(str(first.output_dir)).expanduser(), again)
+    return directory, str(first.trainer.device)
 
 
-def _new(definition: Definition, imports: Sequence[str], overrides: Sequence[str], output_dir: str) -> SweepDirectory:
-    """Make the directory of a sweep, or open the one that the same command has made."""
-    there = None if definition.sweep.dir is None else Path(definition.sweep.dir).expanduser()
+def _make(definition: Definition, typed: Sequence[str], output_dir: Path, again: bool) -> SweepDirectory:
+    """Make the directory of a sweep, or open the one that the same command has made.
+
+    Args:
+        again: whether to look for that one, by `resume=auto`; without it, `sweep.dir` alone can name it.
+    """
+    named = definition.sweep.dir
+    there = Path(named).expanduser() if named is not None else own_sweep(definition, output_dir) if again else None
     if there is None or not is_sweep(there):
-        return SweepDirectory.create(definition, output_dir)
-    own = [o.input_line or "" for o in compose.parse(overrides) if compose.is_of_sweep(o) and "." in o.key_or_group]
-    directory = SweepDirectory.open(there, [text for text in own if not text.startswith("sweep.dir=")], imports)
-    saved, fixed = (
-        directory.definition,
-        [key for key in definition.sweep.keys() if definition.sweep.change(key) == FIXED],
+        return SweepDirectory.create(definition, str(output_dir))
+    keys = [o.input_line or "" for o in compose.parse(typed) if compose.is_of_sweep(o) and "." in o.key_or_group]
+    directory = SweepDirectory.open(
+        there, [text for text in keys if not text.startswith("sweep.dir=")], definition.imports
     )
-    if (
-        list(saved.typed) != list(definition.typed)
-        or saved.sweep.option != definition.sweep.option
-        or any(getattr(saved.sweep, key) != getattr(definition.sweep, key) for key in fixed)
-    ):
+    if not directory.definition.is_same(definition):
+        words = " ".join(directory.definition.typed)
         raise ConfigError(
-            f"sweep.dir={there}: holds another sweep ({' '.join(saved.typed)}); name a new directory, or go on with "
-            f"it: train resume={there}"
+            f"sweep.dir={there}: holds another sweep ({words}); name a new directory, or go on with it: "
+            f"train resume={there}"
         )
     return directory

@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from trainer.config import compose
+from trainer.config.section import FIXED
 from trainer.config.sweep import OptunaSweep, RandomSweep, SweepConfig, ZipSweep
 from trainer.errors import ConfigError
 from trainer.sweeps.parameters import Parameter, read_parameters
@@ -108,6 +109,15 @@ class Definition:
     def count(self) -> int:
         """Return how many trials there are."""
         return self.most if self.sweep.trials is None else min(self.sweep.trials, self.most)
+
+    def is_same(self, other: "Definition") -> bool:
+        """Whether another sweep has the same trials, however many of them, and however they are worked off."""
+        fixed = [key for key in self.sweep.keys() if self.sweep.change(key) == FIXED]
+        return (
+            list(self.typed) == list(other.typed)
+            and self.sweep.option == other.sweep.option
+            and all(getattr(self.sweep, key) == getattr(other.sweep, key) for key in fixed)
+        )
 
     @property
     def suggested(self) -> bool:

@@ -18,6 +18,7 @@ from trainer.runs.find import SWEEP_FILE
 from trainer.sweeps.definition import Definition, Values
 from trainer.system import atomic_files
 
+SUFFIX = "-sweep"  # of the directories that get their name here
 MAX_TIME = "max_time"  # the reason of a run that has stopped by itself
 COMPLETED, PRUNED, FAILED, STOPPED, OUT_OF_TIME = "completed", "pruned", "failed", "stopped", "out of time"
 FINISHED = (COMPLETED, PRUNED, OUT_OF_TIME)  # nothing more is to be done
@@ -44,7 +45,7 @@ class SweepDirectory:
     def create(cls, definition: Definition, output_dir: str) -> "SweepDirectory":
         """Make the directory of a new sweep, `sweep.dir` or a new one; raises `ConfigError` where that cannot be."""
         if definition.sweep.dir is None:
-            path = make_directory(output_dir, "-sweep")
+            path = make_directory(output_dir, SUFFIX)
         else:
             path = Path(definition.sweep.dir).expanduser()
             if path.is_dir() and any(path.iterdir()):
@@ -180,6 +181,18 @@ class SweepDirectory:
         if any(p.key not in given for p in self.definition.varied):
             return None
         return tuple(given[p.key] for p in self.definition.varied)
+
+
+def own_sweep(definition: Definition, output_dir: Path) -> Path | None:
+    """Return the sweep below a folder that the same command has begun, the latest of several; None: there is none."""
+    for file in sorted(output_dir.glob(f"*/*{SUFFIX}/{SWEEP_FILE}"), reverse=True):
+        try:
+            other = SweepDirectory.open(file.parent, [], definition.imports)
+        except ConfigError:
+            continue  # another one's plug-ins, or a damaged file
+        if other.definition.is_same(definition):
+            return file.parent
+    return None
 
 
 def _changed(saved: SweepConfig, overrides: Sequence[str], path: Path) -> SweepConfig:
