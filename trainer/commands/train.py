@@ -33,9 +33,7 @@ def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
         return 0
     with signals.interruptible:
         plugins.load(args.imports)
-        from trainer.runs.find import sweep_to_resume
-
-        several = args.multirun or sweep_to_resume(args.overrides) is not None
+        several = args.multirun or _resumes_sweep(args.overrides)
         if several:
             refuse_ranks()
             from trainer.commands.sweep import sweep
@@ -44,6 +42,14 @@ def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
     if several:
         return sweep(args.overrides, args.imports, args.config_dir, signals, args.dry_run)
     return train_run(args, signals)
+
+
+def _resumes_sweep(overrides: Sequence[str]) -> bool:
+    if not any(text.startswith("resume=") for text in overrides):
+        return False
+    from trainer.runs.find import sweep_to_resume
+
+    return sweep_to_resume(overrides) is not None
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
