@@ -14,7 +14,6 @@ import yaml
 
 from trainer.config import compose, plugins
 from trainer.errors import CheckpointError
-from trainer.runs.changes import changed_config
 from trainer.runs.directory import Run
 from trainer.runs.run_training import run_training
 from trainer.runs.start import RunStart
@@ -56,7 +55,7 @@ def run_trial(task: TrialTask) -> None:
 
 
 def _start(run: Run, task: TrialTask) -> RunStart:
-    cfg, _, _ = changed_config(run, [], task.imports)
+    cfg = compose.from_yaml(run.read_config(), str(run.config))
     typed = yaml.safe_load((run.directory / "overrides.yaml").read_text(encoding="utf-8")) or []
     # Weights that another trial has displaced are those of a finished one, so a trial without any has none to lose.
     saved = run.checkpoints.is_dir() and next(run.checkpoints.glob("step-*"), None) is not None
