@@ -238,6 +238,24 @@ def test_failed_trials_are_run_again_when_that_is_asked_for(tmp_path: Path) -> N
     assert (tmp_path / "mine" / "000" / "train.log").read_text().count("Traceback") == 1
 
 
+def test_a_sweep_over_the_monitor_is_ranked_by_the_score_that_is_named(tmp_path: Path) -> None:
+    words = (
+        "trainer.monitor=val/loss,val/accuracy",
+        "sweep.metric=val/loss",
+        *WORDS,
+        "trainer.epochs=4",
+        "sweep.jobs=2",
+    )
+    directory, _ = sweep(tmp_path, "-m", *words, "optimizer.lr=0.3")
+    found = results(directory)
+    assert {row["metric"] for row in found} == {"val/loss"}
+    for row in found:
+        records = rows(directory / f"{int(row['trial']):03d}")
+        [scored] = [record for record in records if record["step"] == int(row["best_step"])]
+        assert float(row["best"]) == scored["val/loss"]
+    assert float(found[0]["best"]) <= float(found[1]["best"])
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The directories of two sweeps with the same words, in the order of their names."""

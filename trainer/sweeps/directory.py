@@ -212,6 +212,8 @@ def _changed(saved: SweepConfig, overrides: Sequence[str], path: Path) -> SweepC
     for override in parsed:
         name = override.key_or_group.partition(".")[2].partition(".")[0]
         value, before = getattr(fresh, name), getattr(saved, name)
+        if name == "dir":
+            raise ConfigError(f"sweep.dir={value}: resume={path} names the directory already.")
         if saved.change(name) == FIXED and value != before:
             raise ConfigError(
                 f"sweep.{name}={value}: {path} was started with sweep.{name}={before}; start a new sweep."

@@ -107,32 +107,31 @@ class ResultsReader:
     def _row(self, number: int) -> Row:
         directory, definition = self.directory, self.directory.definition
         summary = directory.summary(number) or {}
-        best, last = summary.get("best") or {}, summary.get("last") or {}
-        values = self.values(number)
-        status = directory.status(number)
-        row = (
+        best, last, names = summary.get("best") or {}, summary.get("last") or {}, definition.sweep.metrics()
+        directions = {best.get("metric"): best.get("mode")} | (summary.get("directions") or {})
+        scores: dict[Any, Any] = {best.get("metric"): best.get("value")}
+        if best and any(name not in scores for name in names):  # what the best checkpoint scores in other ways
+            records = read_metrics(directory.run(number).directory)
+            scores.update(next((record for record in records if record["step"] == best["step"]), {}))
+        metric = next(iter(names), best.get("metric"))
+        values, status = self.values(number), directory.status(number)
+        return (
             {"trial": number}
             | {key: values.get(key, "") for key in definition.keys}
             | {
                 "status": status,
-                "metric": best.get("metric", ""),
-                "mode": best.get("mode", ""),
-                "best": best.get("value"),
+                "metric": metric if best else "",
+                "mode": directions.get(metric, "") if best else "",
+                "best": scores.get(metric),
                 "best_step": best.get("step"),
-                "last": last.get("value"),
+                "last": (last.get("scores") or {}).get(metric, last.get("value")),
                 "seconds": summary.get("seconds"),
                 "directory": "" if status == NOT_STARTED else str(directory.run(number).directory),
                 "reason": summary.get("reason", ""),
             }
+            | {name: scores.get(name) for name in names[1:]}
+            | ({"directions": directions} if len(names) > 1 else {})
         )
-        names = definition.sweep.metrics()[1:]
-        if names and best:
-            scores = next((r for r in read_metrics(directory.run(number).directory) if r["step"] == best["step"]), {})
-            row |= {name: scores.get(name) for name in names}
-            row["directions"] = {best["metric"]: best["mode"]} | {
-                name: (summary.get("directions") or {}).get(name, "max") for name in names
-            }
-        return row
 
 
 def _own_values(config: Path, keys: list[str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ LOOK = 1.0  # seconds between two looks for trials that another process has give
 GRACE = 30.0  # seconds at most that a trial has to save after its time is over
 HURRY = 5.0  # seconds that it has after a second Ctrl-C
 READ = 10_000  # bytes of the end of a log
-OUT_OF_TIME = 124
+TIME_IS_OVER = 124  # exit code, as of timeout(1)
 
 
 class SweepRun:
@@ -164,7 +164,7 @@ class SweepRun:
             self._send(signal.SIGUSR1)
         over = self._deadline is not None and time.monotonic() >= self._deadline
         if self._stopping is None and (self.signals.signal is not None or over):
-            self._stopping = OUT_OF_TIME if self.signals.signal is None else 128 + self.signals.signal
+            self._stopping = TIME_IS_OVER if self.signals.signal is None else 128 + self.signals.signal
             self.screen.stopping(len(self._started))
             self._send(signal.SIGTERM)
 
