@@ -13,7 +13,7 @@ from sweeps.sweeping import WORDS, bits, results, sweep, table, train, trials
 
 # Long enough to be stopped in the middle, and with much to lose: a checkpoint every 50 steps.
 LONG = (
-    *("model=mlp", "data=synthetic", "data.num_samples=400", "trainer.epochs=60", "trainer.log_every=10ep"),
+    *("model=mlp", "data=synthetic", "data.num_samples=400", "trainer.epochs=120", "trainer.log_every=10ep"),
     *("trainer.eval_every=10ep", "trainer.save_every=5ep", "optimizer.lr=0.1,0.01,0.001", "seed=0,1", "sweep.jobs=2"),
 )
 
@@ -37,7 +37,7 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def in_the_middle(directory: Path) -> bool:
-    """Whether a trial is finished, and another one has saved and is far from its end, which is step 600."""
+    """Whether a trial is finished, and another one has saved and is far from its end, which is step 1,200."""
     saved = {run: max(map(step_of, run.glob("checkpoints/step-*")), default=0) for run in directory.glob("0*")}
     finished = [run for run in saved if (run / "summary.json").exists()]
     return bool(finished) and any(0 < step < 300 for run, step in saved.items() if run not in finished)
