@@ -184,8 +184,8 @@ def test_sigusr1_in_the_middle_of_a_validation_saves_at_once(tmp_path: Path) -> 
     for folder in (asked, copied):
         (weights, rows), (expected, expected_rows) = ended(folder), ended(whole)
         assert all(torch.equal(weights[k], expected[k]) for k in expected) and rows == expected_rows
-    for name in ("last", "best", "step-00000004"):
-        assert Store(asked / "checkpoints", keep=9).load(name)[0]["pending"] is None
+        for name in ("last", "best", "step-00000004"):
+            assert Store(folder / "checkpoints", keep=9).load(name)[0]["pending"] is None
 
 
 def test_a_request_to_stop_waits_for_what_is_uninterruptible() -> None:

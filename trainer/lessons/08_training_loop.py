@@ -79,7 +79,7 @@ def plain_loop(lesson: Lesson, package: Trainer, model: torch.nn.Module, epochs:
 
 
 def package_loop(trainer: Trainer) -> History:
-    """The same with the Trainer. Its `fit()` is this and more: records, checkpoints, stopping."""
+    """Do the same with the Trainer. Its `fit()` is this and more: records, checkpoints, stopping."""
     history = {name: [] for name in NAMES}
     for report in trainer.steps():
         history["loss"].append(report.loss.item())

@@ -64,7 +64,7 @@ class Lesson:
         self.console.print(Rule(Text(text, style="bold"), align="left"))
 
     def say(self, text: str) -> None:
-        """A sentence."""
+        """Print a sentence."""
         self.console.print(text, markup=False)
 
     def show(self, expression: str, value: T) -> T:
