@@ -31,7 +31,7 @@ SETTING = [
     Place(
         "trainer/training/trainer.py",
         "        limit = self.context.config.trainer.stop_below\n"
-        '        if limit is not None and record is not None and record.scalars["train/loss"] < limit:\n'
+        '        if limit is not None and record is not None and record.scalars.get("train/loss", limit) < limit:\n'
         "            return EARLY_STOPPING\n",
         before="        self.store.check()\n",
     ),
