@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     screen = Screen()
     where = args.source or f"{config.data.option}, as it was validated on"
     lines = [
-        ("model", f"{trained.checkpoint}, after {trained.step:,} steps"),
+        ("model", trained.words),
         ("data", f"{where}: {samples:,} samples"),
     ]
     lines += [(name, format_value(f"val/{name}", value)) for name, value in scores.items()]

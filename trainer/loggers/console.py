@@ -35,13 +35,13 @@ def format_duration(seconds: float) -> str:
 
 
 def scores(record: LogRecord) -> str:
-    """Return `train loss 0.39 accuracy 0.89  val loss 0.37 accuracy 0.90`."""
+    """Return `train loss 0.39 accuracy 0.89  val loss 0.37 accuracy 0.90`; means since the last record: `recent`."""
     groups: dict[str, list[str]] = {}
     for name, value in record.scalars.items():
         split, _, score = name.partition("/")
         if score:
             groups.setdefault(split, []).append(f"{score} {format_value(score, value)}")
-    return "  ".join(f"{split} {' '.join(words)}" for split, words in groups.items())
+    return "  ".join(f"{split.removeprefix('train_')} {' '.join(words)}" for split, words in groups.items())
 
 
 class Screen(Console):
@@ -156,7 +156,7 @@ class LiveConsoleLogger:
         where, best = progress.position(record.step), progress.best(record)
         if _is_validation(record):
             self.console.print(_join(where, scores(record), best), soft_wrap=True, highlight=False, markup=False)
-        training = LogRecord(0, 0, 0.0, scalars={k: v for k, v in record.scalars.items() if k.startswith("train/")})
+        training = LogRecord(0, 0, 0.0, scalars={k: v for k, v in record.scalars.items() if k.startswith("train")})
         numbers = _join(scores(training), progress.speed(record) if self.wide else progress.eta(record), best)
         self.bar.update(self.task, completed=record.step, description=where, numbers=numbers)
 

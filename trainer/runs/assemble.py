@@ -18,9 +18,10 @@ from trainer.runs.loading import load_weights
 from trainer.runs.restoring import open_store
 from trainer.system.process import configure, configure_denormals, configure_malloc, configure_threads
 from trainer.system.signals import SignalHandler
-from trainer.tasks.base import Task, score_direction
+from trainer.tasks.base import AVERAGED_PREFIX, PREFIX, Task, score_direction
+from trainer.training.average import average_of
 from trainer.training.context import Compute, RunContext
-from trainer.training.state import TrainState, average_of
+from trainer.training.state import TrainState
 from trainer.training.stopping import Monitor
 from trainer.training.timeline import Timeline
 from trainer.training.trainer import Trainer
@@ -115,20 +116,23 @@ def _state(config: Config, task: Task, timeline: Timeline, model: nn.Module) -> 
         schedule=build_schedule(config.scheduler, RunLength(timeline.steps_per_epoch, timeline.total)),
         scaler=torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16"),
         monitor=_monitor(config, task),
-        average=average_of(model, settings.ema),
+        average=average_of(model, settings.ema, settings.ema_warmup),
     )
 
 
 def _monitor(config: Config, task: Task) -> Monitor:
     """Return what watches the score that decides; raises `ConfigError` for one that the task does not have."""
     settings = config.trainer
-    name = settings.monitor or task.monitor
-    known = [f"val/{score}" for score in task.score_names]
-    name = name if name.startswith("val/") else f"val/{name}"
+    typed = settings.monitor or task.monitor.removeprefix(PREFIX)
+    prefixes = (PREFIX,) if settings.ema is None else (PREFIX, AVERAGED_PREFIX)
+    known = [f"{prefix}{score}" for prefix in prefixes for score in task.score_names]
+    name = typed if typed.startswith(prefixes) else f"{PREFIX}{typed}"
     if name not in known:
         raise ConfigError(f"trainer.monitor={settings.monitor}: not one of {', '.join(known)}.")
-    mode = score_direction(task, name) if settings.mode == "auto" else settings.mode
-    return Monitor(name, mode, settings.min_delta, settings.patience)
+    score = name.partition("/")[2]
+    mode = score_direction(task, score) if settings.mode == "auto" else settings.mode
+    both = settings.ema is not None and name != typed  # which of the two was not said
+    return Monitor(name, mode, settings.min_delta, settings.patience, f"{AVERAGED_PREFIX}{score}" if both else None)
 
 
 def _check_batch_sizes(model: nn.Module, config: Config, samples: int) -> None:

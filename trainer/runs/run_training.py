@@ -27,6 +27,7 @@ from trainer.system.device import PRECISION_NAMES
 from trainer.system.memory import is_out_of_memory
 from trainer.system.process import cores, malloc_words
 from trainer.system.signals import Interrupted, SignalHandler
+from trainer.training.average import slow_average
 from trainer.training.trainer import COMPLETED, EARLY_STOPPING, Trainer
 from trainer.version import __version__
 
@@ -122,7 +123,8 @@ def _introduce(start: RunStart, run: Run, trainer: Trainer) -> None:
         atomic_files.write_text(run.directory / name, text)
     for line in context.data.notes if not steps else ():
         log.info(line)
-    for text in context.data.warnings:
+    slow = slow_average(start.config.trainer.ema, start.config.trainer.ema_warmup, total)
+    for text in (*context.data.warnings, *((slow,) if slow else ())):
         log.warning(text)
 
 
@@ -142,18 +144,20 @@ def summarize(trainer: Trainer, reason: str, run: Run) -> dict[str, Any]:
     """Return the content of `summary.json`."""
     state, monitor = trainer.state, trainer.state.monitor
 
-    def entry(value: float | None, step: int, checkpoint: Path) -> dict[str, Any]:
+    def entry(name: str, value: float | None, step: int, checkpoint: Path) -> dict[str, Any]:
         path = os.path.relpath(checkpoint.resolve(), run.directory.resolve()) if checkpoint.exists() else None
-        return {"metric": monitor.name, "mode": monitor.mode, "value": value, "step": step, "checkpoint": path}
+        return {"metric": name, "mode": monitor.mode, "value": value, "step": step, "checkpoint": path}
 
     scores = {name: value if math.isfinite(value) else None for name, value in state.scores.items()}
-    best = None if monitor.best is None else entry(monitor.best, monitor.best_step, run.checkpoints / "best")
+    at_best, at_last = run.checkpoints / "best", run.checkpoints / "last"
+    best = None if monitor.best is None else entry(monitor.best_name, monitor.best, monitor.best_step, at_best)
+    decides = monitor.deciding(state.scores) if state.scores else monitor.name
     status = "completed" if reason in (COMPLETED, EARLY_STOPPING) else "failed" if reason == "failed" else "stopped"
     return {
         "status": status,
         "reason": reason,
         "best": best,
-        "last": entry(scores.get(monitor.name), state.step, run.checkpoints / "last") | {"scores": scores},
+        "last": entry(decides, scores.get(decides), state.step, at_last) | {"scores": scores},
         "steps": state.step,
         "total_steps": trainer.timeline.total,
         "seconds": round(trainer.clock.seconds, 3),

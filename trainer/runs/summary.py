@@ -42,7 +42,7 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
         ("device", f"{context.compute.device}, {environment['precision']}, {cpu}, torch {torch.__version__}"),
         ("model", f"{config.model.option}, {parameters:,} parameters"),
         ("data", f"{config.data.option}, {sizes}{description}"),
-        ("task", f"{context.task.kind}{chosen}, best by {state.monitor.name} ({state.monitor.mode})"),
+        ("task", f"{context.task.kind}{chosen}, best by {state.monitor.words}"),
         ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
         ("steps", f"{length}{resumed}"),
         ("schedule", f"{config.optimizer.option} lr {rate}, {config.scheduler.option}{warmup}"),

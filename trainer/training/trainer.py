@@ -15,6 +15,8 @@ from trainer.data.types import Batch
 from trainer.loggers.base import Logger, LogRecord
 from trainer.system import memory
 from trainer.system.signals import DEADLINE, Interrupted, SignalHandler
+from trainer.tasks.base import AVERAGED_PREFIX
+from trainer.training.average import AVERAGE, MODEL
 from trainer.training.context import RunContext
 from trainer.training.evaluation import Evaluator
 from trainer.training.non_finite import DivergenceError
@@ -44,7 +46,7 @@ class Trainer:
         self.context, self.state, self.timeline = context, context.state, context.timeline
         self.train, self.val, self.notes = context.train, context.val, context.notes()
         self.store, self.signals = store or NullStore(), signals or SignalHandler()
-        metrics = TrainMetrics(context.state, context.task)
+        metrics = TrainMetrics(context.state, context.task, context.timeline.steps_per_epoch)
         self.optimizer_step = TrainStep(context, metrics)
         self.recorder = Recorder(context, metrics)
         self.evaluator = Evaluator(context, self.store)
@@ -155,22 +157,24 @@ class Trainer:
                 for _ in batches:
                     if self.signals.save_wanted:
                         self._save_in_validation(record)
-                scores, record.confusion = self.evaluator.scores(), self.evaluator.confusion()
+                state.scores = self.evaluator.scores()
         except Interrupted:
             self.recorder.suspend(record)
             raise
-        state.scores = scores
-        record.scalars |= scores
-        score = scores[state.monitor.name]
-        state.schedule.observe(score, state.monitor.mode)
+        decides = state.monitor.deciding(state.scores)
+        state.weights = AVERAGE if decides.startswith(AVERAGED_PREFIX) else MODEL
+        record.scalars |= state.scores
+        record.confusion = self.evaluator.confusion(decides)
+        state.schedule.observe(state.scores[decides], state.monitor.mode)
         self.recorder.restart_watch()
-        return state.monitor.observe(score, state.step)
+        return state.monitor.observe(state.scores[decides], state.step, decides)
 
     def validate(self) -> tuple[dict[str, float], Tensor | None]:
-        """Return the scores of the validation data (`val/...`) and the confusion matrix, see `Evaluator`."""
+        """Return the scores of the validation data, and the confusion matrix of those that decide; see `Evaluator`."""
         for _ in self.evaluator.batches():
             pass
-        return self.evaluator.scores(), self.evaluator.confusion()
+        scores = self.evaluator.scores()
+        return scores, self.evaluator.confusion(self.state.monitor.deciding(scores))
 
     def save(self, best: bool = False) -> None:
         """Save the state as `last`, and as `best` where it is; the writing goes on in the background.
