@@ -15,16 +15,19 @@ class Evaluator:
     def __init__(self, context: RunContext, store: AnyStore) -> None:
         self.state, self.task, self.loader, self.store = context.state, context.task, context.val, store
         self.compute, self.autocast = context.compute, context.compute.autocast()
+        self.activity = context.activity
 
     def batches(self) -> Generator[None, None, None]:
         """Start a pass, and yield before each batch is scored: the caller may save the state then."""
         if self.loader.workers:
             self.store.wait()  # workers are forked with the first pass: no other thread may hold a lock then
+        self.activity.doing = "validating"
         model = self.state.evaluated.eval()
         self.sums = self.task.evaluation(self.compute.device)
         try:
             for batch in self.loader:
                 yield
+                self.activity.doing = "validating"  # again, where the state was saved meanwhile
                 with torch.inference_mode():
                     with self.autocast:
                         outputs = model(self.compute.formatted(batch.inputs))
