@@ -10,7 +10,8 @@ from torch import Tensor
 
 from trainer.config import plugins
 from trainer.errors import ConfigError
-from trainer.loggers.console import Screen, format_value
+from trainer.loggers.console import format_value
+from trainer.loggers.screen import TextConsole, say
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         found = {"checkpoint": str(trained.checkpoint), "step": trained.step, "samples": samples, **scores}
         print(json.dumps(found | {"rejected": len(rejected)} | _per_class(trained, confusion)))
         return 0
-    screen = Screen()
+    screen = TextConsole()
     where = args.source or f"{config.data.option}, as it was validated on"
     lines = [
         ("model", trained.words),
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     lines += [(name, format_value(f"val/{name}", value)) for name, value in scores.items()]
     lines += [("rejected", f"{len(rejected)}, first: {rejected[0]}")] if rejected else []
     for name, text in lines:
-        screen.print(f"{name:<10}{text}", soft_wrap=True, highlight=False, markup=False)
+        say(screen, f"{name:<10}{text}")
     if confusion is not None and trained.spec.outputs <= CLASSES:
         _print_classes(screen, trained, confusion)
     return 0
@@ -119,7 +120,7 @@ def _per_class(trained: "Trained", confusion: Tensor | None) -> dict[str, object
     return {"classes": dict(zip(trained.spec.labels, scores, strict=True))}
 
 
-def _print_classes(screen: Screen, trained: "Trained", confusion: Tensor) -> None:
+def _print_classes(screen: TextConsole, trained: "Trained", confusion: Tensor) -> None:
     from rich.table import Table
 
     table = Table("class", box=None, pad_edge=False, header_style="bold")

@@ -68,7 +68,7 @@ def train_run(args: argparse.Namespace, signals: SignalHandler) -> int:
             print(compose.to_yaml(start.cfg), end="")
             return 0
         refuse_ranks()
-        from trainer.loggers.console import Screen
+        from trainer.loggers.screen import Screen
         from trainer.runs.directory import Run
         from trainer.runs.run_training import run_training
     run = start.run or Run.create(start.config.output_dir)
@@ -83,7 +83,7 @@ def train_run(args: argparse.Namespace, signals: SignalHandler) -> int:
 
 
 def exit_code(summary: dict[str, Any]) -> int:
-    """Return 0 for a run that has ended, 130 or 143 after a signal, 124 (as timeout(1)) after `trainer.max_time`."""
+    """Return 0 for a run that has ended, 128 + N after signal N, 124 (as timeout(1)) after `trainer.max_time`."""
     word, _, number = summary["reason"].partition(" ")
     if word == "signal":
         return 128 + int(number)

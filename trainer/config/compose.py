@@ -15,10 +15,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config import override_errors, registry
+from trainer.config.quoting import typed_override
 from trainer.config.root import Config
 from trainer.config.safe_yaml import read
 from trainer.config.section import Section, is_mapping
-from trainer.config.yaml_files import CHOICES, conf_dir, options
+from trainer.config.yaml_files import CHOICES, conf_dir, options, search_override
 from trainer.errors import ConfigError
 
 
@@ -83,7 +84,7 @@ def choose(cfg: DictConfig, overrides: Sequence[str], config_dirs: Sequence[Path
     if any(o.key_or_group == "experiment" for o in chosen):
         raise ConfigError("experiment=… cannot be given to a resumed run; give the keys that should change.")
     if chosen:
-        fresh = compose([f"{o.key_or_group}={o.value()}" for o in chosen], config_dirs)
+        fresh = compose([typed_override(o.key_or_group, o.value()) for o in chosen], config_dirs)
         for o in chosen:
             cfg[o.key_or_group] = fresh[o.key_or_group]
     return assign(cfg, [o for o in parsed if not _is_choice(o)])
@@ -176,14 +177,13 @@ def _with_options(chosen: Sequence[Override], config_dirs: Sequence[Path]) -> Di
     for folder in config_dirs:
         for path in (*folder.glob("*.yaml"), *(path for group in CHOICES for path in folder.glob(f"{group}/*.yaml"))):
             read(path)
-    named = [f"{choice.key_or_group}={choice.value()}" for choice in chosen]
-    search = ",".join(f"file://{path.resolve()}" for path in config_dirs)
-    searchpath = [f"hydra.searchpath=[{search}]"] if search else []
+    named = [typed_override(choice.key_or_group, choice.value()) for choice in chosen]
+    searchpath = search_override(config_dirs)
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="train"):
             cfg = hydra.compose("train", [*named, *searchpath], return_hydra_config=True)
-            if search and _settings(cfg) != _settings(hydra.compose("train", searchpath, return_hydra_config=True)):
+            if searchpath and _settings(cfg) != _settings(hydra.compose("train", searchpath, return_hydra_config=True)):
                 raise ConfigError(
                     "hydra: a file of --config-dir changes Hydra's own settings, which can name code to run; remove it."
                 )

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trainer.config import compose
+from trainer.config.quoting import import_flags, shell_command, shell_override, typed_override
 from trainer.config.root import Config
 from trainer.config.section import FIXED, FUTURE
 from trainer.errors import ConfigError
@@ -54,8 +55,9 @@ def changed_config(
         missing = [name for name in run.imports() if name not in imports]
         if not missing:
             raise
-        flags = " ".join(f"--import {name}" for name in missing)
-        raise ConfigError(f"{run.directory} was started with {flags}: train {flags} resume={run.directory}") from error
+        flags = import_flags(missing)
+        command = shell_command("train", *flags, typed_override("resume", run.directory))
+        raise ConfigError(f"{run.directory} was started with {shell_command(*flags)}: {command}") from error
     cfg = compose.choose(copy.deepcopy(saved), overrides, config_dirs)
     before, after = compose.flat(saved), compose.flat(cfg)
     changes = [
@@ -67,8 +69,8 @@ def changed_config(
         if change.kind == FIXED and not run.never_began():
             raise ConfigError(
                 f"{change.key}={change.after}: {run.directory} was trained with {change.key}={change.before}, which "
-                f"cannot change in the middle of a run; start a new one with init_from={run.directory} to keep the "
-                "weights."
+                "cannot change in the middle of a run; start a new one with "
+                f"{shell_override('init_from', run.directory)} to keep the weights."
             )
     return cfg, saved, changes
 

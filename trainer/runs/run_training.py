@@ -15,6 +15,7 @@ from rich.console import Console
 from trainer.config import compose
 from trainer.errors import ConfigError, TrainerError
 from trainer.loggers.base import Logger
+from trainer.loggers.console import shown_while
 from trainer.runs.assemble import assemble
 from trainer.runs.build_parts import check_packages
 from trainer.runs.directory import Run
@@ -53,7 +54,8 @@ def run_training(start: RunStart, run: Run, console: Console | None, signals: Si
     with messages_to(console, run) as log_console:
         try:
             with signals.interruptible:  # nothing is lost by not beginning
-                trainer = _assemble(start, run, signals)
+                with shown_while(console, "reading"):
+                    trainer = _assemble(start, run, signals)
                 _introduce(start, run, trainer)
                 loggers = open_loggers(start.cfg, trainer.context, run, console, log_console)
             run.began = True

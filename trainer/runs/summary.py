@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from trainer.config.durations import RunLength
+from trainer.config.quoting import import_flags, shell_command, typed_override
 from trainer.config.root import Config
 from trainer.loggers.console import format_duration, format_value
 from trainer.runs.build import build_schedule
@@ -46,7 +47,7 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
         ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
         ("steps", f"{length}{resumed}"),
         ("schedule", f"{config.optimizer.option} lr {rate}, {config.scheduler.option}{warmup}"),
-        ("watch", f"tensorboard --logdir {run.tensorboard}"),
+        ("watch", shell_command("tensorboard", "--logdir", run.tensorboard)),
         ("resume", resume_command(run, environment["imports"])),
     ]
 
@@ -73,9 +74,9 @@ def change_lines(changes: Sequence[Change], before: Config | None, context: RunC
     return lines
 
 
-def resume_command(run: Run, imports: Sequence[str]) -> str:
+def resume_command(run: Run, imports: Sequence[str], *overrides: str) -> str:
     """Return what to type to go on with a run."""
-    return f"train {''.join(f'--import {name} ' for name in imports)}resume={run.directory}"
+    return shell_command("train", *import_flags(imports), typed_override("resume", run.directory), *overrides)
 
 
 def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Sequence[str]) -> Lines:
@@ -90,13 +91,12 @@ def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Se
         value = format_value(best["metric"], best["value"])
         where = f", in {run.directory / best['checkpoint']}" if best["checkpoint"] else ""
         lines.append(("best", f"{best['metric']} {value} at step {best['step']:,}{where}"))
-    command = resume_command(run, imports)
+    longer: tuple[str, ...] = ()
     settings = config.trainer
     if settings.fast_dev_run:
         return lines  # a trial: there is nothing to go on with
     if summary["reason"] == "early stopping":
-        command = f"{command} trainer.patience={2 * (settings.patience or 1)}   (be more patient)"
+        longer = (f"trainer.patience={2 * (settings.patience or 1)}",)
     elif summary["status"] == "completed":
-        length = f"steps={2 * settings.steps}" if settings.steps else f"epochs={2 * settings.epochs}"
-        command = f"{command} trainer.{length}   (train further)"
-    return [*lines, ("next", command)]
+        longer = (f"trainer.steps={2 * settings.steps}" if settings.steps else f"trainer.epochs={2 * settings.epochs}",)
+    return [*lines, ("next", resume_command(run, imports, *longer))]

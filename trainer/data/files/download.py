@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import os
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trainer.errors import DataError
-from trainer.system import atomic_files, locks
+from trainer.system import atomic_files, locks, streams
 
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as lost
 ATTEMPTS = 3  # connections in a row at one address that bring nothing
@@ -162,7 +161,7 @@ def _publish(part: Path, path: Path) -> None:
 
 
 def _tell(what: str, rest: str) -> None:
-    print(f"{what:<10}{rest}", file=sys.stderr, flush=True)
+    streams.tell(f"{what:<10}{rest}")
 
 
 def _size(path: Path) -> int:

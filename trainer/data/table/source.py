@@ -1,6 +1,7 @@
 """The files of a table: which they are, and a stream of their decompressed bytes."""
 
 import bz2
+import glob
 import gzip
 import io
 import lzma
@@ -11,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from trainer.config.quoting import shell_override
 from trainer.data.files.cache import FOLDER
 from trainer.errors import ConfigError, DataError, did_you_mean
 
@@ -62,7 +64,8 @@ def _matches(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        raise DataError(f"data.path={path}: is a directory; data.path='{path}/*.csv' reads the files in it.")
+        pattern = shell_override("data.path", f"{glob.escape(str(path))}/*.csv")
+        raise DataError(f"data.path={path}: is a directory; {pattern} reads the files in it.")
     if any(sign in str(path) for sign in "*?["):
         matches = Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))
         if found := sorted(match for match in matches if FOLDER not in match.parts and match.is_file()):
