@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.checkpoint.store import LAST, Store
+from trainer.checkpoint.names import BEST, LAST, pointed
+from trainer.checkpoint.store import Store
 from trainer.config import compose
 from trainer.config.root import Config
 from trainer.data.types import DataSpec
@@ -56,7 +57,7 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     assert run is not None
     store = Store(run.checkpoints)
     name = checkpoint if (Path(path) / "config.yaml").is_file() else named
-    if name == "best" and not (run.checkpoints / "best").exists():
+    if name == BEST and pointed(run.checkpoints, BEST) is None:
         name = LAST  # no validation yet
     payload, found = store.load(name)
     config = compose.to_config(compose.from_yaml(run.read_config(), str(run.config)))

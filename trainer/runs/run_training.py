@@ -2,16 +2,15 @@
 
 import logging
 import math
-import os
 import time
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
+from trainer.checkpoint.names import BEST, LAST, pointed
 from trainer.config import compose
 from trainer.errors import ConfigError, TrainerError
 from trainer.loggers.base import Logger
@@ -142,18 +141,19 @@ def summarize(trainer: Trainer, reason: str, run: Run) -> dict[str, Any]:
     """Return the content of `summary.json`."""
     state, monitor = trainer.state, trainer.state.monitor
 
-    def entry(value: float | None, step: int, checkpoint: Path) -> dict[str, Any]:
-        path = os.path.relpath(checkpoint.resolve(), run.directory.resolve()) if checkpoint.exists() else None
+    def entry(value: float | None, step: int, name: str) -> dict[str, Any]:
+        checkpoint = pointed(run.checkpoints, name)
+        path = None if checkpoint is None else f"{run.checkpoints.name}/{checkpoint.name}"
         return {"metric": monitor.name, "mode": monitor.mode, "value": value, "step": step, "checkpoint": path}
 
     scores = {name: value if math.isfinite(value) else None for name, value in state.scores.items()}
-    best = None if monitor.best is None else entry(monitor.best, monitor.best_step, run.checkpoints / "best")
+    best = None if monitor.best is None else entry(monitor.best, monitor.best_step, BEST)
     status = "completed" if reason in (COMPLETED, EARLY_STOPPING) else "failed" if reason == "failed" else "stopped"
     return {
         "status": status,
         "reason": reason,
         "best": best,
-        "last": entry(scores.get(monitor.name), state.step, run.checkpoints / "last") | {"scores": scores},
+        "last": entry(scores.get(monitor.name), state.step, LAST) | {"scores": scores},
         "steps": state.step,
         "total_steps": trainer.timeline.total,
         "seconds": round(trainer.clock.seconds, 3),
