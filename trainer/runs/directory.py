@@ -81,8 +81,8 @@ class Run:
             ) from None
         except PermissionError as error:
             raise CheckpointError(
-                f"{self.directory}: this user may not write there ({error.strerror}): chmod -R g+rwX lets a group share "
-                f"its runs; init_from={self.directory} starts a new run from its weights."
+                f"{self.directory}: this user may not write there ({error.strerror}): chmod -R g+rwX lets a group "
+                f"share its runs; init_from={self.directory} starts a new run from its weights."
             ) from error
         except OSError as error:
             raise atomic_files.unwritable(self.directory / FILE, error) from error

@@ -1,6 +1,7 @@
 """Networks with the weights of a run."""
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from trainer.data.types import DataSpec
 from trainer.errors import CheckpointError
 from trainer.runs.build import build_model
 from trainer.runs.find import locate
+from trainer.runs.start_folder import resolve_paths
+
+log = logging.getLogger("trainer")
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,15 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     Raises:
         CheckpointError: where it is missing or damaged, or its files do not belong together.
     """
-    run, named = locate(str(path), Path(), "path")
-    assert run is not None
+    run, named = locate(str(path), Path, "path")
     store = Store(run.checkpoints)
     name = checkpoint if (Path(path) / "config.yaml").is_file() else named
     if name == BEST and pointed(run.checkpoints, BEST) is None:
         name = LAST  # no validation yet
     payload, found = store.load(name)
     config = compose.to_config(compose.from_yaml(run.read_config(), str(run.config)))
+    for text in resolve_paths(config, run):
+        log.warning(text)
     try:
         spec, weights = DataSpec.from_dict(payload["data_spec"]), _weights(payload)
         with contextlib.suppress(NotImplementedError), torch.device("meta"):  # not every network is made there
@@ -84,9 +89,7 @@ def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
     Raises:
         CheckpointError: where it is missing, damaged, or of another network.
     """
-    run, name = locate(source, output_dir, "init_from")
-    if run is None:
-        raise CheckpointError(f"init_from={source}: there is no unfinished run in {output_dir}.")
+    run, name = locate(source, lambda: output_dir, "init_from")
     payload, path = Store(run.checkpoints).load(name)
     try:
         model.load_state_dict(_weights(payload))

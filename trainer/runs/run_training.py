@@ -20,9 +20,11 @@ from trainer.runs.directory import Run
 from trainer.runs.messages import messages_to
 from trainer.runs.run_loggers import open_loggers
 from trainer.runs.start import RunStart
+from trainer.runs.start_record import StartRecord
 from trainer.runs.summary import change_lines, closing_lines, opening_lines
 from trainer.system import atomic_files
 from trainer.system.device import PRECISION_NAMES
+from trainer.system.file_system import take_notes
 from trainer.system.memory import is_out_of_memory
 from trainer.system.process import cores, malloc_words
 from trainer.system.signals import Interrupted, SignalHandler
@@ -74,7 +76,7 @@ def run_training(start: RunStart, run: Run, console: Console | None, signals: Si
                 _write_summary(run, summary)
             for logger in loggers:
                 logger.close(summary)
-        _say(closing_lines(summary, start.config, run, start.imports))
+        _say(closing_lines(summary, start.config, run, start.command.imports))
     return summary
 
 
@@ -101,11 +103,12 @@ def _introduce(start: RunStart, run: Run, trainer: Trainer) -> None:
             f"{run.directory} has already made {steps} steps, and with these changes it would end at {total}; give it "
             "more trainer.epochs or trainer.steps."
         )
+    record = StartRecord.read(run) or StartRecord.of_command(None, start.command)
     run.reopen()
-    run.write_config(compose.to_yaml(start.cfg), list(start.overrides))
+    run.write_config(compose.to_yaml(start.cfg), list(start.command.overrides))
     device = context.compute.device
     environment = run.write_environment(
-        list(start.imports),
+        list(start.command.imports),
         trainer=__version__,
         device=str(device),
         device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
@@ -114,7 +117,10 @@ def _introduce(start: RunStart, run: Run, trainer: Trainer) -> None:
         cores=cores(),
         flush_denormals=trainer.notes["environment"]["flush_denormals"],
         malloc=malloc_words(),
+        started=record.at(run, context.config.run.name).to_dict(),
     )
+    for level, text in (*start.notes, *((logging.INFO, text) for text in take_notes())):
+        log.log(level, text)
     _say(opening_lines(context, run, environment))
     _say(change_lines(start.changes, start.before, context))
     for name, text in context.data.files.items():
@@ -123,6 +129,15 @@ def _introduce(start: RunStart, run: Run, trainer: Trainer) -> None:
         log.info(line)
     for text in context.data.warnings:
         log.warning(text)
+
+
+def say_finished(start: RunStart, console: Console) -> None:
+    """Say how a run has ended in which nothing is left to do."""
+    assert start.run is not None
+    assert start.finished is not None
+    lines = closing_lines(start.finished, start.config, start.run, start.command.imports)
+    for text in (*(text for _, text in start.notes), *(f"{name:<10}{text}" for name, text in lines)):
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _say(lines: Sequence[tuple[str, str]]) -> None:

@@ -3,19 +3,56 @@
 import dataclasses
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from trainer.config import compose
 from trainer.config.safe_yaml import read
 from trainer.errors import ConfigError
 from trainer.runs.directory import NAME, Run
 
 KEY = "started"  # of environment.json
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What was typed.
+
+    Attributes:
+        overrides: keys and options, without `resume`.
+        imports, config_dirs: what `--import` and `--config-dir` were given.
+        resume: of the key of this name; None: it was not given.
+    """
+
+    overrides: Sequence[str]
+    imports: Sequence[str] = ()
+    config_dirs: Sequence[Path] = ()
+    resume: str | None = None
+
+    @classmethod
+    def parse(cls, typed: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path]) -> "CommandLine":
+        """Take `resume` out of what was typed.
+
+        Raises:
+            ConfigError: for what is no override, and for several values of a key.
+        """
+        parsed = compose.parse(typed)
+        swept = [o.input_line for o in parsed if o.is_sweep_override()]
+        if swept:
+            raise ConfigError(f"{swept[0]}: several values are a sweep; add -m, or write a list as [a,b].")
+        overrides = [o.input_line for o in parsed if o.key_or_group != "resume" and o.input_line]
+        resume = {o.key_or_group: o.value() for o in parsed}.get("resume")
+        return cls(overrides, imports, config_dirs, None if resume is None else str(resume))
+
+    def flags(self) -> list[str]:
+        """Return what stood before the overrides."""
+        imports = [word for name in self.imports for word in ("--import", name)]
+        return imports + [word for folder in self.config_dirs for word in ("--config-dir", str(folder))]
 
 
 @dataclass(frozen=True)
@@ -44,14 +81,12 @@ class StartRecord:
     array_task: str | None
 
     @classmethod
-    def of_command(
-        cls, name: str | None, typed: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path]
-    ) -> "StartRecord":
+    def of_command(cls, name: str | None, command: CommandLine) -> "StartRecord":
         """Return the record of a run that this process begins; its directory is still to be made."""
-        folders = [str(path) for path in config_dirs]
+        folders = [str(path) for path in command.config_dirs]
+        typed, imports = list(command.overrides), list(command.imports)
         task = os.environ.get("SLURM_ARRAY_TASK_ID")
-        now = datetime.now().timestamp()
-        return cls(now, str(Path.cwd()), "", os.getuid(), name, list(typed), list(imports), folders, task)
+        return cls(time.time(), str(Path.cwd()), "", os.getuid(), name, typed, imports, folders, task)
 
     @classmethod
     def read(cls, run: Run) -> "StartRecord | None":
@@ -70,12 +105,12 @@ class StartRecord:
     def _of_earlier_version(cls, run: Run) -> "StartRecord | None":
         try:
             typed = yaml.safe_load(read(run.directory / "overrides.yaml")) or []
-            time = run.config.stat().st_ctime
+            began = run.config.stat().st_ctime
         except (ConfigError, OSError, yaml.YAMLError):
             return None
         name = run.directory.absolute().name
         directory = str(run.directory.absolute()) if NAME.fullmatch(name) else ""
-        record = cls(time, "", directory, os.getuid(), None, typed, run.imports(), None, None)
+        record = cls(began, "", directory, os.getuid(), None, typed, run.imports(), None, None)
         return record if record._is_sound() else None
 
     def at(self, run: Run, name: str | None) -> "StartRecord":

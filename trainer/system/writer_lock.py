@@ -234,13 +234,13 @@ def _machine() -> str:
     """Return what tells apart the machines, and the containers on them, in which a process number has a meaning."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return socket.gethostname()
 
 
 def _holder(descriptor: int) -> str:
-    """Return who holds a lock, in its own words; one of this very moment may not yet have replaced those of a dead one."""
+    """Return who holds a lock, in its words; one of this very moment may not yet have replaced those of a dead one."""
     for _ in range(50):
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
         found = re.fullmatch(r"process (\d+) on (\S+), since .*", holder)

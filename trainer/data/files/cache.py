@@ -40,10 +40,7 @@ def cached(root: Path, key: str, make: Callable[[], dict[str, Any]]) -> tuple[di
 
 
 def cache_folders(root: Path) -> list[Path]:
-    """Return where the cache of a folder may be: in it, in the user's cache folder, or if that cannot be written in /tmp.
-
-    Each is for the case that nothing can be written to the one before.
-    """
+    """Return where the cache of a folder may be: in it; else in the user's cache folder; else among temporary files."""
     home, name = user_cache(), root.resolve().name
     temporary = [] if is_writable(home) else [temporary_folder() / "cache" / name]
     return [root / FOLDER, home / name, *temporary]
