@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from trainer import Run, cli
 from trainer.runs.start import begin, understand
@@ -316,7 +317,7 @@ def test_a_run_of_an_earlier_version_is_known_by_its_overrides(train: Train, sto
     (stopped / "config.yaml").write_text(
         config.replace("\n  run: default\n", "\n").replace("\nrun:\n  name: null\n", "\n")
     )
-    assert "run" not in compose.yaml.safe_load((stopped / "config.yaml").read_text())
+    assert "run" not in yaml.safe_load((stopped / "config.yaml").read_text())
     code, printed = train("resume=auto", *LINE)
     assert code == 0
     assert "resumed at step 10" in printed
