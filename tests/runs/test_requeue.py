@@ -218,11 +218,13 @@ def test_of_several_the_one_that_is_furthest_goes_on_and_the_number_is_said(
 ) -> None:
     later = another(stopped, "23-59-59-abcd", time=4e9)
     set_back(later, 5)
+    (later / ".lock").unlink()
     code, printed = train("resume=auto", *LINE)
     assert code == 0
     name = stopped.relative_to(tmp_path)
     assert f"resume=auto: {name}, of 2 runs of this command the one with the furthest checkpoint" in printed
     assert not list(later.glob("checkpoints/step-00000015"))
+    assert not (later / ".lock").exists()
 
 
 def test_a_run_that_a_live_process_writes_is_refused_naming_it(train: Train, stopped: Path, tmp_path: Path) -> None:
@@ -264,6 +266,8 @@ def foreign_things(outputs: Path, stopped: Path) -> None:
     (damaged / "config.yaml").write_text("")
     half = another(stopped, "23-59-57-dead", time=1e9)
     (half / "config.yaml").write_text((half / "config.yaml").read_text()[:200] + "\n  - [")
+    unknown = another(stopped, "23-59-56-dead", time=1e9)
+    (unknown / "environment.json").write_text("{")
     (outputs / "2026-01-02/12-00-00/config.yaml").mkdir(parents=True)  # what cannot be read, also by root
 
 
@@ -274,7 +278,7 @@ def test_what_is_no_run_is_passed_over_counted_and_not_touched(train: Train, sto
     code, printed = train("resume=auto", *LINE)
     assert code == 0
     [line] = [line for line in printed.splitlines() if "passed over" in line]
-    for words in ("1 not of this program", "1 copied or renamed", "2 damaged"):
+    for words in ("1 not of this program", "1 copied or renamed", "3 damaged", "1 unreadable"):
         assert words in line
     assert "resumed at step 10" in printed
     assert list((tmp_path / "outputs").rglob(".lock")) == [stopped / ".lock"]

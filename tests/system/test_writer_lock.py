@@ -122,8 +122,9 @@ def test_a_process_that_stood_still_and_was_taken_for_dead_stops(folder: Path, h
     held = folder / "run/.lock.held"
     (folder / "other").write_text(OF_ELSEWHERE)
     (folder / "other").replace(held)
+    assert holder.wait(30) == 0
     assert holder.stdout is not None
-    assert holder.stdout.readline() == "stopped\n"
+    assert holder.stdout.read() == "stopped\n"
     assert held.read_text() == OF_ELSEWHERE
 
 

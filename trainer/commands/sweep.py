@@ -91,7 +91,7 @@ class _Job:
         try:
             config = compose.to_config(cfg)
             summary = run_training(
-                RunStart(cfg, config, CommandLine(overrides, self.imports), run), run, live, self.signals
+                RunStart(cfg, config, run, CommandLine(overrides, self.imports)), run, live, self.signals
             )
             best = summary["best"]
             outcome = f"{best['metric']} {format_value(best['metric'], best['value'])}" if best else summary["status"]

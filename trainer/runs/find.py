@@ -138,6 +138,8 @@ def own_run(command: StartRecord, output_dir: Path) -> tuple[Run | None, list[st
 def _may_be_own(one: FoundRun, command: StartRecord, found: Survey) -> bool:
     """Return whether a run is one of this command that can be gone on with; count it where it only looks like one."""
     directory = one.run.directory
+    if one.record is None and (directory / "environment.json").exists():
+        found.pass_over(DAMAGED, directory)
     if one.record is None or not one.record.is_same_command(command) or directory.parent.name.endswith("-sweep"):
         return False
     if one.is_copy:

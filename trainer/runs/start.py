@@ -30,8 +30,8 @@ class RunStart:
 
     Attributes:
         cfg, config: the same config, as composed and as checked dataclasses.
-        command: what was typed.
         run: the one to go on with, locked by this process; None: a new one is to be made.
+        command: what was typed.
         checkpoint: the one to go on from; None: the beginning.
         changes: keys changed on resuming.
         before: the config before those changes.
@@ -41,8 +41,8 @@ class RunStart:
 
     cfg: DictConfig
     config: Config
-    command: CommandLine
     run: Run | None = None
+    command: CommandLine = CommandLine()
     checkpoint: str | None = None
     changes: Sequence[Change] = ()
     before: Config | None = None
@@ -65,7 +65,7 @@ def understand(command: CommandLine, held: contextlib.ExitStack | None) -> RunSt
         return _own(command, held)
     if resume is None:
         cfg = compose.compose(command.overrides, command.config_dirs)
-        return RunStart(cfg, compose.to_config(cfg), command, notes=_restart_warning(command))
+        return RunStart(cfg, compose.to_config(cfg), None, command, notes=_restart_warning(command))
 
     def output_dir() -> Path:
         typed = [text for text in command.overrides if text.lstrip("+").startswith("output_dir=")]
@@ -101,13 +101,13 @@ def _own(command: CommandLine, held: contextlib.ExitStack | None) -> RunStart:
     run, texts = own_run(StartRecord.of_command(config.run.name, command), output_dir)
     notes = [(logging.INFO, text) for text in texts]
     if run is None:
-        return RunStart(cfg, config, command, notes=notes)
+        return RunStart(cfg, config, None, command, notes=notes)
     summary = run.summary() or {}
     if summary.get("status") == "completed" and {"reason", "steps", "seconds", "best"} <= summary.keys():
         _, _, changes = _changed(command, run, cfg)
         if all(change.kind == FREE for change in changes):
             notes.append((logging.INFO, f"resume=auto: nothing to do: {run.directory} has completed."))
-            return RunStart(cfg, config, command, run, notes=notes, finished=summary)
+            return RunStart(cfg, config, run, command, notes=notes, finished=summary)
     return _resumed(command, run, "last", cfg, held is not None, notes)
 
 
@@ -128,11 +128,11 @@ def _resumed(
         notes = [*notes, *((logging.INFO, text) for text in resolve_paths(config, run))]
         if run.never_began():
             text = f"{run.directory} was stopped before its first checkpoint; it starts from the beginning."
-            return RunStart(cfg, config, command, run, None, changes, before, [*notes, (logging.INFO, text)])
+            return RunStart(cfg, config, run, command, None, changes, before, [*notes, (logging.INFO, text)])
     except BaseException:
         run.release()
         raise
-    return RunStart(cfg, config, command, run, checkpoint, changes, before, notes)
+    return RunStart(cfg, config, run, command, checkpoint, changes, before, notes)
 
 
 def _changed(

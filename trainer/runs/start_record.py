@@ -29,7 +29,7 @@ class CommandLine:
         resume: of the key of this name; None: it was not given.
     """
 
-    overrides: Sequence[str]
+    overrides: Sequence[str] = ()
     imports: Sequence[str] = ()
     config_dirs: Sequence[Path] = ()
     resume: str | None = None
