@@ -11,7 +11,7 @@ import pytest
 from support import AnyProcess, run_python, wait_until
 from warm import python
 
-from trainer.system.writer_lock import STALE
+from trainer.system.heartbeat import STALE
 
 WITHOUT_LOCKS = """
 import errno, fcntl, os, signal, sys
@@ -23,8 +23,8 @@ def refuse(*_):
 fcntl.flock = refuse
 from trainer.runs.directory import Run
 from trainer.errors import CheckpointError
-from trainer.system import writer_lock
-writer_lock.BEAT = 0.02
+from trainer.system import heartbeat
+heartbeat.BEAT = 0.02
 run = Run(Path("run"))
 """
 HOLD = f"""{WITHOUT_LOCKS}

@@ -14,9 +14,10 @@ from trainer.config.safe_yaml import read
 from trainer.errors import CheckpointError, ConfigError
 from trainer.runs.environment import describe_environment
 from trainer.system import atomic_files
+from trainer.system.heartbeat import HeldError
 from trainer.system.home import expanded
 from trainer.system.locks import FILE
-from trainer.system.writer_lock import HeldError, WriterLock
+from trainer.system.writer_lock import WriterLock
 
 APPENDED = (
     ".lock",
