@@ -186,7 +186,7 @@ def test_the_saved_config_is_complete(done: Done) -> None:
     config = OmegaConf.to_container(OmegaConf.load(done.directory / "config.yaml"), resolve=False)
     assert config["options"] == {
         "model": "linear", "data": "synthetic", "optimizer": "sgd", "scheduler": "cosine", "task": "auto",
-        "trainer": "default",
+        "trainer": "default", "run": "default",
     }  # fmt: skip
     assert config["seed"] == 0
     assert config["trainer"]["epochs"] == EPOCHS

@@ -36,7 +36,9 @@ def parser(verb: str, about: str) -> argparse.ArgumentParser:
 
 def load_requested(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
     """Load the trained model that is asked for, and choose the device to run it on."""
-    plugins.load(args.imports)
+    from trainer.runs.start_folder import resolve_imports
+
+    plugins.load(resolve_imports(args.imports, args.run))
     from trainer.config.trainer import TrainerConfig
     from trainer.runs.loading import load_trained
     from trainer.system.device import choose_device

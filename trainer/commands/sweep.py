@@ -25,6 +25,7 @@ from trainer.loggers.screen import Screen, is_live, say
 from trainer.runs.directory import Run, make_directory
 from trainer.runs.run_training import run_training
 from trainer.runs.start import RunStart
+from trainer.runs.start_record import CommandLine
 from trainer.system.signals import Interrupted, SignalHandler
 
 NOT_STARTED = "not started"
@@ -41,7 +42,7 @@ def sweep(overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequenc
     for job in jobs:
         config = compose.to_config(compose.compose(job, config_dirs))
         if config.resume is not None:
-            raise ConfigError("resume= cannot be swept over; resume one run at a time.")
+            raise ConfigError(f"resume={config.resume}: a sweep always begins anew; resume its runs one at a time.")
     directory = make_directory(config.output_dir, "-sweep")
     console = Screen()
     swept = _swept(jobs)
@@ -91,7 +92,9 @@ class _Job:
         live = self.console if is_live(self.console) else None
         try:
             config = compose.to_config(cfg)
-            summary = run_training(RunStart(cfg, config, run, overrides, self.imports), run, live, self.signals)
+            summary = run_training(
+                RunStart(cfg, config, run, CommandLine(overrides, self.imports)), run, live, self.signals
+            )
             best = summary["best"]
             outcome = f"{best['metric']} {format_value(best['metric'], best['value'])}" if best else summary["status"]
         except Exception as error:  # noqa: BLE001  # a bug of one job must not take the others down; its log has the traceback

@@ -22,6 +22,8 @@ from trainer.config.section import Section, is_mapping
 from trainer.config.yaml_files import CHOICES, conf_dir, options, search_override
 from trainer.errors import ConfigError
 
+NEWER = {"run": "default"}  # groups that the runs of an earlier version do not have, and the option that they have now
+
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> DictConfig:
     """Compose `conf/train.yaml` with the overrides of a command line.
@@ -122,6 +124,8 @@ def from_yaml(text: str, source: str) -> DictConfig:
         chosen = plain.pop("options")
         cfg = _blank()
         for group in registry.GROUPS:
+            if group in NEWER and group not in chosen:
+                chosen[group], plain[group] = NEWER[group], {}
             if chosen[group] is None:
                 raise KeyError(f"options.{group}")
             section = OmegaConf.structured(registry.lookup(group, str(chosen[group])))

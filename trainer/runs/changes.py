@@ -41,9 +41,16 @@ class Change:
 
 
 def changed_config(
-    run: Run, overrides: Sequence[str], imports: Sequence[str] = (), config_dirs: Sequence[Path] = ()
+    run: Run,
+    overrides: Sequence[str],
+    imports: Sequence[str] = (),
+    config_dirs: Sequence[Path] = (),
+    composed: DictConfig | None = None,
 ) -> tuple[DictConfig, DictConfig, list[Change]]:
     """Return the config of a run with the overrides applied, the one that was saved, and what differs.
+
+    Args:
+        composed: the whole config to go on with, in the place of the saved one with the overrides.
 
     Raises:
         ConfigError: for a change that the run's weights or position do not survive, and where a plug-in is missing.
@@ -58,7 +65,7 @@ def changed_config(
         flags = import_flags(missing)
         command = shell_command("train", *flags, typed_override("resume", run.directory))
         raise ConfigError(f"{run.directory} was started with {shell_command(*flags)}: {command}") from error
-    cfg = compose.choose(copy.deepcopy(saved), overrides, config_dirs)
+    cfg = compose.choose(copy.deepcopy(saved), overrides, config_dirs) if composed is None else composed
     before, after = compose.flat(saved), compose.flat(cfg)
     changes = [
         Change(key, before.get(key), after.get(key), kind_of(cfg if key in after else saved, key))

@@ -15,6 +15,7 @@ import pyarrow as pa
 from trainer.config.quoting import shell_override
 from trainer.data.files.cache import FOLDER
 from trainer.errors import ConfigError, DataError, did_you_mean
+from trainer.system.home import expanded
 
 # A file that unpacks to more than this and to more than RATIO times its size is rejected: real data is compressed 3 to
 # 50 times, a gzip bomb 1,000 times, and bombs of other methods a million times.
@@ -52,7 +53,7 @@ def source_files(path: Any) -> tuple[Path, ...]:
     named = path if isinstance(path, list) else [path] if path is not None else []
     if not named:
         raise ConfigError("data.path is needed: the file of the table, a pattern such as 'part-*.csv', or a list.")
-    found = [match for name in named for match in _matches(Path(name).expanduser())]
+    found = [match for name in named for match in _matches(expanded(name))]
     twice = next((file for file in found if found.count(file) > 1), None) if len(found) < 10_000 else None
     if twice is not None:
         raise ConfigError(f"data.path={path}: names {twice} twice.")

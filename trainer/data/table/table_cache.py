@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainer.config.table import Csv
 from trainer.data.files import mapped
-from trainer.data.files.cache import cache_folders
+from trainer.data.files.cache import cache_folders, say_where
 from trainer.data.files.mapped import FileRows, MemoryRows, Rows
 from trainer.data.table import cache_entries
 from trainer.data.table.cache_entries import PREFIX, UNREADABLE
@@ -205,6 +205,7 @@ def open_cache(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> 
             except OSError as error:
                 refused = atomic_files.unwritable(folder, error)
                 continue
+            say_where(folder)
             yield cache
             return
         if config.memory == "disk":
