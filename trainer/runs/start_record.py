@@ -116,7 +116,7 @@ class StartRecord:
                 record = cls(**found)
             except TypeError:
                 return None
-            return record if record._is_sound() else None
+            return record if record.is_sound() else None
         return cls._of_earlier_version(run) if environment else None
 
     @classmethod
@@ -129,7 +129,7 @@ class StartRecord:
         name = run.directory.absolute().name
         directory = str(run.directory.absolute()) if NAME.fullmatch(name) else ""
         record = cls(began, "", directory, os.getuid(), None, typed, run.imports(), None, None)
-        return record if record._is_sound() else None
+        return record if record.is_sound() else None
 
     def at(self, run: Run, name: str | None) -> "StartRecord":
         """Return the record as it is to be kept while a process trains the run."""
@@ -156,7 +156,7 @@ class StartRecord:
         """Return whether a directory has another name than the run had when it was last trained."""
         return Path(self.directory).name != run.directory.absolute().name
 
-    def _is_sound(self) -> bool:
+    def is_sound(self) -> bool:
         lists = (self.typed, self.imports, self.config_dirs or [])
         return (
             isinstance(self.time, (int, float))
