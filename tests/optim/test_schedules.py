@@ -217,6 +217,14 @@ def test_a_duration_in_minutes_is_refused(option: type[config.SchedulerConfig], 
         option(**{name: "5min"})
 
 
+@pytest.mark.parametrize(
+    "option", [config.CosineLR(t_max="0"), config.MultiStepLR(milestones=["5", "0%"]), config.StepLR(step_size="0ep")]
+)
+def test_a_part_of_a_schedule_without_length_is_refused(option: config.SchedulerConfig) -> None:
+    with pytest.raises(ConfigError, match=r"^scheduler\.\w+=0(%|ep)?: a part of a schedule takes at least one step"):
+        build_schedule(option, RunLength(10, 40))
+
+
 def test_rates_are_set_on_every_group_from_its_own_rate() -> None:
     parameters = [torch.zeros(1, requires_grad=True) for _ in range(2)]
     optimizer = SGD([{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.02}], lr=0.2)
