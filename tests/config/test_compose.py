@@ -114,7 +114,10 @@ def test_an_unknown_key_lists_the_keys() -> None:
         ),
         ("model.hidden=[8]", "model=cnn has no such key. It is a key of model=mlp and model=tabular."),
         ("data.path=a.csv", "data=digits has no such key. It is a key of data=csv and data=tensors."),
-        ("scheduler.gamma=0.5", "It is a key of scheduler=exponential and scheduler=multistep and scheduler=step."),
+        (
+            "scheduler.gamma=0.5",
+            "It is a key of scheduler=cyclic and scheduler=exponential and scheduler=multistep and scheduler=step.",
+        ),
         ("task.label_smoothing=0.1", "task=auto has no such key. It is a key of task=classification."),
     ],
 )

@@ -174,10 +174,8 @@ def test_an_interval_of_epochs_counts_from_the_end_of_the_warmup() -> None:
         (config.ExponentialLR(gamma=0.5, period="3ep"), config.ExponentialLR(gamma=0.5 ** (1 / 30), period="1")),
         (config.CosineLR(warmup="1ep"), config.CosineLR(warmup="10")),
         (phases.CosineRestartsLR(t_0="1ep"), phases.CosineRestartsLR(t_0="10")),
-        (
-            phases.CyclicLR(step_size_up="5%", step_size_down="1ep"),
-            phases.CyclicLR(step_size_up="4", step_size_down="10"),
-        ),
+        (phases.CyclicLR(step_size_up="5%"), phases.CyclicLR(step_size_up="4")),
+        (phases.CyclicLR(step_size_down="1ep"), phases.CyclicLR(step_size_up="20", step_size_down="10")),
         (config.InverseSqrtLR(), config.InverseSqrtLR(warmup="4")),
         (phases.TrapezoidLR(decay="1ep"), phases.TrapezoidLR(decay="10", warmup="4")),
         (config.ConstantLR(warmup="5%"), config.ConstantLR(warmup="4")),
