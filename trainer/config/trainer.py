@@ -31,7 +31,10 @@ class TrainerConfig(Section):
         None, "store images channels-last; null: for convolutions on a CPU or in 16 bits, where it is faster"
     )
     micro_batch: int | None = key(
-        None, "samples per forward pass; gradients are accumulated over the batch; null: the whole batch", at_least=1
+        None,
+        "samples per forward pass; gradients are accumulated over the batch, but BatchNorm's statistics are of these "
+        "samples; null: the whole batch",
+        at_least=1,
     )
     auto_micro_batch: bool = key(
         False,

@@ -60,7 +60,7 @@ def make_schedule(scheduler: SchedulerConfig, run: RunLength) -> Schedule:
     """Make the schedule of a config for a run of that length.
 
     Raises:
-        ConfigError: when the warm-up leaves nothing of the run, and for a class without a formula, or without a function in it.
+        ConfigError: when the warm-up leaves nothing of the run, and where the formula is missing or no function.
     """
     warmup = run.steps(scheduler.warmup, "scheduler.warmup")
     if warmup >= run.total > 0:
