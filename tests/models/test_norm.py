@@ -88,10 +88,9 @@ def test_with_groups_micro_batches_change_nothing_and_nothing_is_said(model: Mod
 @pytest.mark.parametrize("model", [Cnn(), Mlp(batch_norm=True), Tabular()])
 def test_with_batch_norm_micro_batches_are_said_once_to_change_the_result(model: ModelConfig) -> None:
     assert trained(model, None)[1] == []
-    assert trained(model, 4)[1] == [
-        "BatchNorm takes its statistics from 4 samples at a time, not from the batch of 16: the result is not that of "
-        "whole batches. model.norm=group does not depend on it."
-    ]
+    [said] = trained(model, 4)[1]
+    assert said.startswith("BatchNorm takes its statistics from 4 samples at a time, not from the batch of 16: ")
+    assert said.endswith("model.norm=group does not depend on it.")
 
 
 @dataclass
@@ -112,21 +111,21 @@ class Limited(ModelConfig):
 
 def halving(most: int, batch: int) -> Trainer:
     settings = TrainerConfig(epochs=2, device="cpu", auto_micro_batch=True)
-    data = Synthetic(num_samples=90, batch_size=batch, val_fraction=0.1)
+    data = Synthetic(num_samples=100, batch_size=batch, val_fraction=0.1)
     return assemble(Config(model=Limited(most=most), data=data, optimizer=SGD(lr=0.01), trainer=settings))
 
 
-def test_halving_leaves_no_part_of_one_sample_to_batch_norm() -> None:
-    """Of 27 samples in batches of 9: 9 → 5 and 4 → 3; of 10: 10 → 5 → 3, which would leave one, so that 2 remain."""
-    for batch in (9, 10, 27):
-        trainer = halving(3, batch)
-        sizes: list[int] = []
-        trainer.state.model.register_forward_hook(lambda model, inputs, outputs: sizes.append(len(outputs)))
-        with heard() as said:
-            trainer.fit()
-        assert said[0].startswith("cpu is out of memory; from here on")
-        assert said[1].endswith("A model without BatchNorm does not depend on it.") and len(said) == 2
-        assert 1 not in sizes
+@pytest.mark.parametrize("batch", [9, 10, 27])
+def test_halving_leaves_no_part_of_one_sample_to_batch_norm(batch: int) -> None:
+    """Of 10 samples, 3 at a time would leave one: they go through 2 at a time."""
+    trainer = halving(3, batch)
+    sizes: list[int] = []
+    trainer.state.model.register_forward_hook(lambda model, inputs, outputs: sizes.append(len(outputs)))
+    with heard() as said:
+        trainer.fit()
+    assert said[0].startswith("cpu is out of memory; from here on")
+    assert said[1].endswith("A model without BatchNorm does not depend on it.") and len(said) == 2
+    assert 1 not in sizes
 
 
 def test_two_samples_too_many_for_batch_norm_cannot_be_halved() -> None:

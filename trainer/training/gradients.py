@@ -52,9 +52,8 @@ class MicroBatching:
         if self._batch_norm and not self._said:
             self._said = True
             known = self._model.keys().get("norm")
-            without = (
-                "model.norm=group" if known and "group" in (known[2].choices or ()) else "A model without BatchNorm"
-            )
+            offered = known is not None and "group" in (known[2].choices or ())
+            without = "model.norm=group" if offered else "A model without BatchNorm"
             log.warning(
                 f"BatchNorm takes its statistics from {size} samples at a time, not from the batch of {samples}: the "
                 f"result is not that of whole batches. {without} does not depend on it."
