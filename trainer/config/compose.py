@@ -123,8 +123,8 @@ def from_yaml(text: str, source: str) -> DictConfig:
         for group in registry.GROUPS:
             if chosen[group] is None:
                 raise KeyError(f"options.{group}")
-            section = OmegaConf.structured(registry.lookup(group, str(chosen[group])))
-            cfg[group] = OmegaConf.merge(section, plain.pop(group))
+            section = registry.lookup(group, str(chosen[group]))
+            cfg[group] = OmegaConf.merge(OmegaConf.structured(section), section.as_saved(plain.pop(group)))
         merged = OmegaConf.merge(cfg, plain)
     except ConfigError:
         raise

@@ -79,9 +79,9 @@ def parse_duration(text: str | float, key: str, wall_clock: bool = True) -> Dura
     """Read a duration typed for `key`; raises `ConfigError` naming the key and the accepted forms."""
     match_ = _PATTERN.fullmatch(str(text).lower())
     if match_:
-        number, value, unit = match_[1], float(match_[1]), match_[2]
+        value, unit = float(match_[1]), match_[2]
         if unit in _UNITS and value < LONGEST:
-            if _UNITS[unit] == "step" and (value % 1 or (value == 1 and "." in number)):
+            if _is_fraction(match_):
                 raise ConfigError(f"{key}={text}: {_whose_fraction(value)}")
             return Duration(value, _UNITS[unit])
         if unit in _SECONDS and wall_clock and value < LONGEST:
@@ -96,6 +96,18 @@ def parse_seconds(text: str, key: str) -> float:
     if match_ and match_[2] in _SECONDS and float(match_[1]) < LONGEST:
         return float(match_[1]) * _SECONDS[match_[2]]
     raise ConfigError(f"{key}={text}: must be a wall-clock time, such as 90min or 2h.")
+
+
+def whole_steps(text: str) -> str:
+    """Return a bare fraction that an earlier version saved as the steps that it took it for; any other text as it is."""
+    match_ = _PATTERN.fullmatch(text.lower())
+    return str(max(1, round(float(match_[1])))) if match_ and _is_fraction(match_) else text
+
+
+def _is_fraction(match_: re.Match[str]) -> bool:
+    """Return whether it is part of a step, or `1.0`, which other programs take as the whole of something."""
+    number, value = match_[1], float(match_[1])
+    return _UNITS.get(match_[2]) == "step" and (value % 1 > 0 or (value == 1 and "." in number))
 
 
 def _whose_fraction(value: float) -> str:
