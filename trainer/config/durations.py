@@ -99,7 +99,7 @@ def parse_seconds(text: str, key: str) -> float:
 
 
 def whole_steps(text: str) -> str:
-    """Return a bare fraction that an earlier version saved as the steps that it took it for; any other text as it is."""
+    """Return a bare fraction that an earlier version saved as the steps it was then; any other text as it is."""
     match_ = _PATTERN.fullmatch(text.lower())
     return str(max(1, round(float(match_[1])))) if match_ and _is_fraction(match_) else text
 
