@@ -128,8 +128,8 @@ def from_yaml(text: str, source: str) -> DictConfig:
                 chosen[group], plain[group] = NEWER[group], {}
             if chosen[group] is None:
                 raise KeyError(f"options.{group}")
-            section = OmegaConf.structured(registry.lookup(group, str(chosen[group])))
-            cfg[group] = OmegaConf.merge(section, plain.pop(group))
+            section = registry.lookup(group, str(chosen[group]))
+            cfg[group] = OmegaConf.merge(OmegaConf.structured(section), section.as_saved(plain.pop(group)))
         merged = OmegaConf.merge(cfg, plain)
     except ConfigError:
         raise

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.config import datasets, parts, table, transform  # noqa: F401  # a class is registered when it is imported
+from trainer.config import datasets, parts, scheduler_phases, table, transform  # noqa: F401  # importing a class registers it
 from trainer.config.data import DataConfig, Digits
 from trainer.config.logger import LoggerConfig
 from trainer.config.model import Cnn, ModelConfig

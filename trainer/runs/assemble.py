@@ -11,6 +11,7 @@ from trainer.data.loaders.selection import make_loaders
 from trainer.data.splits import limit
 from trainer.data.types import Data
 from trainer.errors import ConfigError
+from trainer.models.norm import BATCH_NORMS
 from trainer.runs.build import build_data_and_task, build_model, build_optimizer, build_schedule
 from trainer.runs.directory import Run
 from trainer.runs.loading import load_weights
@@ -25,8 +26,6 @@ from trainer.training.state import TrainState
 from trainer.training.stopping import Monitor
 from trainer.training.timeline import Timeline
 from trainer.training.trainer import Trainer
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def assemble(

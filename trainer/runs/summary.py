@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from trainer.config.durations import RunLength
+from trainer.config.durations import RunLength, parse_duration
 from trainer.config.quoting import import_flags, shell_command, typed_override
 from trainer.config.root import Config
+from trainer.config.section import Section
 from trainer.loggers.console import format_duration, format_value
 from trainer.runs.build import build_schedule
 from trainer.runs.changes import Change
@@ -47,9 +48,23 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
         ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
         ("steps", f"{length}{resumed}"),
         ("schedule", f"{config.optimizer.option} lr {rate}, {config.scheduler.option}{warmup}"),
+        *rounded_lines(config, timeline),
         ("watch", shell_command("tensorboard", "--logdir", run.tensorboard)),
         ("resume", resume_command(run, environment["imports"])),
     ]
+
+
+def rounded_lines(config: Config, timeline: Timeline) -> Lines:
+    """Return one line with the durations that are another number of steps than typed; none where all fit."""
+    words = []
+    for section in (part for part in vars(config).values() if isinstance(part, Section)):
+        for name, (_, _, known) in section.keys().items():
+            typed = getattr(section, name) if known.duration else None
+            for text in typed if isinstance(typed, list) else [typed]:
+                duration = parse_duration("0" if text is None else text, section.key_name(name))
+                if steps := duration.rounded(timeline.steps_per_epoch, timeline.total):
+                    words.append(f"{section.key_name(name)}={text} is {steps}")
+    return [("rounded", ", ".join(words))] if words else []
 
 
 def change_lines(changes: Sequence[Change], before: Config | None, context: RunContext) -> Lines:
