@@ -114,7 +114,10 @@ def test_an_unknown_key_lists_the_keys() -> None:
         ),
         ("model.hidden=[8]", "model=cnn has no such key. It is a key of model=mlp and model=tabular."),
         ("data.path=a.csv", "data=digits has no such key. It is a key of data=csv and data=tensors."),
-        ("scheduler.gamma=0.5", "It is a key of scheduler=exponential and scheduler=multistep and scheduler=step."),
+        (
+            "scheduler.gamma=0.5",
+            "It is a key of scheduler=cyclic and scheduler=exponential and scheduler=multistep and scheduler=step.",
+        ),
         ("task.label_smoothing=0.1", "task=auto has no such key. It is a key of task=classification."),
     ],
 )
@@ -363,6 +366,16 @@ def test_every_option_survives_saving_and_reading(group: str) -> None:
             assert compose.to_config(read) == config
             assert type(getattr(compose.to_config(read), group)) is component
             assert compose.to_yaml(read) == text
+
+
+@pytest.mark.parametrize(
+    ("saved", "read"), [("0.25", "1"), ("2.6", "3"), ("1.0", "1"), ("500.0", "500.0"), ("0.25ep", "0.25ep"), ("0", "0")]
+)
+def test_a_bare_fraction_that_an_earlier_version_saved_is_the_steps_that_it_was_then(saved: str, read: str) -> None:
+    text = compose.to_yaml(compose.compose(["scheduler=multistep", "trainer.max_time=2.5min"]))
+    text = text.replace("eval_every: 1ep", f"eval_every: '{saved}'").replace("- 75%", f"- '{saved}'")
+    config = compose.to_config(compose.from_yaml(text, "config.yaml"))
+    assert (config.trainer.eval_every, config.scheduler.milestones) == (read, ["50%", read])  # type: ignore[attr-defined]
 
 
 def test_a_composed_config_survives_saving_and_reading() -> None:

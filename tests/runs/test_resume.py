@@ -310,8 +310,8 @@ def test_a_process_killed_three_times_is_resumed_to_the_same_bits(tmp_path: Path
         assert not (the_run(tmp_path) / "summary.json").exists()
         saved = payload(the_run(tmp_path))["step"]
         assert last_row(tmp_path) - saved <= 6  # the interval of saving, and that of the record
-        arguments = ("resume=auto",)
-    train_to_the_end(tmp_path, "resume=auto")
+        arguments = ("resume=auto", *CNN)
+    train_to_the_end(tmp_path, "resume=auto", *CNN)
     assert bits(the_run(tmp_path)) == bits(whole)
     assert_tensorboard_shows_the_rows(the_run(tmp_path))
 
@@ -349,7 +349,7 @@ def test_a_streaming_run_killed_and_stopped_is_resumed_to_the_same_bits(
     (tmp_path / "b").mkdir()
     stopped = begin(tmp_path / "b", *streamed(pictures, workers))
     assert stop_after(stopped, tmp_path / "b", 9, signal.SIGTERM) == 143
-    killed = begin(tmp_path / "b", "resume=auto")
+    killed = begin(tmp_path / "b", "resume=auto", *streamed(pictures, workers))
     assert stop_after(killed, tmp_path / "b", 25, signal.SIGKILL) == -signal.SIGKILL
     train_to_the_end(
         tmp_path / "b", "resume=auto", *streamed(pictures, workers)
@@ -444,20 +444,6 @@ def test_every_form_of_resume_finds_its_checkpoint(
     assert train(tmp_path, f"resume={form.format(run=finished)}") == 0
     assert f"resumed at step {wanted}" in capsys.readouterr().out
     assert bits(the_run(tmp_path)) == expected
-
-
-def test_auto_takes_the_run_that_has_not_finished_and_else_starts_a_new_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(tmp_path, *SMALL, *EPOCHS, "resume=auto") == 0
-    assert "starting a new one" in capsys.readouterr().out
-    first = the_run(tmp_path)
-    summary = json.loads((first / "summary.json").read_text())
-    (first / "summary.json").write_text(json.dumps(summary | {"status": "stopped"}))
-    assert train(tmp_path, *SMALL, *EPOCHS, "resume=auto") == 0
-    assert the_run(tmp_path) == first
-    assert train(tmp_path, *SMALL, *EPOCHS, "resume=auto") == 0
-    assert len(list((tmp_path / "outputs").glob("*/*"))) == 2
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from trainer.config.trainer import TrainerConfig
 from trainer.data.types import DataSpec
 from trainer.loggers.files import FilesLogger, read_metrics
 from trainer.models.mlp import MLP
-from trainer.system.signals import Interrupted, SignalHandler
+from trainer.system.signals import SAVE, STOP, Interrupted, SignalHandler
 
 ME = os.getpid()
 
@@ -83,6 +83,30 @@ def test_the_handlers_of_before_come_back() -> None:
     with SignalHandler():
         pass
     assert before == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR2", "SIGXCPU"])
+def test_whatever_announces_the_end_is_a_request_to_stop(name: str) -> None:
+    number, missed = signal.Signals[name], list[int]()
+    before = signal.signal(number, lambda number, _: missed.append(number))
+    with SignalHandler() as signals:
+        os.kill(ME, number)
+        assert (signals.signal, missed) == (number, [])
+    signal.signal(number, before)
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (*STOP, SAVE)}
+    try:
+        with SignalHandler() as signals, signals.interruptible:
+            for number in before:
+                os.kill(ME, number)
+            assert signals.signal is None
+            assert not signals.save_wanted
+        assert all(signal.getsignal(number) == signal.SIG_IGN for number in before)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Signalling(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer import Config, Run, Trainer, assemble
+from trainer.checkpoint.store import NullStore
 from trainer.config.data import DataConfig, Synthetic, SyntheticImages
 from trainer.config.model import Cnn, Linear, Mlp
 from trainer.config.optimizer import SGD, AdamW
@@ -413,6 +414,37 @@ def test_max_time_stops_saves_and_says_so(tmp_path: Path) -> None:
     assert 0.5 <= trainer.clock.seconds + trainer.store.seconds < 20  # the time of a save is left for the last one
     assert trainer.store.load()[0]["step"] == trainer.state.step > 0
     run.release()
+
+
+class Watched(NullStore):
+    """A store that notes what the run says it does while it saves."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self.look = look
+
+    def save(self, *_: Any) -> None:
+        self.look()
+
+
+def test_at_each_moment_a_run_says_what_it_does_and_how_far_it_is() -> None:
+    made = build(config(trainer=TrainerConfig(epochs=2)))
+    activity, state, seen = made.context.activity, made.state, list[tuple[str, int]]()
+
+    def look(*_: Any) -> None:
+        seen.append((activity.doing, activity.step))
+        assert activity.step == state.step
+
+    made = Trainer(made.context, Watched(look))
+    stream = made.train.stream
+    made.train.stream = lambda start: (look() or batch for batch in stream(start))
+    state.model.register_forward_hook(look)
+    made.fit()
+    validating = [("validating", 3)] * 3  # 20 samples in batches of 8
+    steps = [[("reading", step), ("training", step)] for step in range(6)]
+    assert seen == [
+        ("saving", 0), *steps[0], *steps[1], *steps[2], *validating, ("saving", 3),
+        *steps[3], *steps[4], *steps[5], *(("validating", 6) for _ in validating), ("saving", 6),
+    ]  # fmt: skip
 
 
 def test_a_signal_stops_after_the_step_and_saves(tmp_path: Path) -> None:

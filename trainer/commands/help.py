@@ -15,7 +15,7 @@ Train a model. Without arguments: a CNN on handwritten digits, in about ten seco
   train model=cnn data=cifar10                        choose options
   train optimizer.lr=1e-2 trainer.epochs=5            set keys
   train -m optimizer.lr=1e-2,1e-3 seed=0,1            sweep over all combinations
-  train resume=auto                                   continue the last run that did not complete
+  train model=cnn data=cifar10 resume=auto            go on with the run that this line has begun, or begin it
   train resume=outputs/2026-11-22/14-03-51-k3f9 trainer.epochs=40    extend a run
 
   -m, --multirun           run every combination of comma-separated values; prints a table of results

@@ -17,12 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.config import compose
-from trainer.config.yaml_files import conf_dir
+from trainer.config.quoting import typed_override
+from trainer.config.yaml_files import conf_dir, search_override
 from trainer.errors import ConfigError
-from trainer.loggers.console import Screen, format_duration, format_value
+from trainer.loggers.console import format_duration, format_value
+from trainer.loggers.screen import Screen, is_live, say
 from trainer.runs.directory import Run, make_directory
 from trainer.runs.run_training import run_training
 from trainer.runs.start import RunStart
+from trainer.runs.start_record import CommandLine
 from trainer.system.signals import Interrupted, SignalHandler
 
 NOT_STARTED = "not started"
@@ -39,11 +42,11 @@ def sweep(overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequenc
     for job in jobs:
         config = compose.to_config(compose.compose(job, config_dirs))
         if config.resume is not None:
-            raise ConfigError("resume= cannot be swept over; resume one run at a time.")
+            raise ConfigError(f"resume={config.resume}: a sweep always begins anew; resume its runs one at a time.")
     directory = make_directory(config.output_dir, "-sweep")
     console = Screen()
     swept = _swept(jobs)
-    console.print(f"sweep     {len(jobs)} runs in {directory}", soft_wrap=True, highlight=False)
+    say(console, f"sweep     {len(jobs)} runs in {directory}")
     task = _Job(console, signals, imports, swept, len(jobs))
     with contextlib.suppress(Interrupted):  # by a job that has not begun, or was stopped: no further one starts
         _launch(task, overrides, directory, config_dirs)
@@ -53,7 +56,7 @@ def sweep(overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequenc
     if means := mean_scores(results, swept):
         write_results(directory / "means.csv", means)
         print_means(console, means, swept)
-    console.print(f"results   {directory / 'results.csv'}", soft_wrap=True, highlight=False)
+    say(console, f"results   {directory / 'results.csv'}")
     if signals.signal is not None:
         return 128 + signals.signal
     return 1 if any(row["status"] in ("failed", NOT_STARTED) for row in results) else 0
@@ -86,10 +89,12 @@ class _Job:
         run = Run.at(Path(info.runtime.output_dir))
         run.write_config(compose.to_yaml(cfg), overrides)  # before anything can fail
         title = " ".join(o for o in overrides if o.partition("=")[0] in self.swept)
-        live = self.console if self.console.is_terminal else None
+        live = self.console if is_live(self.console) else None
         try:
             config = compose.to_config(cfg)
-            summary = run_training(RunStart(cfg, config, run, overrides, self.imports), run, live, self.signals)
+            summary = run_training(
+                RunStart(cfg, config, run, CommandLine(overrides, self.imports)), run, live, self.signals
+            )
             best = summary["best"]
             outcome = f"{best['metric']} {format_value(best['metric'], best['value'])}" if best else summary["status"]
         except Exception as error:  # noqa: BLE001  # a bug of one job must not take the others down; its log has the traceback
@@ -98,8 +103,7 @@ class _Job:
             )
         finally:
             run.release()
-        text = f"[{number + 1}/{self.total}] {title}  {outcome}"
-        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+        say(self.console, f"[{number + 1}/{self.total}] {title}  {outcome}")
         if self.signals.signal is not None:
             raise Interrupted(self.signals.signal)  # passes through the launcher: no further job starts
 
@@ -107,15 +111,14 @@ class _Job:
 def _launch(task: _Job, overrides: Sequence[str], directory: Path, config_dirs: Sequence[Path]) -> None:
     """Hand over to `hydra.main`, which reads its arguments from `sys.argv`."""
     compose.publish(config_dirs)
-    search = ",".join(f"file://{path.resolve()}" for path in config_dirs)
     arguments = [
         *(text.lstrip("+") for text in overrides),
-        f"hydra.sweep.dir='{directory}'",
+        typed_override("hydra.sweep.dir", directory),
         "hydra.sweep.subdir=${hydra.job.num}",
         "hydra.output_subdir=null",
         "hydra/hydra_logging=none",
         "hydra/job_logging=none",
-        *([f"hydra.searchpath=[{search}]"] if search else []),
+        *search_override(config_dirs),
     ]
     with _arguments(["train", "-m", *arguments]):
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()

@@ -1,6 +1,8 @@
 """`train`: compose the config, make or find the run, train it."""
 
 import argparse
+import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,15 @@ from trainer.errors import ConfigError, TrainerError
 from trainer.system.signals import Interrupted, SignalHandler
 
 OUT_OF_TIME = 124
+
+# What tells each of several processes how many there are, and how to start one instead.
+LAUNCHERS = {
+    "WORLD_SIZE": "without torchrun",
+    "SLURM_STEP_NUM_TASKS": "with srun --ntasks=1",  # of the step; SLURM_NTASKS is there in a batch script, too
+    "OMPI_COMM_WORLD_SIZE": "without mpirun",  # Open MPI
+    "PMI_SIZE": "without mpirun",  # MPICH, Intel MPI, and srun --mpi=pmi2
+    "MV2_COMM_WORLD_SIZE": "without mpirun",  # MVAPICH2
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,6 +42,8 @@ def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
 
         print(f"trainer {__version__}")
         return 0
+    if not args.cfg or args.multirun:
+        refuse_ranks()
     if args.multirun:
         with signals.interruptible:
             plugins.load(args.imports)
@@ -58,20 +71,24 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def train_run(args: argparse.Namespace, signals: SignalHandler) -> int:
     """Train one run, new or resumed; return the exit code."""
-    with signals.interruptible:
-        plugins.load(args.imports)
-        from trainer.config import compose
-        from trainer.runs.start import understand
+    with contextlib.ExitStack() as held:
+        with signals.interruptible:
+            load_plugins(args)
+            from trainer.config import compose
+            from trainer.runs.start import begin, understand
+            from trainer.runs.start_record import CommandLine
 
-        start = understand(args.overrides, args.imports, args.config_dir, lock=not args.cfg)
-        if args.cfg:
-            print(compose.to_yaml(start.cfg), end="")
+            command = CommandLine.parse(args.overrides, args.imports, args.config_dir)
+            start = understand(command, None if args.cfg else held)
+            if args.cfg:
+                print(compose.to_yaml(start.cfg), end="")
+                return 0
+            from trainer.loggers.screen import Screen
+            from trainer.runs.run_training import run_training, say_finished
+        if start.finished is not None:
+            say_finished(start, Screen())
             return 0
-        refuse_ranks()
-        from trainer.loggers.console import Screen
-        from trainer.runs.directory import Run
-        from trainer.runs.run_training import run_training
-    run = start.run or Run.create(start.config.output_dir)
+        run = start.run or begin(start)
     try:
         return exit_code(run_training(start, run, Screen(), signals))
     except (TrainerError, Interrupted):
@@ -82,8 +99,19 @@ def train_run(args: argparse.Namespace, signals: SignalHandler) -> int:
         run.release()
 
 
+def load_plugins(args: argparse.Namespace) -> None:
+    """Import what `--import` names; a file that is not here, from the folder in which the run to resume was started."""
+    names = args.imports
+    if not all(Path(name).exists() for name in names if name.endswith(".py")):
+        from trainer.runs.start_folder import resolve_imports
+
+        resume = [text.partition("=")[2] for text in args.overrides if text.lstrip("+").startswith("resume=")]
+        names = resolve_imports(names, resume[-1] if resume else None)
+    plugins.load(names)
+
+
 def exit_code(summary: dict[str, Any]) -> int:
-    """Return 0 for a run that has ended, 130 or 143 after a signal, 124 (as timeout(1)) after `trainer.max_time`."""
+    """Return 0 for a run that has ended, 128 + N after signal N, 124 (as timeout(1)) after `trainer.max_time`."""
     word, _, number = summary["reason"].partition(" ")
     if word == "signal":
         return 128 + int(number)
@@ -92,9 +120,6 @@ def exit_code(summary: dict[str, Any]) -> int:
 
 def refuse_ranks() -> None:
     """Raise `ConfigError` under a launcher: that each process trains the whole run is never what was meant."""
-    import os
-
-    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-        raise ConfigError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: this version trains in one process; start it without torchrun."
-        )
+    for name, launcher in LAUNCHERS.items():
+        if os.environ.get(name, "1") not in ("", "0", "1"):
+            raise ConfigError(f"{name}={os.environ[name]}: this version trains in one process; start it {launcher}.")

@@ -15,11 +15,14 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config import override_errors, registry
+from trainer.config.quoting import typed_override
 from trainer.config.root import Config
 from trainer.config.safe_yaml import read
 from trainer.config.section import Section, is_mapping
-from trainer.config.yaml_files import CHOICES, conf_dir, options
+from trainer.config.yaml_files import CHOICES, conf_dir, options, search_override
 from trainer.errors import ConfigError
+
+NEWER = {"run": "default"}  # groups that the runs of an earlier version do not have, and the option that they have now
 
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> DictConfig:
@@ -83,7 +86,7 @@ def choose(cfg: DictConfig, overrides: Sequence[str], config_dirs: Sequence[Path
     if any(o.key_or_group == "experiment" for o in chosen):
         raise ConfigError("experiment=… cannot be given to a resumed run; give the keys that should change.")
     if chosen:
-        fresh = compose([f"{o.key_or_group}={o.value()}" for o in chosen], config_dirs)
+        fresh = compose([typed_override(o.key_or_group, o.value()) for o in chosen], config_dirs)
         for o in chosen:
             cfg[o.key_or_group] = fresh[o.key_or_group]
     return assign(cfg, [o for o in parsed if not _is_choice(o)])
@@ -121,10 +124,12 @@ def from_yaml(text: str, source: str) -> DictConfig:
         chosen = plain.pop("options")
         cfg = _blank()
         for group in registry.GROUPS:
+            if group in NEWER and group not in chosen:
+                chosen[group], plain[group] = NEWER[group], {}
             if chosen[group] is None:
                 raise KeyError(f"options.{group}")
-            section = OmegaConf.structured(registry.lookup(group, str(chosen[group])))
-            cfg[group] = OmegaConf.merge(section, plain.pop(group))
+            section = registry.lookup(group, str(chosen[group]))
+            cfg[group] = OmegaConf.merge(OmegaConf.structured(section), section.as_saved(plain.pop(group)))
         merged = OmegaConf.merge(cfg, plain)
     except ConfigError:
         raise
@@ -176,14 +181,13 @@ def _with_options(chosen: Sequence[Override], config_dirs: Sequence[Path]) -> Di
     for folder in config_dirs:
         for path in (*folder.glob("*.yaml"), *(path for group in CHOICES for path in folder.glob(f"{group}/*.yaml"))):
             read(path)
-    named = [f"{choice.key_or_group}={choice.value()}" for choice in chosen]
-    search = ",".join(f"file://{path.resolve()}" for path in config_dirs)
-    searchpath = [f"hydra.searchpath=[{search}]"] if search else []
+    named = [typed_override(choice.key_or_group, choice.value()) for choice in chosen]
+    searchpath = search_override(config_dirs)
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="train"):
             cfg = hydra.compose("train", [*named, *searchpath], return_hydra_config=True)
-            if search and _settings(cfg) != _settings(hydra.compose("train", searchpath, return_hydra_config=True)):
+            if searchpath and _settings(cfg) != _settings(hydra.compose("train", searchpath, return_hydra_config=True)):
                 raise ConfigError(
                     "hydra: a file of --config-dir changes Hydra's own settings, which can name code to run; remove it."
                 )

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config import registry
+from trainer.config.quoting import shell_override
 from trainer.config.root import Config
 from trainer.config.section import Section
 from trainer.config.yaml_files import CHOICES, options
@@ -23,9 +24,11 @@ def not_an_override(text: str, error: Exception | None = None) -> ConfigError:
     """Return the error for what Hydra's grammar does not take, or takes for something without a key."""
     if error is None:
         return ConfigError(f"'{text}' is not an override; write key=value or group=option.")
+    key, _, value = text.partition("=")
+    quoted = shell_override(key, value) if value else shell_override("key", "a,b")
     return ConfigError(
-        f"'{text}' is not an override; write key=value or group=option, such as optimizer.lr=1e-3 or "
-        f"model=mlp, and quote what the grammar uses: 'key=\"a,b\"' ({str(error).splitlines()[0]})."
+        f"'{text}' is not an override; write key=value or group=option, such as optimizer.lr=1e-3 or model=mlp, and "
+        f"quote what the grammar uses, as in {quoted} ({str(error).splitlines()[0]})."
     )
 
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.config import datasets, parts, table, transform  # noqa: F401  # a class is registered when it is imported
+from trainer.config import datasets, parts, scheduler_phases, table, transform  # noqa: F401  # importing a class registers it
 from trainer.config.data import DataConfig, Digits
 from trainer.config.logger import LoggerConfig
 from trainer.config.model import Cnn, ModelConfig
 from trainer.config.optimizer import AdamW, OptimizerConfig
+from trainer.config.run import RunConfig
 from trainer.config.scheduler import CosineLR, SchedulerConfig
 from trainer.config.section import FIXED, FREE, Section, key
 from trainer.config.task import Auto, TaskConfig
@@ -25,6 +26,7 @@ class Config(Section):
     scheduler: SchedulerConfig = field(default_factory=CosineLR)
     task: TaskConfig = field(default_factory=Auto)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
 
     seed: int = key(
         0,
@@ -34,7 +36,9 @@ class Config(Section):
     )
     output_dir: str = key("outputs", "folder of the run directories", on_resume=FREE)
     resume: str | None = key(
-        None, "continue a run: auto | last | best | a run directory | a checkpoint", on_resume=FREE
+        None,
+        "continue a run: auto (what this command has begun) | last | best | a run directory | a checkpoint",
+        on_resume=FREE,
     )
     init_from: str | None = key(
         None, "start from the weights of a run or checkpoint, and nothing else of it", on_resume=FIXED

@@ -31,7 +31,10 @@ class TrainerConfig(Section):
         None, "store images channels-last; null: for convolutions on a CPU or in 16 bits, where it is faster"
     )
     micro_batch: int | None = key(
-        None, "samples per forward pass; gradients are accumulated over the batch; null: the whole batch", at_least=1
+        None,
+        "samples per forward pass; gradients are accumulated over the batch, but BatchNorm's statistics are of these "
+        "samples; null: the whole batch",
+        at_least=1,
     )
     auto_micro_batch: bool = key(
         False,
@@ -118,8 +121,8 @@ class TrainerConfig(Section):
         super().__post_init__()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
             raise ConfigError(f"trainer.device={self.device}: not one of auto, cpu, cuda, cuda:N, mps.")
-        if self.max_time is not None and durations.parse_duration(self.max_time, "trainer.max_time").unit != "second":
-            raise ConfigError(f"trainer.max_time={self.max_time}: must be a wall-clock time, such as 90min or 2h.")
+        if self.max_time is not None:
+            durations.parse_seconds(self.max_time, "trainer.max_time")
         for name in ("limit_train", "limit_val"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(

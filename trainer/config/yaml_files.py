@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.config import registry
+from trainer.config.quoting import typed_override
 
 CHOICES = (*registry.GROUPS, "experiment")  # what is chosen by a name: the sections, and files that set keys of several
 
@@ -28,3 +29,9 @@ def options(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:
     """Return the options of a group: YAML files, and registered components that have none."""
     registered = registry.names(group) if group in registry.GROUPS else []
     return sorted({*registered, *yaml_files(group, config_dirs)})
+
+
+def search_override(config_dirs: Sequence[Path]) -> list[str]:
+    """Return the override that lets Hydra look into further folders, whatever they are called; [] for none."""
+    found = [f"file://{path.resolve()}" for path in config_dirs]
+    return [typed_override("hydra.searchpath", found, resolved=False)] if found else []

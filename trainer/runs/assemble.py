@@ -1,7 +1,6 @@
 """The one module that knows all parts: from a config to a `Trainer` that is ready to go."""
 
 import dataclasses
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,11 +11,13 @@ from trainer.data.loaders.selection import make_loaders
 from trainer.data.splits import limit
 from trainer.data.types import Data
 from trainer.errors import ConfigError
+from trainer.models.norm import BATCH_NORMS
 from trainer.runs.build import build_data_and_task, build_model, build_optimizer, build_schedule
 from trainer.runs.contract import check_contract, check_trainable
 from trainer.runs.directory import Run
 from trainer.runs.loading import load_weights
 from trainer.runs.restoring import open_store
+from trainer.system.home import expanded
 from trainer.system.process import configure, configure_denormals, configure_malloc, configure_threads
 from trainer.system.signals import SignalHandler
 from trainer.tasks.base import AVERAGED_PREFIX, PREFIX, Task, score_direction
@@ -26,8 +27,6 @@ from trainer.training.state import TrainState
 from trainer.training.stopping import Monitor
 from trainer.training.timeline import Timeline
 from trainer.training.trainer import Trainer
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def assemble(
@@ -73,7 +72,7 @@ def assemble(
     check_trainable(model, config)
     _check_batch_sizes(model, config, len(data.train))
     if config.init_from is not None and resume is None:
-        load_weights(model, config.init_from, Path(config.output_dir))
+        load_weights(model, config.init_from, expanded(config.output_dir))
     batch = min(settings.micro_batch or config.data.batch_size, len(data.train))
     configure_threads(settings.threads, batch * sum(p.numel() for p in model.parameters()))
     compute = compute.suited_to(model, settings.channels_last)

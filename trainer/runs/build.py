@@ -178,7 +178,9 @@ def build_network(config: ModelConfig, spec: DataSpec) -> nn.Module:
         case Mlp():
             from trainer.models.mlp import MLP
 
-            return MLP(spec.features, spec.outputs, config.hidden, config.activation, config.dropout, config.batch_norm)
+            return MLP(
+                spec.features, spec.outputs, config.hidden, config.activation, config.dropout, config.layer_norm()
+            )
         case Tabular():
             from trainer.models.tabular import tabular_model
 

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trainer.config import compose
+from trainer.config.quoting import import_flags, shell_command, shell_override, typed_override
 from trainer.config.root import Config
 from trainer.config.section import FIXED, FUTURE
 from trainer.errors import ConfigError
@@ -40,9 +41,16 @@ class Change:
 
 
 def changed_config(
-    run: Run, overrides: Sequence[str], imports: Sequence[str] = (), config_dirs: Sequence[Path] = ()
+    run: Run,
+    overrides: Sequence[str],
+    imports: Sequence[str] = (),
+    config_dirs: Sequence[Path] = (),
+    composed: DictConfig | None = None,
 ) -> tuple[DictConfig, DictConfig, list[Change]]:
     """Return the config of a run with the overrides applied, the one that was saved, and what differs.
+
+    Args:
+        composed: the whole config to go on with, in the place of the saved one with the overrides.
 
     Raises:
         ConfigError: for a change that the run's weights or position do not survive, and where a plug-in is missing.
@@ -54,9 +62,10 @@ def changed_config(
         missing = [name for name in run.imports() if name not in imports]
         if not missing:
             raise
-        flags = " ".join(f"--import {name}" for name in missing)
-        raise ConfigError(f"{run.directory} was started with {flags}: train {flags} resume={run.directory}") from error
-    cfg = compose.choose(copy.deepcopy(saved), overrides, config_dirs)
+        flags = import_flags(missing)
+        command = shell_command("train", *flags, typed_override("resume", run.directory))
+        raise ConfigError(f"{run.directory} was started with {shell_command(*flags)}: {command}") from error
+    cfg = compose.choose(copy.deepcopy(saved), overrides, config_dirs) if composed is None else composed
     before, after = compose.flat(saved), compose.flat(cfg)
     changes = [
         Change(key, before.get(key), after.get(key), kind_of(cfg if key in after else saved, key))
@@ -67,8 +76,8 @@ def changed_config(
         if change.kind == FIXED and not run.never_began():
             raise ConfigError(
                 f"{change.key}={change.after}: {run.directory} was trained with {change.key}={change.before}, which "
-                f"cannot change in the middle of a run; start a new one with init_from={run.directory} to keep the "
-                "weights."
+                "cannot change in the middle of a run; start a new one with "
+                f"{shell_override('init_from', run.directory)} to keep the weights."
             )
     return cfg, saved, changes
 

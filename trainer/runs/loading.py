@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.checkpoint.store import LAST, Store
+from trainer.checkpoint.names import BEST, LAST, pointed
+from trainer.checkpoint.store import Store
 from trainer.config import compose
 from trainer.config.root import Config
 from trainer.data.types import DataSpec
 from trainer.errors import CheckpointError
 from trainer.runs.build import build_model
 from trainer.runs.find import locate
+from trainer.runs.start_folder import resolve_paths
 from trainer.training.average import AVERAGE, saved_weights
 
 log = logging.getLogger("trainer")
@@ -64,14 +66,15 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     Raises:
         CheckpointError: where it is missing or damaged, or its files do not belong together.
     """
-    run, named = locate(str(path), Path(), "path")
-    assert run is not None
+    run, named = locate(str(path), Path, "path")
     store = Store(run.checkpoints)
     name = checkpoint if (Path(path) / "config.yaml").is_file() else named
-    if name == "best" and not (run.checkpoints / "best").exists():
+    if name == BEST and pointed(run.checkpoints, BEST) is None:
         name = LAST  # no validation yet
     payload, found = store.load(name)
     config = compose.to_config(compose.from_yaml(run.read_config(), str(run.config)))
+    for text in resolve_paths(config, run):
+        log.warning(text)
     try:
         spec, weights = DataSpec.from_dict(payload["data_spec"]), _weights(payload)
         with contextlib.suppress(NotImplementedError), torch.device("meta"):  # not every network is made there
@@ -96,9 +99,7 @@ def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
     Raises:
         CheckpointError: where it is missing, damaged, or of another network.
     """
-    run, name = locate(source, output_dir, "init_from")
-    if run is None:
-        raise CheckpointError(f"init_from={source}: there is no unfinished run in {output_dir}.")
+    run, name = locate(source, lambda: output_dir, "init_from")
     payload, path = Store(run.checkpoints).load(name)
     try:
         model.load_state_dict(_weights(payload))

@@ -15,17 +15,20 @@ class Evaluator:
     def __init__(self, context: RunContext, store: AnyStore) -> None:
         self.state, self.task, self.loader, self.store = context.state, context.task, context.val, store
         self.compute, self.autocast = context.compute, context.compute.autocast()
+        self.activity = context.activity
 
     def batches(self) -> Generator[None, None, None]:
         """Start a pass, and yield before each batch is scored: the caller may save the state then."""
         if self.loader.workers:
             self.store.wait()  # workers are forked with the first pass: no other thread may hold a lock then
+        self.activity.doing = "validating"
         networks = self.state.average.networks
         self.sums = {prefix: self.task.evaluation(self.compute.device) for prefix in networks}
         scored = [(network.eval(), self.sums[prefix]) for prefix, network in networks.items()]
         try:
             for batch in self.loader:
                 yield
+                self.activity.doing = "validating"  # again, where the state was saved meanwhile
                 with torch.inference_mode():
                     inputs = self.compute.formatted(batch.inputs)
                     for network, sums in scored:

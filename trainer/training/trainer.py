@@ -50,6 +50,7 @@ class Trainer:
         self.optimizer_step = TrainStep(context, metrics)
         self.recorder = Recorder(context, metrics)
         self.evaluator = Evaluator(context, self.store)
+        context.activity.step = context.state.step
         self.clock = RunClock(context.state.seconds, context.timeline.max_seconds, self.store)
         self.non_finite = NonFinitePolicy(context, self.recorder, self.store)
 
@@ -109,11 +110,17 @@ class Trainer:
         self.recorder.restart_watch()
         if self.train.workers:
             self.store.wait()  # workers are forked: no other thread may hold a lock then
+        activity = self.context.activity
+        activity.step = self.state.step
         with contextlib.closing(self.train.stream(self.state.step)) as stream:
             while self.state.step < self.timeline.total:
+                activity.doing = "reading"
                 with self.signals.interruptible:
                     batch = next(stream)
-                yield self.train_step(batch)
+                activity.doing = "training"
+                output = self.train_step(batch)
+                activity.step = self.state.step
+                yield output
 
     def train_step(self, batch: Batch) -> StepOutput:
         """Make one optimizer step on a batch, in micro-batches where wanted.
@@ -182,7 +189,7 @@ class Trainer:
         Raises:
             TrainerError: of the save before; a `DivergenceError` where that state was not finite: it was not saved.
         """
-        state = self.state
+        state, self.context.activity.doing = self.state, "saving"
         self.recorder.metrics.close()
         self.non_finite.reject_deferred()
         payload = state.state_dict(self.timeline.steps_per_epoch) | {"seconds": self.clock.seconds} | self.notes
