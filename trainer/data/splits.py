@@ -173,7 +173,7 @@ def from_tensors(
     config = config or DataConfig()
     if not config.holds_out:
         raise ConfigError("data.val_fraction=0: this dataset has no validation samples of its own; hold out a share.")
-    whole, said = checked_split(Split(inputs, targets), labels, "dataset's")
+    whole, said = checked_split(Split(inputs, targets), labels, "")
     train, val = split_samples(config, whole.targets, seed)
     data = from_splits(whole.subset(train), whole.subset(val), labels, prepare=prepare, augment=augment)
     return dataclasses.replace(data, warnings=said)

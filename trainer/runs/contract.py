@@ -5,15 +5,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.config.plugins import outside_traceback
 from trainer.config.root import Config
+from trainer.config.section import Section
 from trainer.data.loaders.protocols import TrainLoader
-from trainer.data.types import Batch
+from trainer.data.types import Batch, DataSpec
 from trainer.errors import ConfigError
+from trainer.runs.build import rescales
 from trainer.runs.build_parts import own_builder
+from trainer.system.memory import is_out_of_memory
 from trainer.tasks.base import Task
 from trainer.training.context import Compute
 from trainer.training.non_finite import BufferBackup
 
+FAR = 10.0  # from there on, training from usual initial weights takes much longer
 SAMPLES = 4  # of the first batch; BatchNorm needs at least two
 
 
@@ -22,17 +27,18 @@ def check_trainable(model: nn.Module, config: Config) -> None:
     parameters = list(model.parameters())
     if not any(p.requires_grad for p in parameters):
         what = "all of its parameters are frozen (requires_grad=False)" if parameters else "it has no parameters"
-        raise ConfigError(f"model={config.model.option}: {what}, so there is nothing to train.")
+        raise ConfigError(f"model={_name(config.model)}: {what}, so there is nothing to train.")
 
 
 def check_contract(
-    config: Config, model: nn.Module, task: Task, train: TrainLoader, compute: Compute
+    config: Config, spec: DataSpec, model: nn.Module, task: Task, train: TrainLoader, compute: Compute
 ) -> tuple[str, ...]:
     """Run the first samples forwards and backwards where a part of the run is a plug-in's; leave no trace in the model.
 
     The parts of this package are not checked: their tests do that.
 
     Args:
+        spec: of the data.
         model: on the device.
 
     Returns:
@@ -71,10 +77,28 @@ def check_contract(
         backup.undo()
         model.zero_grad(set_to_none=True)
         model.train()
-    if not unused:
-        return ()
-    shown = ", ".join(unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
-    return (f"model={config.model.option}: the loss does not depend on {shown}; these weights will not be trained.",)
+    odd = _unscaled(config, spec)
+    if unused:
+        shown = ", ".join(unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
+        odd.append(f"model={_name(config.model)}: the loss does not depend on {shown}; these weights stay as they are.")
+    return tuple(odd)
+
+
+def _unscaled(config: Config, spec: DataSpec) -> list[str]:
+    """Return a warning where a model must learn numbers that are far from those its initial weights give."""
+    if spec.target_mean is None or spec.target_std is None or rescales(config, spec):
+        return []
+    far = max(abs(mean) for mean in spec.target_mean), max(spec.target_std), min(spec.target_std)
+    if far[0] <= FAR and far[1] <= FAR and far[2] >= 1 / FAR:
+        return []
+    scale = f"mean {spec.target_mean[0]:.4g} and deviation {spec.target_std[0]:.4g}"
+    text = f"its outputs are taken as they are, and the target has {scale}; task.rescale=true scales them to that."
+    return [f"model={_name(config.model)}: {text}"]
+
+
+def _name(section: Section) -> str:
+    """Return what a section was chosen by; a class that is not registered by its own name."""
+    return section.option or type(section).__qualname__
 
 
 def _first(batch: Batch) -> Batch:
@@ -84,9 +108,16 @@ def _first(batch: Batch) -> Batch:
 
 def _forward(config: Config, model: nn.Module, task: Task, batch: Batch, compute: Compute) -> Tensor:
     """Return the outputs for a batch, checked."""
-    with compute.autocast():
-        outputs = model(compute.formatted(batch.inputs))
     samples = len(batch.targets)
+    try:
+        with compute.autocast():
+            outputs = model(compute.formatted(batch.inputs))
+    except RuntimeError as error:
+        if is_out_of_memory(error) or outside_traceback(error) is not None:
+            raise
+        shape = tuple(batch.inputs.shape)  # only layers of torch were at work: their frames say nothing
+        text = " ".join(str(error).split())[:200]
+        raise ConfigError(f"model={_name(config.model)}: it takes no inputs of shape {shape}: {text}.") from error
     own = own_builder(config.task) is not None  # a task of a plug-in knows what it takes
     columns = None if own else _columns(batch, task)
     expected = f"({samples}, {'...' if columns is None else columns})"
@@ -100,7 +131,7 @@ def _forward(config: Config, model: nn.Module, task: Task, batch: Batch, compute
         return outputs
     what = {"classification": "classes", "regression": "numbers to predict"}.get(task.kind, "outputs")
     raise ConfigError(
-        f"model={config.model.option}: its forward returned {describe(outputs)} for {samples} samples; "
+        f"model={_name(config.model)}: its forward returned {describe(outputs)} for {samples} samples; "
         f"task={task.kind} takes a float tensor of shape {expected}: (samples, {what})."
     )
 
@@ -118,14 +149,14 @@ def _check_loss(config: Config, loss: object) -> None:
     elif not loss.requires_grad:
         problem = "the loss does not depend on the weights: its value was detached, or computed outside torch"
     if problem:
-        raise ConfigError(f"task={config.task.option} with model={config.model.option}: {problem}.")
+        raise ConfigError(f"task={_name(config.task)} with model={_name(config.model)}: {problem}.")
 
 
 def _check_scores(config: Config, task: Task, scores: dict[str, float]) -> None:
     missing = [name for name in task.score_names if name not in scores]
     if missing:
         raise ConfigError(
-            f"task={config.task.option}: its evaluation gives the scores {', '.join(scores)}, and not "
+            f"task={_name(config.task)}: its evaluation gives the scores {', '.join(scores)}, and not "
             f"{', '.join(missing)}, which its score_names promise."
         )
 
