@@ -73,6 +73,10 @@ def check_contract(
                 torch.ones(len(batch.targets), device=compute.device),
             )
             _check_scores(config, task, evaluation.scores())
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        unused = []  # the loop knows what to do: it may go on with fewer samples at a time
     finally:
         backup.undo()
         model.zero_grad(set_to_none=True)
