@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from types import TracebackType
 
 from trainer.errors import ConfigError, TrainerError, did_you_mean
 from trainer.system import streams
@@ -41,6 +42,7 @@ def _process(verb: str, arguments: Sequence[str]) -> None:
         signal.signal(number, lambda *_: None)  # before and after training there is nothing to save
     for number in STOP:
         atexit.register(signal.signal, number, signal.SIG_IGN)  # the first to be registered is the last to be called
+    sys.excepthook = _report
     code = run(verb, arguments)
 
     def leave(*_: object) -> None:
@@ -54,6 +56,17 @@ def _process(verb: str, arguments: Sequence[str]) -> None:
         # code, which aborts.
         leave()
     sys.exit(code)
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a bug with its whole traceback; that of a plug-in without the frames of this package."""
+    from trainer.config.plugins import outside_traceback
+
+    text = outside_traceback(error)
+    if text is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        streams.tell(f"{text}\n(The frames of the trainer are left out; the train.log of the run has all.)")
 
 
 def usage() -> str:

@@ -374,7 +374,7 @@ def test_a_mask_of_infinities_is_no_divergence(tmp_path: Path) -> None:
     made.model, run = MaskedConfig(), Run.at(tmp_path / "run")
     run.config.touch()  # a config of a class that is registered nowhere
     trainer = assemble(made, run)
-    assert constants(trainer.state.model) == {"0.mask"}
+    assert constants(trainer.state.model) == {"mask"}
     assert trainer.fit() == "completed"
     run.release()
 

@@ -65,3 +65,16 @@ class Config(Section):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"logger: {twice[0]} is there twice; leave one out.")
         return chosen
+
+    @property
+    def has_outside_parts(self) -> bool:
+        """Whether a part that computes in training is from a plug-in: data, model, optimizer, schedule, task, loss."""
+        parts: list[object] = [self.model, self.data, self.optimizer, self.scheduler, self.task]
+        chosen = getattr(self.task, "loss_config", None)
+        return any(is_outside(type(part)) for part in (*parts, chosen() if chosen else None))
+
+
+def is_outside(thing: object) -> bool:
+    """Return whether a class or function is from outside the package, and not one of Python's own."""
+    module: str = getattr(thing, "__module__", "builtins")
+    return module.partition(".")[0] not in (__name__.partition(".")[0], "builtins")

@@ -13,6 +13,7 @@ from trainer.data.types import Data
 from trainer.errors import ConfigError
 from trainer.models.norm import BATCH_NORMS
 from trainer.runs.build import build_data_and_task, build_model, build_optimizer, build_schedule
+from trainer.runs.contract import check_contract, check_trainable
 from trainer.runs.directory import Run
 from trainer.runs.loading import load_weights
 from trainer.runs.restoring import open_store
@@ -68,13 +69,17 @@ def assemble(
     )
     timeline = Timeline.of(settings, train.steps_per_epoch)
     model = build_model(config, data.spec)
+    check_trainable(model, config)
     _check_batch_sizes(model, config, len(data.train))
     if config.init_from is not None and resume is None:
         load_weights(model, config.init_from, expanded(config.output_dir))
     batch = min(settings.micro_batch or config.data.batch_size, len(data.train))
     configure_threads(settings.threads, batch * sum(p.numel() for p in model.parameters()))
     compute = compute.suited_to(model, settings.channels_last)
-    state = _state(config, task, timeline, compute.place(model))
+    model = compute.place(model)
+    odd = check_contract(config, data.spec, model, task, train, compute)
+    data = dataclasses.replace(data, warnings=(*data.warnings, *odd))
+    state = _state(config, task, timeline, model)
     context = RunContext(config, data, task, train, val, timeline, state, compute)
     store = None if run is None else open_store(run, context, resume)
     if settings.compile:

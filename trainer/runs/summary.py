@@ -11,7 +11,7 @@ from trainer.config.quoting import import_flags, shell_command, typed_override
 from trainer.config.root import Config
 from trainer.config.section import Section
 from trainer.loggers.console import format_duration, format_value
-from trainer.runs.build import build_schedule
+from trainer.runs.build import build_schedule, rescales
 from trainer.runs.changes import Change
 from trainer.runs.directory import Run
 from trainer.training.context import RunContext
@@ -44,7 +44,7 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
         ("device", f"{context.compute.device}, {environment['precision']}, {cpu}, torch {torch.__version__}"),
         ("model", f"{config.model.option}, {parameters:,} parameters"),
         ("data", f"{config.data.option}, {sizes}{description}"),
-        ("task", f"{context.task.kind}{chosen}, best by {state.monitor.words}"),
+        ("task", f"{context.task.kind}{chosen}{_scaled(context)}, best by {state.monitor.words}"),
         ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
         ("steps", f"{length}{resumed}"),
         ("schedule", f"{config.optimizer.option} lr {rate}, {config.scheduler.option}{warmup}"),
@@ -52,6 +52,19 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
         ("watch", shell_command("tensorboard", "--logdir", run.tensorboard)),
         ("resume", resume_command(run, environment["imports"])),
     ]
+
+
+def _scaled(context: RunContext) -> str:
+    """Return how outputs are scaled to the target's units, where they are."""
+    config, spec = context.config, context.data.spec
+    if not rescales(config, spec):
+        return ""
+    assert spec.target_mean is not None
+    assert spec.target_std is not None
+    if spec.outputs > 1:
+        return " with outputs scaled to the target"
+    (mean,), (std,) = spec.target_mean, spec.target_std
+    return f" with outputs × {std:.4g} {'+' if mean >= 0 else '-'} {abs(mean):.4g}"
 
 
 def rounded_lines(config: Config, timeline: Timeline) -> Lines:
