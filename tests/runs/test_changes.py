@@ -30,7 +30,7 @@ FUTURE_KEYS = {
     ),
     "model": "dropout conv_dropout embedding_dropout fused",
 }
-FIXED_KEYS = {"trainer": "limit_train fast_dev_run overfit_batches", "": "seed init_from"}
+FIXED_KEYS = {"trainer": "limit_train fast_dev_run overfit_batches", "task": "rescale", "": "seed init_from"}
 SECTIONS = {"model": FIXED, "data": FIXED, "run": FREE}  # all others are FUTURE
 ALL = [
     (group, option, name)

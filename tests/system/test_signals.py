@@ -185,7 +185,7 @@ def test_a_validation_that_was_cut_short_waits_in_the_checkpoint(tmp_path: Path)
 def test_sigusr1_saves_says_so_and_changes_nothing(tmp_path: Path) -> None:
     whole, asked = tmp_path / "whole", tmp_path / "asked"
     fit(whole)
-    Signalling.plan[True, 6] = signal.SIGUSR1
+    Signalling.plan[True, 7] = signal.SIGUSR1  # in step 6: the first forward pass is that of the check of a plug-in
     reason, said = fit(asked)
     assert reason == "completed"
     assert "Saved step 6, as SIGUSR1 asked." in said
