@@ -119,11 +119,11 @@ def test_help_lists_the_users_options_and_cfg_resolves(
     mine = write(tmp_path, experiment__mine__yml="# @package _global_\n# What I train.\n")
     assert cli.run("train", ["--config-dir", str(mine), "--help"]) == 0
     assert "  mine              What I train.\n" in capsys.readouterr().out
-    monkeypatch.setenv("RATE", "0.5")
-    word = "optimizer.lr=${oc.decode:${oc.env:RATE}}"
-    for flags, expected in ((["--cfg"], "lr: ${oc.decode:${oc.env:RATE}}"), (["--cfg", "--resolve"], "lr: 0.5")):
+    monkeypatch.setenv("WHERE", "runs")
+    word = "output_dir=${oc.env:WHERE}"
+    for flags, expected in ((["--cfg"], "${oc.env:WHERE}"), (["--cfg", "--resolve"], "runs")):
         assert cli.run("train", [*flags, word]) == 0
-        assert f"  {expected}\n" in capsys.readouterr().out
+        assert f"output_dir: {expected}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,9 @@ def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError
         name: the full name, such as `optimizer.lrr`.
     """
     if name.startswith("hydra"):
-        return ConfigError(f"{name}: Hydra's own settings are not used; {_OF_HYDRA.get(name, 'see train --help')}.")
+        return ConfigError(
+            f"{name}: no such key: Hydra's own settings are not used; {_OF_HYDRA.get(name, 'see train --help')}."
+        )
     section, _, key = name.partition(".")
     word = key.partition(".")[0]
     if section in sections and word:
