@@ -479,8 +479,9 @@ def test_yaml_files_are_composed_for_a_saved_config_only_where_an_option_was_cho
     config_dirs = _write(tmp_path, "model/broken", "hidden: [\n")
     assert compose.choose(copy.deepcopy(DEFAULT), [], config_dirs) == DEFAULT
     assert compose.choose(copy.deepcopy(DEFAULT), ["trainer.epochs=9"], config_dirs).trainer.epochs == 9
+    assert compose.choose(copy.deepcopy(DEFAULT), ["model=mlp"], config_dirs).model.hidden == [128, 64]
     with pytest.raises(ConfigError, match="broken"):
-        compose.choose(copy.deepcopy(DEFAULT), ["model=mlp"], config_dirs)
+        compose.choose(copy.deepcopy(DEFAULT), ["model=broken"], config_dirs)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 
 from trainer.config import compose
 from trainer.config.quoting import import_flags, shell_command, typed_override
-from trainer.config.yaml_files import search_override
 from trainer.errors import ConfigError
 
 NASTY = [
@@ -99,7 +98,6 @@ def test_a_folder_of_configs_may_have_any_name(folder: str, tmp_path: Path) -> N
     experiments.mkdir(parents=True)
     (experiments / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
     assert compose.compose(["experiment=mine"], [tmp_path / folder]).seed == 7
-    assert search_override([]) == []
 
 
 def test_an_experiment_may_have_a_name_that_needs_quotes(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """`train --help`: every group with its options. Reads the registry and the names of the YAML files only."""
 
 import inspect
+from collections.abc import Sequence
+from pathlib import Path
 
 from trainer.config import registry
 from trainer.config.root import Config
@@ -8,7 +10,8 @@ from trainer.config.section import Section
 from trainer.config.yaml_files import CHOICES, options, yaml_files
 
 USAGE = """\
-usage: train [GROUP=OPTION ...] [KEY=VALUE ...] [-m] [--import FILE_OR_MODULE] [--config-dir DIR] [--cfg]
+usage: train [GROUP=OPTION ...] [KEY=VALUE ...] [-m] [--import FILE_OR_MODULE] [--config-dir DIR] [--config FILE]
+             [--cfg [--resolve]]
 
 Train a model. Without arguments: a CNN on handwritten digits, in about ten seconds.
 
@@ -20,8 +23,9 @@ Train a model. Without arguments: a CNN on handwritten digits, in about ten seco
 
   -m, --multirun           run every combination of comma-separated values; prints a table of results
   --import FILE_OR_MODULE  register your own components first, e.g. --import my_models.py model=mine
-  --config-dir DIR         look for YAML files here too, e.g. DIR/experiment/mine.yaml
-  --cfg                    print the config instead of training
+  --config-dir DIR         your own YAML files, e.g. DIR/experiment/mine.yaml; they go before the packaged ones
+  --config FILE            begin with the config of a run: RUN/config.yaml
+  --cfg [--resolve]        print the config instead of training [with ${...} resolved]
   --version                print the version"""
 
 
@@ -30,11 +34,11 @@ def one_line(component: type[Section]) -> str:
     return (inspect.getdoc(component) or "").splitlines()[0]
 
 
-def options_of(group: str) -> dict[str, str]:
+def options_of(group: str, config_dirs: Sequence[Path] = ()) -> dict[str, str]:
     """Return the options of a group, each with one line: of the component's docstring, or from the top of its file."""
-    files = yaml_files(group)
+    files = yaml_files(group, config_dirs)
     lines = {}
-    for name in options(group):
+    for name in options(group, config_dirs):
         if group in registry.GROUPS and name in registry.names(group):
             lines[name] = one_line(registry.lookup(group, name))
         else:
@@ -43,12 +47,12 @@ def options_of(group: str) -> dict[str, str]:
     return lines
 
 
-def help_text() -> str:
-    """Return the whole help."""
+def help_text(config_dirs: Sequence[Path] = ()) -> str:
+    """Return the whole help, with the options of further folders of YAML files."""
     lines = [USAGE, "", "groups and their options:"]
     for group in CHOICES:
         lines += ["", f"{group}="]
-        lines += [f"  {name:<18}{line}" for name, line in options_of(group).items()]
+        lines += [f"  {name:<18}{line}" for name, line in options_of(group, config_dirs).items()]
     lines += ["", "keys:"]
     lines += [f"  {name:<18}{key.doc}" for name, (_, _, key) in Config.keys().items()]
     lines += ["", "The keys of an option: trainer list model; one key: trainer explain optimizer.lr"]

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.config import compose
+from trainer.config.overlay import ROOT, overlaid
 from trainer.config.quoting import typed_override
-from trainer.config.yaml_files import conf_dir, search_override
 from trainer.errors import ConfigError
 from trainer.loggers.console import format_duration, format_value
 from trainer.loggers.screen import Screen, is_live, say
@@ -118,10 +118,9 @@ def _launch(task: _Job, overrides: Sequence[str], directory: Path, config_dirs: 
         "hydra.output_subdir=null",
         "hydra/hydra_logging=none",
         "hydra/job_logging=none",
-        *search_override(config_dirs),
     ]
-    with _arguments(["train", "-m", *arguments]):
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
+    with overlaid(config_dirs) as folder, _arguments(["train", "-m", *arguments]):
+        hydra.main(version_base="1.3", config_path=str(folder), config_name=ROOT)(task)()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from trainer.config import plugins
 from trainer.errors import ConfigError, TrainerError
@@ -35,7 +35,7 @@ def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
         from trainer.commands.help import help_text
 
         plugins.load(args.imports)
-        print(help_text())
+        print(help_text(args.config_dir))
         return 0
     if args.version:
         from trainer.version import __version__
@@ -52,17 +52,52 @@ def _main(arguments: Sequence[str], signals: SignalHandler) -> int:
     return train_run(args, signals)
 
 
+# Flags of Hydra and of other programs -> what does that here.
+INSTEAD = {
+    "--info": "train --cfg prints the config, trainer explain KEY a key",
+    "--hydra-help": "train --help",
+    "--config-name": "experiment=NAME chooses a file of keys, --config RUN/config.yaml the config of a run",
+    "--config-path": "--config-dir DIR adds a folder of YAML files",
+    "--shell-completion": "train --help and trainer explain KEY list what there is",
+    "--package": "keys are written with their section: trainer.epochs=3",
+    "--experimental-rerun": "train --config RUN/config.yaml",
+    "-o": "output_dir=DIR",
+}
+SHORT = {"-i": "--info", "-cn": "--config-name", "-cp": "--config-path", "-sc": "--shell-completion", "-p": "--package"}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a flag that does not exist in one sentence, with the way out."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `ConfigError` for what argparse says."""
+        _, unknown, flags = message.partition("unrecognized arguments: ")
+        if not unknown:
+            raise ConfigError(f"{message}; see train --help.")
+        flag, _, value = flags.split()[0].partition("=")
+        if instead := INSTEAD.get(flag):
+            raise ConfigError(f"{flag}: no such flag; instead: {instead}.")
+        typed = flag.lstrip("-") + (f"={value}" if value else "=VALUE")
+        raise ConfigError(f"{flag}: no such flag; keys are written without dashes: {typed}. Flags: train --help.")
+
+
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; flags may stand anywhere among the overrides."""
-    parser = argparse.ArgumentParser(prog="train", add_help=False, allow_abbrev=False)
+    parser = _Parser(prog="train", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--import", dest="imports", action="append", default=[])
     parser.add_argument("--config-dir", type=Path, action="append", default=[])
-    parser.add_argument("--cfg", action="store_true")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("-c", "--cfg", action="store_true")
+    parser.add_argument("--resolve", action="store_true")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
-    args = parser.parse_intermixed_args(arguments)
+    args = parser.parse_intermixed_args([SHORT.get(word, word) for word in arguments])
+    if args.cfg and "job" in args.overrides:  # as Hydra's own --cfg job
+        args.overrides.remove("job")
+    if args.resolve and not args.cfg:
+        raise ConfigError("--resolve belongs to --cfg: train --cfg --resolve prints the config with ${...} resolved.")
     for folder in args.config_dir:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {folder}: no such folder.")
@@ -78,10 +113,10 @@ def train_run(args: argparse.Namespace, signals: SignalHandler) -> int:
             from trainer.runs.start import begin, understand
             from trainer.runs.start_record import CommandLine
 
-            command = CommandLine.parse(args.overrides, args.imports, args.config_dir)
+            command = CommandLine.parse(args.overrides, args.imports, args.config_dir, args.config)
             start = understand(command, None if args.cfg else held)
             if args.cfg:
-                print(compose.to_yaml(start.cfg), end="")
+                print(compose.to_yaml(start.cfg, args.resolve), end="")
                 return 0
             from trainer.loggers.screen import Screen
             from trainer.runs.run_training import run_training, say_finished

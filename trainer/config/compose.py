@@ -15,11 +15,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config import override_errors, registry
+from trainer.config.overlay import ROOT, overlaid, replaced, used_files
 from trainer.config.quoting import typed_override
 from trainer.config.root import Config
-from trainer.config.safe_yaml import read
 from trainer.config.section import Section, is_mapping
-from trainer.config.yaml_files import CHOICES, conf_dir, options, search_override
+from trainer.config.yaml_files import CHOICES, conf_dir, options, yaml_files
 from trainer.errors import ConfigError
 
 NEWER = {"run": "default"}  # groups that the runs of an earlier version do not have, and the option that they have now
@@ -32,7 +32,7 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> DictC
 
     Args:
         overrides: such as `model=cnn`, `optimizer.lr=1e-2`; no sweeps.
-        config_dirs: further folders of YAML files, searched after ours.
+        config_dirs: further folders of YAML files, searched before ours, the first one first.
 
     Raises:
         ConfigError: for an unknown option or key, or a value of another type.
@@ -84,7 +84,7 @@ def choose(cfg: DictConfig, overrides: Sequence[str], config_dirs: Sequence[Path
     parsed = parse(overrides)
     chosen = [o for o in parsed if _is_choice(o)]
     if any(o.key_or_group == "experiment" for o in chosen):
-        raise ConfigError("experiment=… cannot be given to a resumed run; give the keys that should change.")
+        raise ConfigError("experiment=… cannot be given to the config of a run; give the keys that should change.")
     if chosen:
         fresh = compose([typed_override(o.key_or_group, o.value()) for o in chosen], config_dirs)
         for o in chosen:
@@ -102,10 +102,17 @@ def to_config(cfg: DictConfig) -> Config:
     return config
 
 
-def to_yaml(cfg: DictConfig) -> str:
-    """Return the text of `config.yaml`: the chosen options, then every value, `${...}` as written."""
+def to_yaml(cfg: DictConfig, resolve: bool = False) -> str:
+    """Return the text of `config.yaml`: the chosen options, then every value, `${...}` as written or resolved.
+
+    Raises:
+        ConfigError: for a `${...}` that cannot be resolved, where that is wanted.
+    """
     chosen = {group: section_type(cfg, group).option for group in registry.GROUPS}
-    plain = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {override_errors.first_line(error)}.") from error
     assert isinstance(plain, dict)
     return OmegaConf.to_yaml(OmegaConf.create({"options": chosen, **plain}))
 
@@ -164,11 +171,24 @@ def publish(config_dirs: Sequence[Path] = ()) -> None:
     store = ConfigStore.instance()
     store.store(name="_config", node=_blank())
     for group in registry.GROUPS:
+        files = yaml_files(group, config_dirs)
         for name in registry.names(group):
             component = registry.lookup(group, name)
             store.store(group=group, name=f"_{name}", node=component)
-            if not any((folder / group / f"{name}.yaml").is_file() for folder in (conf_dir(), *config_dirs)):
+            if name not in files:
                 store.store(group=group, name=name, node=component)
+
+
+def user_files(overrides: Sequence[str], config_dirs: Sequence[Path]) -> list[Path]:
+    """Return the files of the user's folders that `compose` reads in the place of packaged ones."""
+    if not config_dirs:
+        return []
+    chosen = _names([o for o in parse(overrides) if _is_choice(o)])
+    return [path for path in used_files(chosen, config_dirs) if replaced(path, config_dirs)]
+
+
+def _names(chosen: Sequence[Override]) -> dict[str, str | None]:
+    return {o.key_or_group: None if o.value() is None else str(o.value()) for o in chosen}
 
 
 def _is_choice(override: Override) -> bool:
@@ -178,26 +198,28 @@ def _is_choice(override: Override) -> bool:
 def _with_options(chosen: Sequence[Override], config_dirs: Sequence[Path]) -> DictConfig:
     """Have Hydra compose the YAML files of the chosen options; every other key has its default."""
     publish(config_dirs)
-    for folder in config_dirs:
-        for path in (*folder.glob("*.yaml"), *(path for group in CHOICES for path in folder.glob(f"{group}/*.yaml"))):
-            read(path)
+    used = used_files(_names(chosen), config_dirs) if config_dirs else []
     named = [typed_override(choice.key_or_group, choice.value()) for choice in chosen]
-    searchpath = search_override(config_dirs)
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="train"):
-            cfg = hydra.compose("train", [*named, *searchpath], return_hydra_config=True)
-            if searchpath and _settings(cfg) != _settings(hydra.compose("train", searchpath, return_hydra_config=True)):
+    with overlaid(config_dirs) as folder:
+        try:
+            cfg = _composed(folder, named)
+            if used and _settings(cfg) != _settings(_composed(conf_dir(), [])):
                 raise ConfigError(
                     "hydra: a file of --config-dir changes Hydra's own settings, which can name code to run; remove it."
                 )
-            with open_dict(cfg):
-                del cfg["hydra"]
-            return cfg
-    except yaml.YAMLError as error:
-        raise ConfigError(f"Not a YAML file: {' '.join(str(error).split())}.") from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise override_errors.yaml_error(error) from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"Not a YAML file: {' '.join(str(error).split())}.") from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise override_errors.yaml_error(error) from error
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def _composed(folder: Path, overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(folder), version_base="1.3", job_name="train"):
+        return hydra.compose(ROOT, overrides, return_hydra_config=True)
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
@@ -234,7 +256,10 @@ def _assign(cfg: DictConfig, name: str, value: Any) -> None:
     full = owner.key_name(field)
     mapping = is_mapping(fields[field])
     if entry and not mapping:
-        raise ConfigError(f"{name}: {full} holds no further keys.")
+        whole = (
+            f"; write the whole list: {full}=[…]" if fields[field] is not None and "list" in str(fields[field]) else ""
+        )
+        raise ConfigError(f"{name}: {full} holds no further keys{whole}.")
     selects = owner.keys()[field][2].part is not None  # a component by name: the value may be a mapping
     if isinstance(value, dict) and not (mapping or selects):
         raise ConfigError(f"{name}={value}: expected one value, not several keys.")

@@ -14,6 +14,33 @@ from trainer.config.section import Section
 from trainer.config.yaml_files import CHOICES, options
 from trainer.errors import ConfigError, did_you_mean
 
+# Settings of Hydra -> what does that here; and names of keys in other programs -> ours.
+_OF_HYDRA = {
+    "hydra.run.dir": "the folder of the runs is output_dir",
+    "hydra.sweep.dir": "the folder of the sweeps is output_dir",
+    "hydra.verbose": "train.log in the run directory has everything",
+    "hydra.job.chdir": "a run stays in the folder it was started in",
+    "hydra.searchpath": "--config-dir DIR adds a folder of YAML files",
+}
+_ELSEWHERE = {
+    "max_epochs": "epochs",
+    "num_train_epochs": "epochs",
+    "max_steps": "steps",
+    "accumulate_grad_batches": "micro_batch",
+    "gradient_accumulation_steps": "micro_batch",
+    "gradient_clip_val": "clip_norm",
+    "max_grad_norm": "clip_norm",
+    "check_val_every_n_epoch": "eval_every",
+    "val_check_interval": "eval_every",
+    "eval_steps": "eval_every",
+    "save_steps": "save_every",
+    "logging_steps": "log_every",
+    "limit_train_batches": "limit_train",
+    "limit_val_batches": "limit_val",
+    "learning_rate": "lr",
+    "num_workers": "workers",
+}
+
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or its type where it has none."""
@@ -39,6 +66,10 @@ def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError
         sections: the dataclass that is chosen for each group.
         name: the full name, such as `optimizer.lrr`.
     """
+    if name.startswith("hydra"):
+        return ConfigError(
+            f"{name}: no such key: Hydra's own settings are not used; {_OF_HYDRA.get(name, 'see train --help')}."
+        )
     section, _, key = name.partition(".")
     word = key.partition(".")[0]
     if section in sections and word:
@@ -46,6 +77,8 @@ def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError
         known = list(owner.keys())
         others = [n for n in registry.names(section) if word in registry.lookup(section, n).keys()]
         hint = did_you_mean(f"{section}.{word}", [f"{section}.{key}" for key in known])
+        if word in _ELSEWHERE and _ELSEWHERE[word] in known:
+            hint = f" Did you mean '{section}.{_ELSEWHERE[word]}'?"
         if others:
             hint = f" It is a key of {' and '.join(f'{section}={n}' for n in others[:4])}."
         has = f"Its keys: {', '.join(known)}." if known else "It has no keys."

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.config import registry
-from trainer.config.quoting import typed_override
+from trainer.errors import ConfigError
 
 CHOICES = (*registry.GROUPS, "experiment")  # what is chosen by a name: the sections, and files that set keys of several
+SUFFIXES = (".yaml", ".yml")
 
 
 def conf_dir() -> Path:
@@ -15,13 +16,18 @@ def conf_dir() -> Path:
     return next(path for path in (package / "conf", package.parent / "conf") if (path / "train.yaml").is_file())
 
 
-def yaml_files(group: str, config_dirs: Sequence[Path] = ()) -> dict[str, Path]:
-    """Return the YAML files of a group by option name, ours first."""
+def yaml_files(group: str, config_dirs: Sequence[Path] = (), pattern: str = "**/*") -> dict[str, Path]:
+    """Return the YAML files of a group by option name; those of the first folder go before those of the next, and ours.
+
+    The group "" with the pattern "*" is the files at the top.
+
+    Raises:
+        ConfigError: where a folder has a name with both endings.
+    """
     found: dict[str, Path] = {}
-    for folder in (conf_dir(), *config_dirs):
-        base = folder / group
-        for path in sorted(base.rglob("*.yaml")):
-            found.setdefault(path.relative_to(base).with_suffix("").as_posix(), path)
+    for folder in (*config_dirs, conf_dir()):
+        for name, path in _named(folder / group, pattern).items():
+            found.setdefault(name, path)
     return found
 
 
@@ -31,7 +37,11 @@ def options(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:
     return sorted({*registered, *yaml_files(group, config_dirs)})
 
 
-def search_override(config_dirs: Sequence[Path]) -> list[str]:
-    """Return the override that lets Hydra look into further folders, whatever they are called; [] for none."""
-    found = [f"file://{path.resolve()}" for path in config_dirs]
-    return [typed_override("hydra.searchpath", found, resolved=False)] if found else []
+def _named(base: Path, pattern: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(path for suffix in SUFFIXES for path in base.glob(f"{pattern}{suffix}")):
+        name = path.relative_to(base).with_suffix("").as_posix()
+        if name in found:
+            raise ConfigError(f"{found[name]} and {path.name} have one name; remove one of them.")
+        found[name] = path
+    return found

@@ -64,8 +64,10 @@ def understand(command: CommandLine, held: contextlib.ExitStack | None) -> RunSt
     if resume == "auto":
         return _own(command, held)
     if resume is None:
-        cfg = compose.compose(command.overrides, command.config_dirs)
-        return RunStart(cfg, compose.to_config(cfg), None, command, notes=_restart_warning(command))
+        cfg = command.compose()
+        return RunStart(cfg, compose.to_config(cfg), None, command, notes=_restart_warning(command) + command.notes())
+    if command.config is not None:
+        raise ConfigError(f"--config {command.config}: is for a new run; resume={resume} takes the config of that run.")
 
     def output_dir() -> Path:
         typed = [text for text in command.overrides if text.lstrip("+").startswith("output_dir=")]
@@ -89,7 +91,7 @@ def begin(start: RunStart) -> Run:
 
 def _own(command: CommandLine, held: contextlib.ExitStack | None) -> RunStart:
     """Return the start of the run that this command has begun before, or of a new one."""
-    cfg = compose.compose(command.overrides, command.config_dirs)
+    cfg = command.compose()
     config = compose.to_config(cfg)
     output_dir = _output_dir(config)
     if held is not None:
@@ -99,7 +101,7 @@ def _own(command: CommandLine, held: contextlib.ExitStack | None) -> RunStart:
         except OSError as error:
             raise ConfigError(f"output_dir={output_dir}: cannot be used ({error.strerror}).") from error
     run, texts = own_run(StartRecord.of_command(config.run.name, command), output_dir)
-    notes = [(logging.INFO, text) for text in texts]
+    notes = command.notes() + [(logging.INFO, text) for text in texts]
     if run is None:
         return RunStart(cfg, config, None, command, notes=notes)
     summary = run.summary() or {}

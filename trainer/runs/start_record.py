@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config import compose
@@ -31,15 +32,23 @@ class CommandLine:
         overrides: keys and options, without `resume`.
         imports, config_dirs: what `--import` and `--config-dir` were given.
         resume: of the key of this name; None: it was not given.
+        config: the config of a run to begin with instead of the packaged files (`--config`); None: those.
     """
 
     overrides: Sequence[str] = ()
     imports: Sequence[str] = ()
     config_dirs: Sequence[Path] = ()
     resume: str | None = None
+    config: Path | None = None
 
     @classmethod
-    def parse(cls, typed: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path]) -> "CommandLine":
+    def parse(
+        cls,
+        typed: Sequence[str],
+        imports: Sequence[str],
+        config_dirs: Sequence[Path],
+        config: Path | None = None,
+    ) -> "CommandLine":
         """Take `resume` out of what was typed.
 
         Raises:
@@ -56,13 +65,27 @@ class CommandLine:
             )
         overrides = [o.input_line for o in parsed if o.key_or_group != "resume" and o.input_line]
         resume = _resolved("resume", {o.key_or_group: o.value() for o in parsed}.get("resume"))
-        return cls(overrides, imports, config_dirs, None if resume is None else str(resume))
+        return cls(overrides, imports, config_dirs, None if resume is None else str(resume), config)
 
     def flags(self) -> list[str]:
         """Return what stood before the overrides."""
-        return import_flags(self.imports) + [
-            word for folder in self.config_dirs for word in ("--config-dir", str(folder))
-        ]
+        folders = [word for folder in self.config_dirs for word in ("--config-dir", str(folder))]
+        config = [] if self.config is None else ["--config", str(self.config)]
+        return [*import_flags(self.imports), *folders, *config]
+
+    def compose(self) -> DictConfig:
+        """Compose the config of a new run; raises `ConfigError` as `compose.compose`."""
+        if self.config is None:
+            return compose.compose(self.overrides, self.config_dirs)
+        saved = compose.from_yaml(read(self.config), str(self.config))
+        return compose.choose(saved, self.overrides, self.config_dirs)
+
+    def notes(self) -> list[tuple[int, str]]:
+        """Return a line for each file of the user's folders that is read in the place of a packaged one."""
+        if self.config is not None:
+            return []
+        files = compose.user_files(self.overrides, self.config_dirs)
+        return [(logging.INFO, f"config    {path} in place of the packaged one") for path in files]
 
 
 def _resolved(key: str, value: Any) -> Any:
@@ -103,6 +126,7 @@ class StartRecord:
         """Return the record of a run that this process begins; its directory is still to be made."""
         folders = [str(path) for path in command.config_dirs]
         typed, imports = list(command.overrides), list(command.imports)
+        typed += [] if command.config is None else [f"--config={command.config}"]
         task = os.environ.get("SLURM_ARRAY_TASK_ID")
         return cls(time.time(), str(Path.cwd()), "", os.getuid(), name, typed, imports, folders, task)
 
