@@ -15,6 +15,7 @@ from trainer.data.types import DataSpec
 from trainer.errors import CheckpointError
 from trainer.runs.build import build_model
 from trainer.runs.find import locate
+from trainer.runs.meaning import saved_config
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     if name == "best" and not (run.checkpoints / "best").exists():
         name = LAST  # no validation yet
     payload, found = store.load(name)
-    config = compose.to_config(compose.from_yaml(run.read_config(), str(run.config)))
+    config = compose.to_config(saved_config(run)[1])
     try:
         spec, weights = DataSpec.from_dict(payload["data_spec"]), _weights(payload)
         with contextlib.suppress(NotImplementedError), torch.device("meta"):  # not every network is made there
