@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +24,7 @@ from trainer.config.yaml_files import CHOICES, conf_dir, options, yaml_files
 from trainer.errors import ConfigError
 
 NEWER = {"run": "default"}  # groups that the runs of an earlier version do not have, and the option that they have now
+setup_globals()  # Hydra's resolvers, such as ${now:...}: a saved config is read without Hydra being started
 
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> DictConfig:
@@ -97,24 +99,15 @@ def to_config(cfg: DictConfig) -> Config:
     try:
         config = OmegaConf.to_object(cfg)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {override_errors.first_line(error)}.") from error
+        raise override_errors.unresolvable(error) from error
     assert isinstance(config, Config)
     return config
 
 
 def to_yaml(cfg: DictConfig, resolve: bool = False) -> str:
-    """Return the text of `config.yaml`: the chosen options, then every value, `${...}` as written or resolved.
-
-    Raises:
-        ConfigError: for a `${...}` that cannot be resolved, where that is wanted.
-    """
+    """Return the text of `config.yaml`: the chosen options, then every value, `${...}` as written or resolved."""
     chosen = {group: section_type(cfg, group).option for group in registry.GROUPS}
-    try:
-        plain = OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {override_errors.first_line(error)}.") from error
-    assert isinstance(plain, dict)
-    return OmegaConf.to_yaml(OmegaConf.create({"options": chosen, **plain}))
+    return OmegaConf.to_yaml(OmegaConf.create({"options": chosen, **_plain(cfg, resolve)}))
 
 
 def from_config(config: Config) -> DictConfig:
@@ -153,17 +146,29 @@ def section_type(cfg: DictConfig, group: str) -> type[Section]:
     return found
 
 
-def flat(cfg: DictConfig) -> dict[str, Any]:
-    """Return every key with its full name and its value, the chosen options among them; `${...}` as written."""
+def flat(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    """Return every key by its full name with its value, the chosen options too; `${...}` as written or resolved.
+
+    Raises:
+        ConfigError: for a `${...}` that cannot be resolved, where that is wanted.
+    """
     values: dict[str, Any] = {}
-    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]  # keys of a schema
-    for name, value in plain.items():
+    for name, value in _plain(cfg, resolve).items():
         if isinstance(value, dict):
             values[name] = section_type(cfg, name).option
             values |= {f"{name}.{key}": item for key, item in value.items()}
         else:
             values[name] = value
     return values
+
+
+def _plain(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)
+    except OmegaConfBaseException as error:
+        raise override_errors.unresolvable(error) from error
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
 
 
 def publish(config_dirs: Sequence[Path] = ()) -> None:

@@ -103,6 +103,16 @@ def not_an_option(group: str, value: Any) -> ConfigError:
     return ConfigError(f"{group}={value}: expected one of {', '.join(options(group))}.")
 
 
+def unresolvable(error: OmegaConfBaseException) -> ConfigError:
+    """Return the error for a `${...}` that cannot be resolved, or for a value that is none once it is."""
+    if "HydraConfig was not set" in str(error):
+        return ConfigError(
+            f"{error.full_key}: a run has no ${{hydra:...}}; write the value, or ${{oc.env:NAME}}, ${{now:FORMAT}} or "
+            "another key as ${optimizer.lr}."
+        )
+    return ConfigError(f"{error.full_key}: {first_line(error)}.")
+
+
 def no_schema(group: str) -> ConfigError:
     """Return the error for a file that is chosen for a group and extends none of its options."""
     schemas = ", ".join(f"_{name}" for name in registry.names(group))

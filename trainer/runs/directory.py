@@ -34,7 +34,8 @@ NAME = re.compile(r"\d\d-\d\d-\d\d-[a-z2-9]{4}")  # of a run directory, as `make
 class Run:
     """One run directory; whoever holds a `Run` made by `create` or `lock` is its only writer.
 
-    Files: `config.yaml` (complete, `${...}` as written), `overrides.yaml` (what was typed), `environment.json`,
+    Files: `config.yaml` (complete, `${...}` as written), `resolved.json` (what those meant), `overrides.yaml` (what was
+    typed), `environment.json`,
     `train.log`, `metrics.jsonl`, `metrics.csv`, `summary.json` (once it has ended), `tensorboard/`, `checkpoints/`;
     with `trainer.log_gradients` also `gradients.jsonl` and `gradient_flow.png`.
 

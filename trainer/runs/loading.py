@@ -17,6 +17,7 @@ from trainer.data.types import DataSpec
 from trainer.errors import CheckpointError
 from trainer.runs.build import build_model
 from trainer.runs.find import locate
+from trainer.runs.meaning import saved_config
 from trainer.runs.start_folder import resolve_paths
 from trainer.training.average import AVERAGE, saved_weights
 
@@ -72,7 +73,7 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     if name == BEST and pointed(run.checkpoints, BEST) is None:
         name = LAST  # no validation yet
     payload, found = store.load(name)
-    config = compose.to_config(compose.from_yaml(run.read_config(), str(run.config)))
+    config = compose.to_config(saved_config(run)[1])
     for text in resolve_paths(config, run):
         log.warning(text)
     try:

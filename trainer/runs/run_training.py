@@ -19,6 +19,7 @@ from trainer.loggers.screen import say
 from trainer.runs.assemble import assemble
 from trainer.runs.build_parts import check_packages
 from trainer.runs.directory import Run
+from trainer.runs.meaning import write_meaning
 from trainer.runs.messages import messages_to
 from trainer.runs.run_loggers import open_loggers
 from trainer.runs.start import RunStart
@@ -109,6 +110,7 @@ def _introduce(start: RunStart, run: Run, trainer: Trainer) -> None:
         )
     record = StartRecord.read(run) or StartRecord.of_command(None, start.command)
     run.reopen()
+    write_meaning(run, start.cfg)
     run.write_config(compose.to_yaml(start.cfg), list(start.command.overrides))
     device = context.compute.device
     environment = run.write_environment(
