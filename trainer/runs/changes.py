@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trainer.config import compose
-from trainer.config.quoting import import_flags, shell_command, typed_override
+from trainer.config.quoting import import_flags, shell_command, shell_override, typed_override
 from trainer.config.root import Config
 from trainer.config.section import FIXED, FUTURE
 from trainer.errors import ConfigError
