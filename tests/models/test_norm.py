@@ -98,13 +98,17 @@ class Limited(ModelConfig):
     """A network of a plug-in with BatchNorm, which runs out of memory above so many samples."""
 
     most: int = 3
+    late: bool = False  # only when BatchNorm has seen them
 
     def build(self, spec: DataSpec) -> nn.Module:
         network = nn.Sequential(nn.Linear(spec.features, 4), nn.BatchNorm1d(4), nn.Linear(4, spec.outputs))
-        network.register_forward_pre_hook(self._check)
+        if self.late:
+            network.register_forward_hook(self._check)
+        else:
+            network.register_forward_pre_hook(self._check)
         return network
 
-    def _check(self, network: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+    def _check(self, network: nn.Module, inputs: tuple[torch.Tensor], outputs: torch.Tensor | None = None) -> None:
         if network.training and len(inputs[0]) > self.most:
             torch.empty(1 << 50)
 
@@ -126,6 +130,19 @@ def test_halving_leaves_no_part_of_one_sample_to_batch_norm(batch: int) -> None:
     assert said[0].startswith("cpu is out of memory; from here on")
     assert said[1].endswith("A model without BatchNorm does not depend on it.") and len(said) == 2
     assert 1 not in sizes
+
+
+def test_an_attempt_that_ran_out_of_memory_leaves_the_statistics_of_batch_norm_as_they_were() -> None:
+    def trained(**settings: object) -> dict[str, torch.Tensor]:
+        trainer = TrainerConfig(epochs=2, device="cpu", **settings)
+        data = Synthetic(num_samples=90, batch_size=8, val_fraction=0.2)
+        made = Config(model=Limited(most=4, late=True), data=data, optimizer=SGD(lr=0.01), trainer=trainer)
+        run = assemble(made)
+        run.fit()
+        return run.state.model.state_dict()
+
+    halved, typed = trained(auto_micro_batch=True), trained(micro_batch=4)
+    assert all(torch.equal(halved[name], typed[name]) for name in typed)
 
 
 def test_two_samples_too_many_for_batch_norm_cannot_be_halved() -> None:

@@ -65,7 +65,7 @@ def test_a_run_leaves_these_files_and_no_others(done: Done) -> None:
     assert re.fullmatch(r"outputs/\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-[a-z0-9]{4}", done.shown)
     assert {path.name for path in done.directory.iterdir()} == {
         ".lock", "config.yaml", "overrides.yaml", "environment.json", "train.log", "metrics.csv", "metrics.jsonl",
-        "summary.json", "tensorboard", "checkpoints",
+        "summary.json", "tensorboard", "checkpoints", "resolved.json",
     }  # fmt: skip
     checkpoints = done.directory / "checkpoints"
     steps = {path.name for path in checkpoints.glob("step-*")}

@@ -86,7 +86,10 @@ def _named_root(config_dirs: Sequence[Path]) -> Path | None:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    content = yaml.safe_load(read(path))
+    try:
+        content = yaml.safe_load(read(path))
+    except yaml.YAMLError as error:  # a tag, which is YAML and stands for no value
+        raise ConfigError(f"{path}: not a YAML file of plain values: {' '.join(str(error).split())}.") from error
     return content if isinstance(content, dict) else {}
 
 
