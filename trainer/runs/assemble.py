@@ -77,7 +77,7 @@ def assemble(
     configure_threads(settings.threads, batch * sum(p.numel() for p in model.parameters()))
     compute = compute.suited_to(model, settings.channels_last)
     model = compute.place(model)
-    odd = check_contract(config, data.spec, model, task, train, compute)
+    odd = check_contract(config, data, model, task, train, compute)
     data = dataclasses.replace(data, warnings=(*data.warnings, *odd))
     state = _state(config, task, timeline, model)
     context = RunContext(config, data, task, train, val, timeline, state, compute)

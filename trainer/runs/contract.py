@@ -1,5 +1,6 @@
 """The contract with parts from outside the package, checked on a few samples before anything is trained or written."""
 
+import contextlib
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from trainer.config.plugins import outside_traceback
 from trainer.config.root import Config
 from trainer.config.section import Section
 from trainer.data.loaders.protocols import TrainLoader
-from trainer.data.types import Batch, DataSpec
+from trainer.data.types import Batch, Data, DataSpec
 from trainer.errors import ConfigError
 from trainer.runs.build import rescales
 from trainer.runs.build_parts import own_builder
@@ -31,14 +32,14 @@ def check_trainable(model: nn.Module, config: Config) -> None:
 
 
 def check_contract(
-    config: Config, spec: DataSpec, model: nn.Module, task: Task, train: TrainLoader, compute: Compute
+    config: Config, data: Data, model: nn.Module, task: Task, train: TrainLoader, compute: Compute
 ) -> tuple[str, ...]:
     """Run the first samples forwards and backwards where a part of the run is a plug-in's; leave no trace in the model.
 
     The parts of this package are not checked: their tests do that.
 
     Args:
-        spec: of the data.
+        data: samples that are in memory are taken as they are; others are not read, zeros stand for their inputs.
         model: on the device.
 
     Returns:
@@ -50,11 +51,7 @@ def check_contract(
     """
     if not config.has_outside_parts:
         return ()
-    stream = train.stream(0)
-    try:
-        batch = _first(next(stream))
-    finally:
-        stream.close()
+    batch = _first(data, train, compute.device)
     backup = BufferBackup(model)
     backup.keep()
     try:
@@ -81,7 +78,7 @@ def check_contract(
         backup.undo()
         model.zero_grad(set_to_none=True)
         model.train()
-    odd = _unscaled(config, spec)
+    odd = _unscaled(config, data.spec)
     if unused:
         shown = ", ".join(unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
         odd.append(f"model={_name(config.model)}: the loss does not depend on {shown}; these weights stay as they are.")
@@ -105,7 +102,13 @@ def _name(section: Section) -> str:
     return section.option or type(section).__qualname__
 
 
-def _first(batch: Batch) -> Batch:
+def _first(data: Data, train: TrainLoader, device: torch.device) -> Batch:
+    """Return the first samples: reading files, or starting workers, is left to the loop."""
+    if not isinstance(data.train.inputs, Tensor):
+        targets = data.train.targets[:SAMPLES].to(device)
+        return Batch(torch.zeros(len(targets), *data.spec.input_shape, device=device), targets)
+    with contextlib.closing(train.stream(0)) as stream:
+        batch = next(stream)
     weights = None if batch.weights is None else batch.weights[:SAMPLES]
     return Batch(batch.inputs[:SAMPLES], batch.targets[:SAMPLES], weights)
 
