@@ -141,7 +141,7 @@ def test_the_order_of_an_option_and_its_keys_does_not_matter() -> None:
         ("optimizer.amsgrad=maybe", "bool"),
         ("trainer.epochs=2.5", "int"),
         ("trainer.epochs=true", "int"),
-        ("trainer.epochs=1e3", "int"),
+        ("trainer.epochs=1e3", "int; write trainer.epochs=1000"),
         ("seed=null", "int"),
         ("seed=[1]", "int"),
         ("output_dir=[a]", "str"),

@@ -10,6 +10,7 @@ from trainer import cli
 from trainer.config import compose
 from trainer.config.root import Config
 from trainer.errors import ConfigError
+from trainer.runs.start_record import CommandLine
 
 GLOBAL = "# @package _global_\n"
 
@@ -67,6 +68,13 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     mine = write(tmp_path, experiment__mine__yml=GLOBAL, experiment__mine__yaml=GLOBAL)
     with pytest.raises(ConfigError, match=r"mine\.yaml and mine\.yml have one name; remove one of them"):
         composed(mine, "experiment=mine")
+    assert composed(mine, "seed=3").seed == 3  # neither is used
+
+
+def test_a_file_may_name_one_of_a_folder_of_its_own(tmp_path: Path) -> None:
+    text = GLOBAL + "defaults:\n  - /base/common@_global_\n"
+    mine = write(tmp_path, base__common__yaml="seed: 77\n", experiment__mine__yaml=text)
+    assert composed(mine, "experiment=mine").seed == 77
 
 
 def test_only_files_that_are_used_are_read(tmp_path: Path) -> None:
@@ -85,6 +93,7 @@ def test_only_files_that_are_used_are_read(tmp_path: Path) -> None:
         ("seed: 3\n", "it begins with the line '# @package _global_'"),
         (GLOBAL + "defaults:\n  - /model: mlp\n", "write 'override /model: mlp'"),
         (GLOBAL + "defaults:\n  - model: mlp\n", "write 'override /model: mlp'"),
+        (GLOBAL + "defaults:\n  - override model: mlp\n", "write 'override /model: mlp'"),
     ],
 )
 def test_an_experiment_that_would_not_do_what_it_says_is_told_how(tmp_path: Path, text: str, mend: str) -> None:
@@ -108,6 +117,9 @@ def test_the_config_of_a_run_is_the_beginning_of_another(tmp_path: Path, capsys:
         before, after = (yaml.safe_load(path.read_text()) for path in (first, second))
         assert after["trainer"].pop("steps") == 2 and before["trainer"].pop("steps") == 3
         assert before == after and after["seed"] == 5
+        loaded = f"{first.read_text()}".replace("init_from: null", f"init_from: {first.parent}")
+        first.write_text(loaded)
+        assert CommandLine.parse([], [], [], first).compose().init_from is None  # only what is typed is loaded
         capsys.readouterr()
         assert cli.run("train", ["--config", str(first), f"resume={first.parent}"]) == 2
         assert "takes the config of that run" in capsys.readouterr().err
@@ -141,6 +153,14 @@ def test_help_lists_the_users_options_and_cfg_resolves(
         (["trainer.gradient_clip_val=1", "--cfg"], "Did you mean 'trainer.clip_norm'?"),
         (["trainer.accumulate_grad_batches=4", "--cfg"], "Did you mean 'trainer.micro_batch'?"),
         (["--resolve"], "--resolve belongs to --cfg"),
+        (["-m", "--config", "config.yaml", "seed=0,1"], "is for one run"),
+        (["conf.yaml"], "--config RUN/config.yaml"),
+        (["@conf.yaml"], "--config RUN/config.yaml"),
+        (["optimizer.lr", "=", "0.1"], "key=value without blanks, such as optimizer.lr=VALUE"),
+        (["optimizer.lr=", "0.1"], "without blanks, such as optimizer.lr=0.1"),
+        (["optimizer.betas[0]=0.8"], "write the whole list: optimizer.betas=[…]"),
+        (["trainer.clip_norm=None"], "write trainer.clip_norm=null"),
+        (["trainer.epochs=3.0"], "write trainer.epochs=3."),
     ],
 )
 def test_words_of_other_programs_are_answered_in_one_sentence(

@@ -42,8 +42,8 @@ def options_of(group: str, config_dirs: Sequence[Path] = ()) -> dict[str, str]:
         if group in registry.GROUPS and name in registry.names(group):
             lines[name] = one_line(registry.lookup(group, name))
         else:
-            head = files[name].read_text(encoding="utf-8").splitlines()
-            lines[name] = next((text.lstrip("# ") for text in head if not text.startswith("# @package")), "")
+            comments = [t for t in files[name].read_text(encoding="utf-8").splitlines() if t.startswith("#")]
+            lines[name] = next((text.lstrip("# ") for text in comments if "@package" not in text), "")
     return lines
 
 

@@ -46,6 +46,8 @@ def sweep(overrides: Sequence[str], imports: Sequence[str], config_dirs: Sequenc
     directory = make_directory(config.output_dir, "-sweep")
     console = Screen()
     swept = _swept(jobs)
+    for _, text in dict.fromkeys(note for job in jobs for note in CommandLine(job, (), config_dirs).notes()):
+        say(console, text)
     say(console, f"sweep     {len(jobs)} runs in {directory}")
     task = _Job(console, signals, imports, swept, len(jobs))
     with contextlib.suppress(Interrupted):  # by a job that has not begun, or was stopped: no further one starts

@@ -98,6 +98,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         args.overrides.remove("job")
     if args.resolve and not args.cfg:
         raise ConfigError("--resolve belongs to --cfg: train --cfg --resolve prints the config with ${...} resolved.")
+    if args.multirun and args.config is not None:
+        raise ConfigError(f"--config {args.config}: is for one run; a sweep begins with experiment=NAME and keys.")
     for folder in args.config_dir:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {folder}: no such folder.")

@@ -10,7 +10,7 @@ import yaml
 
 from trainer.config import registry
 from trainer.config.safe_yaml import read
-from trainer.config.yaml_files import CHOICES, conf_dir, yaml_files
+from trainer.config.yaml_files import CHOICES, SUFFIXES, conf_dir, yaml_files
 from trainer.errors import ConfigError
 
 ROOT = "train"  # the file that everything starts from
@@ -23,7 +23,8 @@ def used_files(chosen: Mapping[str, str | None], config_dirs: Sequence[Path]) ->
         chosen: options from the command line, by group.
 
     Raises:
-        ConfigError: for a file that cannot be read, is not YAML, or is an experiment that would not do what it says.
+        ConfigError: for a file that cannot be read, is not YAML, has a second one of its name beside it, or is an
+            experiment that would not do what it says.
     """
     found: dict[Path, None] = {}
     files = {group: yaml_files(group, config_dirs) for group in CHOICES}
@@ -38,6 +39,7 @@ def used_files(chosen: Mapping[str, str | None], config_dirs: Sequence[Path]) ->
         if path in found or conf_dir() in path.parents:
             continue
         found[path] = None
+        _check_sole(path)
         if group == "experiment":
             _check_experiment(path)
         for other, name in _choices(group, path):
@@ -67,6 +69,9 @@ def overlaid(config_dirs: Sequence[Path]) -> Iterator[Path]:
                 link = folder / group / f"{option}.yaml"
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(path.absolute())
+        for path in (path for directory in config_dirs for path in directory.iterdir() if path.is_dir()):
+            if path.name not in CHOICES and not (folder / path.name).exists():
+                (folder / path.name).symlink_to(path.absolute())  # for files that name one of it, such as /base/mine
         _extend_root(folder / f"{ROOT}.yaml")
         yield folder
 
@@ -104,6 +109,12 @@ def _choices(group: str, path: Path) -> Iterator[tuple[str, str]]:
                     yield target or group, name.removesuffix(".yaml").removesuffix(".yml")
 
 
+def _check_sole(path: Path) -> None:
+    twins = [twin for twin in map(path.with_suffix, SUFFIXES) if twin.is_file()]
+    if len(twins) > 1:
+        raise ConfigError(f"{twins[0]} and {twins[1].name} have one name; remove one of them.")
+
+
 def _check_experiment(path: Path) -> None:
     text = read(path)
     head = [line for line in text.splitlines() if line.strip()]
@@ -114,6 +125,7 @@ def _check_experiment(path: Path) -> None:
     entries = _mapping(path).get("defaults")
     for entry in entries if isinstance(entries, list) else []:
         for key, value in entry.items() if isinstance(entry, dict) else ():
-            if str(key).strip("/") in registry.GROUPS:
-                said = f"write 'override /{str(key).strip('/')}: {value}'"
-                raise ConfigError(f"{path}: its defaults choose {key}: {value} a second time; {said}.")
+            group = str(key).removeprefix("override ").strip("/ ")
+            if group in registry.GROUPS and not str(key).startswith("override /"):
+                way = f"write 'override /{group}: {value}'"
+                raise ConfigError(f"{path}: '{key}: {value}' in its defaults replaces no option; {way}.")

@@ -11,7 +11,7 @@ from trainer.config import registry
 from trainer.config.quoting import shell_override
 from trainer.config.root import Config
 from trainer.config.section import Section
-from trainer.config.yaml_files import CHOICES, options
+from trainer.config.yaml_files import CHOICES, SUFFIXES, options
 from trainer.errors import ConfigError, did_you_mean
 
 # Settings of Hydra -> what does that here; and names of keys in other programs -> ours.
@@ -51,7 +51,17 @@ def not_an_override(text: str, error: Exception | None = None) -> ConfigError:
     """Return the error for what Hydra's grammar does not take, or takes for something without a key."""
     if error is None:
         return ConfigError(f"'{text}' is not an override; write key=value or group=option.")
-    key, _, value = text.partition("=")
+    key, equals, value = text.partition("=")
+    if text.endswith(SUFFIXES) and not equals:
+        return ConfigError(
+            f"'{text}' is not an override; a file of keys is DIR/experiment/NAME.yaml, chosen by --config-dir DIR "
+            "experiment=NAME, and the config of a run is --config RUN/config.yaml."
+        )
+    if not equals and text.split() == [text]:
+        typed = f"{text}=VALUE" if text[0].isalpha() else f"optimizer.lr={text}"
+        return ConfigError(f"'{text}' is not an override; write key=value without blanks, such as {typed}.")
+    if found := re.fullmatch(r"([\w.]+)\[\d+\]", key):
+        return ConfigError(f"{text}: no part of a list can be set; write the whole list: {found[1]}=[…].")
     quoted = shell_override(key, value) if value else shell_override("key", "a,b")
     return ConfigError(
         f"'{text}' is not an override; write key=value or group=option, such as optimizer.lr=1e-3 or model=mlp, and "
@@ -95,7 +105,14 @@ def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError
 def wrong_type(owner: type[Section], key: str, name: str, value: Any, error: Exception) -> ConfigError:
     """Return the error for a value that is not of the type of its key."""
     known = owner.keys()
-    return ConfigError(f"{name}={value}: {f'expected {known[key][0]}' if key in known else first_line(error)}.")
+    if key not in known:
+        return ConfigError(f"{name}={value}: {first_line(error)}.")
+    expected, way = known[key][0], ""
+    if str(value).lower() == "none" and "null" in expected:
+        way = f"; write {name}=null"
+    elif isinstance(value, float) and value.is_integer() and expected.startswith("int"):
+        way = f"; write {name}={int(value)}"
+    return ConfigError(f"{name}={value}: expected {expected}{way}.")
 
 
 def not_an_option(group: str, value: Any) -> ConfigError:

@@ -78,6 +78,7 @@ class CommandLine:
         if self.config is None:
             return compose.compose(self.overrides, self.config_dirs)
         saved = compose.from_yaml(read(self.config), str(self.config))
+        saved.resume = saved.init_from = None  # how that run began is not how this one does
         return compose.choose(saved, self.overrides, self.config_dirs)
 
     def notes(self) -> list[tuple[int, str]]:
