@@ -17,7 +17,7 @@ from trainer.config import registry
 from trainer.config.yaml_files import options
 
 WORDS = (*TINY, "trainer.epochs=1")
-GROUPS = ("model", "data", "optimizer", "scheduler", "task", "trainer", "sweep", "experiment")
+GROUPS = ("model", "data", "optimizer", "scheduler", "task", "trainer", "run", "sweep", "experiment")
 
 MISTAKES = {  # what is typed: words of the message
     "model=cnnn": ["model=cnnn", "Did you mean 'cnn'?", "linear, mlp"],

@@ -239,6 +239,7 @@ def become(arguments: list[str], cwd: str, env: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(env)
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115  # a terminal, perhaps
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     importlib.invalidate_caches()
     sys.path.pop(0)
     with_folder = arguments[0] != "-P"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trainer.config.optimizer import OptimizerConfig
     from trainer.config.registry import register
     from trainer.config.root import Config
+    from trainer.config.run import RunConfig
     from trainer.config.scheduler import SchedulerConfig
     from trainer.config.section import key
     from trainer.config.table import Csv
@@ -41,6 +42,7 @@ _NAMES = {
     "trainer.config.optimizer": "OptimizerConfig",
     "trainer.config.registry": "register",
     "trainer.config.root": "Config",
+    "trainer.config.run": "RunConfig",
     "trainer.config.scheduler": "SchedulerConfig",
     "trainer.config.section": "key",
     "trainer.config.table": "Csv",
@@ -86,6 +88,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "Run",
+    "RunConfig",
     "SchedulerConfig",
     "Split",
     "Svhn",

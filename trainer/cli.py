@@ -7,9 +7,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from types import TracebackType
 
 from trainer.errors import ConfigError, TrainerError, did_you_mean
-from trainer.system.signals import SAVING, STOP, Interrupted
+from trainer.system import streams
+from trainer.system.signals import SAVE, SAVING, STOP, Interrupted, heeded
 
 # verb: (module, one line of help). The module is imported when the verb is used.
 VERBS = {
@@ -35,17 +37,18 @@ def main() -> None:
 
 def _process(verb: str, arguments: Sequence[str]) -> None:
     """Be the process of a verb. Once it is done its outcome stands: a late signal does not change the exit code."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # before and after training there is nothing to save
+    streams.prepare()
+    for number in heeded([SAVE]):
+        signal.signal(number, lambda *_: None)  # before and after training there is nothing to save
     for number in STOP:
         atexit.register(signal.signal, number, signal.SIG_IGN)  # the first to be registered is the last to be called
+    sys.excepthook = _report
     code = run(verb, arguments)
-    sys.stdout.flush()
-    sys.stderr.flush()
 
     def leave(*_: object) -> None:
         os._exit(code)
 
-    for number in STOP:
+    for number in heeded(STOP):
         signal.signal(number, leave)
     if any(thread.name == SAVING for thread in threading.enumerate()) or "pyarrow" in sys.modules:
         # A save that a second Ctrl-C has given up, or pyarrow reading ahead in a file that an error has ended. Waiting
@@ -53,6 +56,17 @@ def _process(verb: str, arguments: Sequence[str]) -> None:
         # code, which aborts.
         leave()
     sys.exit(code)
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a bug with its whole traceback; that of a plug-in without the frames of this package."""
+    from trainer.config.plugins import outside_traceback
+
+    text = outside_traceback(error)
+    if text is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        streams.tell(f"{text}\n(The frames of the trainer are left out; the train.log of the run has all.)")
 
 
 def usage() -> str:
@@ -63,30 +77,39 @@ def usage() -> str:
 
 def run(verb: str, arguments: Sequence[str]) -> int:
     """Run a verb; a user's mistake becomes one message and its exit code, a bug keeps its traceback."""
+    failure: OSError | None = None
     try:
-        if verb in ("-h", "--help"):
-            print(usage())
-            code = 0
-        elif verb == "--version":
-            code = _command("train")(["--version"])
-        else:
-            code = _command(verb)(arguments)
-        sys.stdout.flush()
-        return code
+        code = _run(verb, arguments)
     except TrainerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        streams.tell(f"error: {error}")
+        code = error.exit_code
     except Interrupted as request:
         name = signal.Signals(request.signal).name
-        print(f"Stopped by {name} before the first step: nothing was trained, and nothing is lost.", file=sys.stderr)
-        return 128 + request.signal
+        streams.tell(f"Stopped by {name} before the first step: nothing was trained, and nothing is lost.")
+        code = 128 + request.signal
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader has gone (`train | head`); what is still buffered must not fail again when Python flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.tell("interrupted")
+        code = 130
+    except OSError as error:
+        code, failure = 1, error
+    unwritten = streams.settle()  # by an answer that was asked for; a run gives up its screen and goes on
+    if isinstance(failure or unwritten, BrokenPipeError):
+        return 1  # the reader has gone (`train --help | head`), and knows
+    if failure is not None and unwritten is None:
+        raise failure
+    if unwritten is not None:
+        streams.tell(f"error: the answer could not be written ({unwritten.strerror}).")
         return 1
+    return code
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    if verb in ("-h", "--help"):
+        print(usage())
+        return 0
+    if verb == "--version":
+        verb, arguments = "train", ["--version"]
+    return _command(verb)(arguments)
 
 
 def _command(verb: str) -> Callable[[Sequence[str]], int]:

@@ -14,7 +14,8 @@ from trainer.config.durations import RunLength
 from trainer.config.scheduler import ConstantLR
 from trainer.errors import TrainerError
 from trainer.runs.build import build_schedule
-from trainer.training.state import TrainState, average_of
+from trainer.training.average import average_of
+from trainer.training.state import TrainState
 from trainer.training.stopping import Monitor
 
 

@@ -95,8 +95,10 @@ def test_the_hyperparameters_of_tensorboard_are_those_that_were_swept(grid: tupl
 
 
 def test_groups_and_experiments_are_swept_with_the_flag_anywhere(tmp_path: Path) -> None:
-    experiments = tmp_path / "mine" / "experiment"
+    mine, experiments = tmp_path / "mine", tmp_path / "mine" / "experiment"
     experiments.mkdir(parents=True)
+    (mine / "optimizer").mkdir()
+    (mine / "optimizer" / "adamw.yaml").write_text("defaults: [_adamw, _self_]\n")
     for name, rate in (("slow", 1e-4), ("fast", 1e-2)):
         (experiments / f"{name}.yaml").write_text(f"# @package _global_\noptimizer:\n  lr: {rate}\n")
     options = ("model=linear,mlp", "-m", *WORDS[1:], "--config-dir", "mine", "experiment=choice(slow,fast)")
@@ -106,6 +108,7 @@ def test_groups_and_experiments_are_swept_with_the_flag_anywhere(tmp_path: Path)
     assert {(row["model"], row["experiment"]) for row in results(directory)} == {
         (model, name) for model in ("linear", "mlp") for name in ("slow", "fast")
     }
+    assert output.splitlines()[0] == "config    mine/optimizer/adamw.yaml in place of the packaged one"
     assert "model" in next(line for line in output.splitlines() if line.startswith("trial"))
 
 

@@ -114,7 +114,10 @@ def test_an_unknown_key_lists_the_keys() -> None:
         ),
         ("model.hidden=[8]", "model=cnn has no such key. It is a key of model=mlp and model=tabular."),
         ("data.path=a.csv", "data=digits has no such key. It is a key of data=csv and data=tensors."),
-        ("scheduler.gamma=0.5", "It is a key of scheduler=exponential and scheduler=multistep and scheduler=step."),
+        (
+            "scheduler.gamma=0.5",
+            "It is a key of scheduler=cyclic and scheduler=exponential and scheduler=multistep and scheduler=step.",
+        ),
         ("task.label_smoothing=0.1", "task=auto has no such key. It is a key of task=classification."),
     ],
 )
@@ -138,7 +141,7 @@ def test_the_order_of_an_option_and_its_keys_does_not_matter() -> None:
         ("optimizer.amsgrad=maybe", "bool"),
         ("trainer.epochs=2.5", "int"),
         ("trainer.epochs=true", "int"),
-        ("trainer.epochs=1e3", "int"),
+        ("trainer.epochs=1e3", "int; write trainer.epochs=1000"),
         ("seed=null", "int"),
         ("seed=[1]", "int"),
         ("output_dir=[a]", "str"),
@@ -365,6 +368,16 @@ def test_every_option_survives_saving_and_reading(group: str) -> None:
             assert compose.to_yaml(read) == text
 
 
+@pytest.mark.parametrize(
+    ("saved", "read"), [("0.25", "1"), ("2.6", "3"), ("1.0", "1"), ("500.0", "500.0"), ("0.25ep", "0.25ep"), ("0", "0")]
+)
+def test_a_bare_fraction_that_an_earlier_version_saved_is_the_steps_that_it_was_then(saved: str, read: str) -> None:
+    text = compose.to_yaml(compose.compose(["scheduler=multistep", "trainer.max_time=2.5min"]))
+    text = text.replace("eval_every: 1ep", f"eval_every: '{saved}'").replace("- 75%", f"- '{saved}'")
+    config = compose.to_config(compose.from_yaml(text, "config.yaml"))
+    assert (config.trainer.eval_every, config.scheduler.milestones) == (read, ["50%", read])  # type: ignore[attr-defined]
+
+
 def test_a_composed_config_survives_saving_and_reading() -> None:
     cfg = compose.compose(["model=mlp", "model.hidden=[]", "optimizer=sgd", "optimizer.lr=1e-7", "data.mean=[0.25]"])
     assert compose.to_config(compose.from_yaml(compose.to_yaml(cfg), "config.yaml")) == compose.to_config(cfg)
@@ -466,8 +479,9 @@ def test_yaml_files_are_composed_for_a_saved_config_only_where_an_option_was_cho
     config_dirs = _write(tmp_path, "model/broken", "hidden: [\n")
     assert compose.choose(copy.deepcopy(DEFAULT), [], config_dirs) == DEFAULT
     assert compose.choose(copy.deepcopy(DEFAULT), ["trainer.epochs=9"], config_dirs).trainer.epochs == 9
+    assert compose.choose(copy.deepcopy(DEFAULT), ["model=mlp"], config_dirs).model.hidden == [128, 64]
     with pytest.raises(ConfigError, match="broken"):
-        compose.choose(copy.deepcopy(DEFAULT), ["model=mlp"], config_dirs)
+        compose.choose(copy.deepcopy(DEFAULT), ["model=broken"], config_dirs)
 
 
 @pytest.mark.parametrize(

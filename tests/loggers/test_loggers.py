@@ -16,7 +16,7 @@ from rich.console import Console
 from support import run_trainer, the_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer.loggers.base import LogRecord
+from trainer.loggers.base import Activity, LogRecord
 from trainer.loggers.console import LiveConsoleLogger, PlainConsoleLogger, Progress, format_duration, format_value
 from trainer.loggers.files import FilesLogger, read_metrics
 from trainer.loggers.pictures import confusion_picture, image_grid, pictures
@@ -335,7 +335,7 @@ def test_plain_lines_come_for_each_validation_and_seldom_between() -> None:
 def test_a_live_display_leaves_the_validations_only() -> None:
     text = io.StringIO()
     console = Console(file=text, width=200, force_terminal=True, color_system=None)
-    sink = LiveConsoleLogger(console, Progress(total=4, steps_per_epoch=2, monitor="val/loss"))
+    sink = LiveConsoleLogger(console, Progress(total=4, steps_per_epoch=2, monitor="val/loss"), Activity(1))
     sink.write(record(1, train__loss=1.5))
     sink.write(record(2, train__loss=1.25, val__loss=2.5))
     sink.close({})

@@ -11,6 +11,7 @@ import torch
 from torch.optim import SGD, Optimizer, lr_scheduler
 
 from trainer.config import scheduler as config
+from trainer.config import scheduler_phases as phases
 from trainer.config.durations import RunLength
 from trainer.config.section import key
 from trainer.errors import ConfigError
@@ -70,19 +71,29 @@ PAIRS: list[tuple[str, config.SchedulerConfig, Callable[[int], Counterpart]]] = 
     ("polynomial", config.PolynomialLR(power=2.0), lambda n: lambda o: lr_scheduler.PolynomialLR(o, n, 2.0)),
     ("polynomial over 9", config.PolynomialLR(power=0.5, total="9"),
      lambda n: lambda o: lr_scheduler.PolynomialLR(o, 9, 0.5)),
-    ("onecycle", config.OneCycleLR(),
+    ("onecycle", phases.OneCycleLR(),
      lambda n: lambda o: lr_scheduler.OneCycleLR(o, BASE, total_steps=n, cycle_momentum=False)),
-    ("onecycle linear", config.OneCycleLR(anneal="linear", pct_start=0.5, div_factor=10, final_div_factor=100),
+    ("onecycle linear", phases.OneCycleLR(anneal="linear", pct_start=0.5, div_factor=10, final_div_factor=100),
      lambda n: lambda o: lr_scheduler.OneCycleLR(
          o, BASE, total_steps=n, cycle_momentum=False, anneal_strategy="linear",
          pct_start=0.5, div_factor=10, final_div_factor=100)),
-    ("onecycle early peak", config.OneCycleLR(pct_start=0.17, div_factor=3),
+    ("onecycle early peak", phases.OneCycleLR(pct_start=0.17, div_factor=3),
      lambda n: lambda o: lr_scheduler.OneCycleLR(
          o, BASE, total_steps=n, cycle_momentum=False, pct_start=0.17, div_factor=3)),
+    ("restarts", phases.CosineRestartsLR(t_0="7", eta_min=0.01),
+     lambda n: lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 7, 1, 0.01)),
+    ("longer restarts", phases.CosineRestartsLR(t_0="3", t_mult=3),
+     lambda n: lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 3, 3)),
+    ("cyclic", phases.CyclicLR(step_size_up="5"),
+     lambda n: lambda o: lr_scheduler.CyclicLR(o, BASE / 4, BASE, 5, cycle_momentum=False)),
+    ("cyclic halving", phases.CyclicLR(step_size_up="3", step_size_down="8", mode="triangular2", div_factor=10),
+     lambda n: lambda o: lr_scheduler.CyclicLR(o, BASE / 10, BASE, 3, 8, "triangular2", cycle_momentum=False)),
+    ("cyclic shrinking", phases.CyclicLR(step_size_up="9", step_size_down="2", mode="exp_range", gamma=0.97),
+     lambda n: lambda o: lr_scheduler.CyclicLR(o, BASE / 4, BASE, 9, 2, "exp_range", 0.97, cycle_momentum=False)),
 ]  # fmt: skip
 NAMED = [pytest.param(ours, theirs, id=name) for name, ours, theirs in PAIRS]
-# OneCycleLR writes over the rate that the rise before it starts from, so that it cannot stand in torch's sequence.
-SEQUENCED = [pytest.param(ours, theirs, id=name) for name, ours, theirs in PAIRS if "onecycle" not in name]
+# OneCycleLR and CyclicLR write over the rate that the rise before them starts from, so neither can be in a sequence.
+SEQUENCED = [pytest.param(ours, theirs, id=name) for name, ours, theirs in PAIRS if "cycl" not in name]
 
 
 @pytest.mark.parametrize("total", [10, 37, 200])
@@ -162,6 +173,11 @@ def test_an_interval_of_epochs_counts_from_the_end_of_the_warmup() -> None:
         (config.PolynomialLR(total="25%"), config.PolynomialLR(total="20")),
         (config.ExponentialLR(gamma=0.5, period="3ep"), config.ExponentialLR(gamma=0.5 ** (1 / 30), period="1")),
         (config.CosineLR(warmup="1ep"), config.CosineLR(warmup="10")),
+        (phases.CosineRestartsLR(t_0="1ep"), phases.CosineRestartsLR(t_0="10")),
+        (phases.CyclicLR(step_size_up="5%"), phases.CyclicLR(step_size_up="4")),
+        (phases.CyclicLR(step_size_down="1ep"), phases.CyclicLR(step_size_up="20", step_size_down="10")),
+        (config.InverseSqrtLR(), config.InverseSqrtLR(warmup="4")),
+        (phases.TrapezoidLR(decay="1ep"), phases.TrapezoidLR(decay="10", warmup="4")),
         (config.ConstantLR(warmup="5%"), config.ConstantLR(warmup="4")),
         (config.ConstantLR(warmup="0.5ep"), config.ConstantLR(warmup="5")),
     ],
@@ -217,6 +233,14 @@ def test_a_duration_in_minutes_is_refused(option: type[config.SchedulerConfig], 
         option(**{name: "5min"})
 
 
+@pytest.mark.parametrize(
+    "option", [config.CosineLR(t_max="0"), config.MultiStepLR(milestones=["5", "0%"]), config.StepLR(step_size="0ep")]
+)
+def test_a_part_of_a_schedule_without_length_is_refused(option: config.SchedulerConfig) -> None:
+    with pytest.raises(ConfigError, match=r"^scheduler\.\w+=0(%|ep)?: a part of a schedule takes at least one step"):
+        build_schedule(option, RunLength(10, 40))
+
+
 def test_rates_are_set_on_every_group_from_its_own_rate() -> None:
     parameters = [torch.zeros(1, requires_grad=True) for _ in range(2)]
     optimizer = SGD([{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.02}], lr=0.2)
@@ -226,6 +250,70 @@ def test_rates_are_set_on_every_group_from_its_own_rate() -> None:
         assert [group["lr"] for group in optimizer.param_groups] == _close(
             [0.2 * (1 - step / 10), 0.02 * (1 - step / 10)]
         )
+
+
+# Long runs
+
+
+@pytest.mark.parametrize(
+    "name", ["restarts", "longer restarts", "cyclic", "cyclic halving", "cyclic shrinking", "cosine", "onecycle"]
+)
+def test_a_schedule_equals_its_counterpart_over_thousands_of_steps(name: str) -> None:
+    [(scheduler, counterpart)] = [(ours, theirs) for other, ours, theirs in PAIRS if other == name]
+    schedule = build_schedule(scheduler, RunLength(steps_per_epoch=100, total=5000))
+    assert _ours(schedule, 5000) == _close(_theirs(counterpart(5000), 5000))
+
+
+@pytest.mark.parametrize("warmup", [1, 40, 4000])
+def test_inverse_sqrt_is_the_formula_of_the_paper(warmup: int) -> None:
+    """Vaswani et al. 2017, equation 3, for the width whose peak is ours: min(n^-0.5, n · warmup^-1.5)."""
+    schedule = build_schedule(config.InverseSqrtLR(warmup=str(warmup)), RunLength(100, 10_000))
+    peak = warmup**-0.5
+    expected = [BASE / peak * min(n**-0.5, n * warmup**-1.5) for n in range(1, 10_001)]
+    assert _ours(schedule, 10_000) == _close(expected)
+
+
+def test_inverse_sqrt_without_a_warmup_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^scheduler\.warmup=0: scheduler=inverse_sqrt .* needs one, such as 5%"):
+        build_schedule(config.InverseSqrtLR(warmup="0"), RunLength(10, 40))
+
+
+@pytest.mark.parametrize(
+    ("shape", "counterpart"),
+    [
+        ("linear", lambda o, n: lr_scheduler.LinearLR(o, 1.0, 0.0, n)),
+        ("cosine", lr_scheduler.CosineAnnealingLR),
+        ("sqrt", lambda o, n: lr_scheduler.LambdaLR(o, lambda step: 1 - math.sqrt(step / n))),
+    ],
+)
+@pytest.mark.parametrize(("warmup", "decay"), [(1, 1000), (250, 1000), (100, 4900), (250, 1)])
+def test_a_trapezoid_is_a_rise_a_constant_and_a_decay(
+    shape: str, counterpart: Callable[[Optimizer, int], Any], warmup: int, decay: int
+) -> None:
+    total = 5000
+
+    def sequence(optimizer: Optimizer) -> lr_scheduler.SequentialLR:
+        rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / warmup, total_iters=warmup - 1)
+        flat = lr_scheduler.ConstantLR(optimizer, factor=1.0)
+        parts = [rise, flat, counterpart(optimizer, decay)]
+        return lr_scheduler.SequentialLR(optimizer, parts, milestones=[warmup, total - decay])
+
+    scheduler = phases.TrapezoidLR(warmup=str(warmup), decay=str(decay), shape=shape)
+    schedule = build_schedule(scheduler, RunLength(100, total))
+    assert _ours(schedule, total) == _close(_theirs(sequence, total))
+    assert schedule(total, BASE) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_trapezoid_by_default_rises_for_5_and_falls_for_20_per_cent_to_the_end_factor() -> None:
+    rates = _ours(build_schedule(phases.TrapezoidLR(end_factor=0.1, shape="linear"), RunLength(10, 200)), 201)
+    assert rates[:10] == _close([BASE * (step + 1) / 10 for step in range(10)])
+    assert rates[10:161] == _close([BASE] * 151)
+    assert (rates[180], rates[200]) == _close((BASE * 0.55, BASE * 0.1))
+
+
+def test_a_decay_longer_than_what_the_warmup_leaves_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^scheduler\.decay=96% is 96 steps, but the warm-up leaves only 95"):
+        build_schedule(phases.TrapezoidLR(decay="96%"), RunLength(10, 100))
 
 
 # The schedule with a memory
@@ -372,6 +460,18 @@ def test_a_schedule_of_a_plugin_is_its_keys_and_its_formula() -> None:
 def test_a_schedule_without_a_formula_is_refused_and_never_constant() -> None:
     with pytest.raises(ConfigError, match=r"^scheduler=forgotten: .*\.Forgotten has no method formula\(self, run\)"):
         build_schedule(Forgotten(), RunLength(4, 20))
+
+
+def test_a_formula_that_is_none_is_refused_before_the_first_step() -> None:
+    @dataclass
+    class Unreturned(config.SchedulerConfig):
+        section, option = "scheduler", "unreturned"
+
+        def formula(self, run: RunLength) -> config.Formula:  # type: ignore[return]
+            run.span("1ep", "scheduler.period")
+
+    with pytest.raises(ConfigError, match=r"^scheduler=unreturned: formula\(self, run\) gave None"):
+        build_schedule(Unreturned(), RunLength(4, 20))
 
 
 def test_a_plugin_may_build_its_schedule_itself() -> None:

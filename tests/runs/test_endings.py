@@ -2,22 +2,30 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from support import TINY, the_run
 
 from trainer import Config, assemble
+from trainer.config.quoting import typed_override
 from trainer.errors import ConfigError
 
 QUIET = (*TINY, "trainer.log_every=null")
 
 
 def advice(output: str) -> list[str]:
-    """The words of the "next" line after `train`, without the remark in brackets."""
-    line = re.search(r"^next +train (.*)$", output, flags=re.MULTILINE)
+    """The words of the "next" line after `train`, as a shell gives them to it."""
+    return pasted(output, "next")[1:]
+
+
+def pasted(output: str, name: str) -> list[str]:
+    """The words of the command in the line of that name, as a shell reads them."""
+    line = re.search(rf"^{name} +(.*)$", output, flags=re.MULTILINE)
     assert line is not None, output
-    return re.sub(r" +\(.*\)$", "", line[1]).split()
+    script = f"show() {{ printf '%s\\0' \"$@\"; }}; show {line[1]}"
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
 
 
 def steps(folder: Path) -> int:
@@ -38,6 +46,65 @@ def test_the_advice_after_early_stopping_is_more_patience(train, tmp_path):
     done = steps(tmp_path)
     train(*advice(output))
     assert steps(tmp_path) > done
+
+
+NASTY = "it's [red] a,b=1 :dog: #(ü) 50% $HOME \\"
+
+
+def test_advice_can_be_pasted_whatever_the_folder_is_called(train, tmp_path):
+    name = f"{NASTY}${{x}}"
+    output = train(*QUIET, typed_override("output_dir", name), "trainer.epochs=1").stdout
+    run = the_run(tmp_path)
+    assert run.parent.parent == tmp_path / name
+    assert f"{name}/" in output.splitlines()[0]
+    program, option, folder = pasted(output, "watch")
+    assert (program, option, (tmp_path / folder).resolve()) == ("tensorboard", "--logdir", run / "tensorboard")
+    assert pasted(output, "next")[:-1] == pasted(output, "resume")
+    output = train(*pasted(output, "next")[1:]).stdout
+    assert f"{name}/" in output.splitlines()[0]
+    assert steps(tmp_path) == 6
+    assert "already made" in train(*pasted(output, "resume")[1:], "trainer.epochs=1", code=2).stderr
+
+
+PLUGIN = """
+from trainer import register
+from trainer.config.model import Linear
+
+@register("model", "theirs")
+class Theirs(Linear):
+    pass
+"""
+
+
+def test_a_forgotten_plug_in_is_answered_with_the_command_to_paste(train, tmp_path):
+    (tmp_path / "my plug-in.py").write_text(PLUGIN)
+    train("--import", "my plug-in.py", *QUIET, "model=linear", "trainer.epochs=1")
+    run = the_run(tmp_path)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("model: linear", "model: theirs"))
+    error = train(f"resume={run}", "trainer.epochs=2", code=2).stderr
+    words = pasted(f"type {error.partition('plug-in.py')[2].partition(': ')[2]}", "type")
+    assert words[:3] == ["train", "--import", "my plug-in.py"]
+    train(*words[1:], "trainer.epochs=2")
+
+
+def test_a_sweep_and_its_configs_may_be_in_folders_of_any_name(train, tmp_path):
+    experiments = tmp_path / f"{NASTY}${{x}}" / "experiment"
+    experiments.mkdir(parents=True)
+    (experiments / "mine.yaml").write_text("# @package _global_\ntrainer:\n  epochs: 1\n")
+    words = ("--config-dir", str(experiments.parent), "experiment=mine", typed_override("output_dir", NASTY))
+    output = train("-m", *QUIET, *words, "seed=0,1").stdout
+    assert f"sweep     2 runs in {NASTY}/" in output
+    [results] = (tmp_path / NASTY).glob("*/*/results.csv")
+    assert f"results   {results.relative_to(tmp_path)}" in output
+
+
+def test_names_of_classes_are_shown_as_they_are(train, trainer, tmp_path):
+    rows = "".join(f"{i % 7},{('[red]', ':dog:')[i % 2]}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text(f"x,label\n{rows}")
+    train("data=csv", "data.path=t.csv", "data.target=label", "model=linear", "trainer.epochs=1")
+    output = trainer("evaluate", str(the_run(tmp_path))).stdout
+    assert re.findall(r"^(\S+) +\d+ +\S+ +\S+$", output, re.MULTILINE) == [":dog:", "[red]"]
 
 
 def test_a_run_out_of_time_goes_on_when_it_is_resumed(train, tmp_path):

@@ -270,7 +270,7 @@ def curve(run: Path, name: str = "train/loss") -> dict[int, list[float]]:
 
 
 def assert_tensorboard_shows_the_rows(run: Path) -> None:
-    for name in ("train/loss", "val/loss"):
+    for name in ("train/loss", "train_recent/loss", "val/loss"):
         expected = {row["step"]: [pytest.approx(row[name], rel=1e-6)] for row in rows(run) if name in row}
         assert curve(run, name) == expected
 
@@ -310,8 +310,8 @@ def test_a_process_killed_three_times_is_resumed_to_the_same_bits(tmp_path: Path
         assert not (the_run(tmp_path) / "summary.json").exists()
         saved = payload(the_run(tmp_path))["step"]
         assert last_row(tmp_path) - saved <= 6  # the interval of saving, and that of the record
-        arguments = ("resume=auto",)
-    train_to_the_end(tmp_path, "resume=auto")
+        arguments = ("resume=auto", *CNN)
+    train_to_the_end(tmp_path, "resume=auto", *CNN)
     assert bits(the_run(tmp_path)) == bits(whole)
     assert_tensorboard_shows_the_rows(the_run(tmp_path))
 
@@ -349,7 +349,7 @@ def test_a_streaming_run_killed_and_stopped_is_resumed_to_the_same_bits(
     (tmp_path / "b").mkdir()
     stopped = begin(tmp_path / "b", *streamed(pictures, workers))
     assert stop_after(stopped, tmp_path / "b", 9, signal.SIGTERM) == 143
-    killed = begin(tmp_path / "b", "resume=auto")
+    killed = begin(tmp_path / "b", "resume=auto", *streamed(pictures, workers))
     assert stop_after(killed, tmp_path / "b", 25, signal.SIGKILL) == -signal.SIGKILL
     train_to_the_end(
         tmp_path / "b", "resume=auto", *streamed(pictures, workers)
@@ -446,20 +446,6 @@ def test_every_form_of_resume_finds_its_checkpoint(
     assert bits(the_run(tmp_path)) == expected
 
 
-def test_auto_takes_the_run_that_has_not_finished_and_else_starts_a_new_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(tmp_path, *SMALL, *EPOCHS, "resume=auto") == 0
-    assert "starting a new one" in capsys.readouterr().out
-    first = the_run(tmp_path)
-    summary = json.loads((first / "summary.json").read_text())
-    (first / "summary.json").write_text(json.dumps(summary | {"status": "stopped"}))
-    assert train(tmp_path, *SMALL, *EPOCHS, "resume=auto") == 0
-    assert the_run(tmp_path) == first
-    assert train(tmp_path, *SMALL, *EPOCHS, "resume=auto") == 0
-    assert len(list((tmp_path / "outputs").glob("*/*"))) == 2
-
-
 @pytest.mark.parametrize(
     "form", ["last", "best", "nowhere", "{tmp}", "{run}/checkpoints/step-00000007", "{run}/tensorboard"]
 )
@@ -485,7 +471,8 @@ def test_a_finished_run_is_extended_and_the_change_is_shown(
     assert rows(finished)[:15] == before
     assert payload(finished)["step"] == 25
     assert compose.from_yaml((finished / "config.yaml").read_text(), "").trainer.epochs == 5
-    assert set(curve(finished)) == set(range(1, 26))
+    assert set(curve(finished)) == set(range(5, 26, 5))
+    assert set(curve(finished, "lr")) == set(range(1, 26))
 
 
 def test_with_a_constant_rate_an_extended_run_equals_one_that_was_long_from_the_start(tmp_path: Path) -> None:
@@ -603,9 +590,22 @@ def test_the_summary_of_a_resumed_run_is_that_of_the_whole(tmp_path: Path, finis
     assert {k: v for k, v in after.items() if k != "seconds"} == {k: v for k, v in before.items() if k != "seconds"}
 
 
-@pytest.mark.parametrize("extra", [(), ("trainer.ema=0.8",)])
+AVERAGING = ("trainer.ema=0.9", "trainer.ema_warmup=false")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        (),
+        AVERAGING,
+        (*AVERAGING, "trainer.monitor=val/accuracy"),
+        (*AVERAGING, "trainer.monitor=val_ema/accuracy"),
+    ],
+)
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
-def test_a_loaded_model_scores_what_the_summary_says(tmp_path: Path, extra: tuple[str, ...], checkpoint: str) -> None:
+def test_a_loaded_model_scores_what_the_summary_says(
+    tmp_path: Path, extra: tuple[str, ...], checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train(tmp_path, *SMALL, "trainer.epochs=6", "optimizer.lr=0.05", *extra) == 0
     run = the_run(tmp_path)
     config = compose.to_config(compose.from_yaml((run / "config.yaml").read_text(), ""))
@@ -622,7 +622,22 @@ def test_a_loaded_model_scores_what_the_summary_says(tmp_path: Path, extra: tupl
     (batch,) = val
     with torch.no_grad():
         accuracy = (model(batch.inputs).argmax(1) == batch.targets).double().mean().item()
-    assert accuracy == pytest.approx(json.loads((run / "summary.json").read_text())[checkpoint]["value"], abs=1e-9)
+    told = json.loads((run / "summary.json").read_text())[checkpoint]
+    assert accuracy == pytest.approx(told["value"], abs=1e-9)
+    averaged = told["metric"].startswith("val_ema/")
+    if any("monitor" in word for word in extra):
+        assert extra[-1] == f"trainer.monitor={told['metric']}"
+    capsys.readouterr()
+    assert cli.run("evaluate", [str(run / "checkpoints" / checkpoint)]) == 0
+    out = capsys.readouterr().out
+    assert ("averaged weights" in out) == averaged and f"accuracy  {told['value']:.4f}" in out
+    words = ("trainer.eval_every=0", "trainer.fast_dev_run=true", f"init_from={run}/checkpoints/{checkpoint}")
+    assert train(tmp_path / "next", *SMALL, *words) == 0
+    assert ("averaged weights" in capsys.readouterr().out) == averaged
+    saved = {name: payload(run, checkpoint)[f"{name}_state_dict"] for name in ("model", "ema")}
+    taken = payload(the_run(tmp_path / "next"), "step-00000000")["model_state_dict"]
+    for name, tensor in taken.items():
+        assert torch.equal(tensor, saved["ema"][f"module.{name}"] if averaged else saved["model"][name])
 
 
 def test_steps_by_hand_save_and_resume_too(tmp_path: Path) -> None:

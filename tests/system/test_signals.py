@@ -24,7 +24,7 @@ from trainer.config.trainer import TrainerConfig
 from trainer.data.types import DataSpec
 from trainer.loggers.files import FilesLogger, read_metrics
 from trainer.models.mlp import MLP
-from trainer.system.signals import Interrupted, SignalHandler
+from trainer.system.signals import SAVE, STOP, Interrupted, SignalHandler
 
 ME = os.getpid()
 
@@ -83,6 +83,30 @@ def test_the_handlers_of_before_come_back() -> None:
     with SignalHandler():
         pass
     assert before == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR2", "SIGXCPU"])
+def test_whatever_announces_the_end_is_a_request_to_stop(name: str) -> None:
+    number, missed = signal.Signals[name], list[int]()
+    before = signal.signal(number, lambda number, _: missed.append(number))
+    with SignalHandler() as signals:
+        os.kill(ME, number)
+        assert (signals.signal, missed) == (number, [])
+    signal.signal(number, before)
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (*STOP, SAVE)}
+    try:
+        with SignalHandler() as signals, signals.interruptible:
+            for number in before:
+                os.kill(ME, number)
+            assert signals.signal is None
+            assert not signals.save_wanted
+        assert all(signal.getsignal(number) == signal.SIG_IGN for number in before)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Signalling(nn.Module):
@@ -161,7 +185,7 @@ def test_a_validation_that_was_cut_short_waits_in_the_checkpoint(tmp_path: Path)
 def test_sigusr1_saves_says_so_and_changes_nothing(tmp_path: Path) -> None:
     whole, asked = tmp_path / "whole", tmp_path / "asked"
     fit(whole)
-    Signalling.plan[True, 6] = signal.SIGUSR1
+    Signalling.plan[True, 7] = signal.SIGUSR1  # in step 6: the first forward pass is that of the check of a plug-in
     reason, said = fit(asked)
     assert reason == "completed"
     assert "Saved step 6, as SIGUSR1 asked." in said
@@ -184,8 +208,8 @@ def test_sigusr1_in_the_middle_of_a_validation_saves_at_once(tmp_path: Path) -> 
     for folder in (asked, copied):
         (weights, rows), (expected, expected_rows) = ended(folder), ended(whole)
         assert all(torch.equal(weights[k], expected[k]) for k in expected) and rows == expected_rows
-    for name in ("last", "best", "step-00000004"):
-        assert Store(asked / "checkpoints", keep=9).load(name)[0]["pending"] is None
+        for name in ("last", "best", "step-00000004"):
+            assert Store(folder / "checkpoints", keep=9).load(name)[0]["pending"] is None
 
 
 def test_a_request_to_stop_waits_for_what_is_uninterruptible() -> None:

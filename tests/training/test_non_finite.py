@@ -144,7 +144,7 @@ def test_skipped_steps_are_told_and_left_out_of_the_scores(tmp_path: Path) -> No
     rows = read_metrics(tmp_path / "logger")
     first = [loss for loss in losses[:5] if math.isfinite(loss)]
     assert rows[0]["step"] == 5
-    assert rows[0]["train/loss"] == pytest.approx(sum(first) / len(first), rel=1e-6)
+    assert rows[0]["train_recent/loss"] == pytest.approx(sum(first) / len(first), rel=1e-6)
 
 
 def recording(folder: Path, trainer: Trainer) -> list[FilesLogger]:
@@ -374,7 +374,7 @@ def test_a_mask_of_infinities_is_no_divergence(tmp_path: Path) -> None:
     made.model, run = MaskedConfig(), Run.at(tmp_path / "run")
     run.config.touch()  # a config of a class that is registered nowhere
     trainer = assemble(made, run)
-    assert constants(trainer.state.model) == {"0.mask"}
+    assert constants(trainer.state.model) == {"mask"}
     assert trainer.fit() == "completed"
     run.release()
 

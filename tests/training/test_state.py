@@ -11,7 +11,8 @@ from trainer.config.durations import RunLength
 from trainer.config.scheduler import PlateauLR
 from trainer.errors import CheckpointError
 from trainer.runs.build import build_schedule
-from trainer.training.state import TrainState, average_of
+from trainer.training.average import average_of
+from trainer.training.state import TrainState
 from trainer.training.stopping import Monitor
 
 
@@ -118,7 +119,23 @@ def test_an_optimizer_memory_that_lacks_what_it_will_look_up_is_refused(name: st
         state().load_state_dict(saved)
 
 
-def test_the_averaged_network_is_the_one_to_use_where_there_is_one() -> None:
-    with_ema, without = state(ema=True), state(ema=False)
-    assert with_ema.evaluated is with_ema.average.module is not with_ema.model
+def test_the_network_to_use_is_the_one_that_decided() -> None:
+    made = state(ema=True)
+    assert made.evaluated is made.model
+    made.weights = "average"
+    assert made.evaluated is made.average.module is not made.model
+    restored = state(ema=True)
+    restored.load_state_dict(made.state_dict(10))
+    assert restored.evaluated is restored.average.module
+    without = state(ema=False)
+    without.load_state_dict(made.state_dict(10))  # it no longer keeps an average
     assert without.evaluated is without.model
+
+
+@pytest.mark.parametrize(("ema", "weights"), [(True, "average"), (False, "model")])
+def test_a_state_of_an_older_version_uses_the_average_where_there_was_one(ema: bool, weights: str) -> None:
+    saved, made = state(steps=4, ema=ema).state_dict(10), state(ema=ema)
+    for name in ("weights", "epoch_sums", "sums_epoch"):
+        del saved[name]
+    made.load_state_dict(saved)
+    assert (made.weights, made.epoch_sums, made.step) == (weights, None, 4)

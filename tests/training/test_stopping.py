@@ -29,10 +29,34 @@ def test_min_takes_smaller_scores_only() -> None:
 
 
 @pytest.mark.parametrize(("mode", "sign"), [("max", 1), ("min", -1)])
-def test_an_improvement_must_exceed_min_delta(mode: str, sign: int) -> None:
-    monitor = Monitor("val/score", mode, min_delta=0.25)
-    scores = [sign * score for score in (1.0, 1.25, 1.2, 1.5)]  # exactly min_delta is not more than it
-    assert observed(monitor, *scores) == [True, False, False, True]
+def test_the_best_is_the_best_seen_and_min_delta_is_for_the_patience_alone(mode: str, sign: int) -> None:
+    monitor, bad = Monitor("val/score", mode, min_delta=0.25), []
+    for step, score in enumerate((1.0, 1.25, 1.2, 1.5)):  # exactly min_delta is not more than it
+        improved = monitor.observe(sign * score, step)
+        bad.append((improved, monitor.bad))
+    assert bad == [(True, 0), (True, 1), (False, 2), (True, 0)]
+    assert (monitor.best, monitor.best_step) == (sign * 1.5, 3)
+
+
+@pytest.mark.parametrize(("mode", "better"), [("max", 0.9), ("min", 0.1)])
+def test_the_better_of_two_scores_decides(mode: str, better: float) -> None:
+    monitor = Monitor("val/score", mode, averaged="val_ema/score")
+    for raw, averaged, expected in (
+        (0.5, better, "val_ema/score"),
+        (better, 0.5, "val/score"),
+        (0.5, 0.5, "val/score"),
+        (math.nan, 0.5, "val_ema/score"),
+        (0.5, math.inf, "val/score"),
+    ):
+        assert monitor.deciding({"val/score": raw, "val_ema/score": averaged}) == expected
+    assert "the better of val/score and val_ema/score" in monitor.words
+
+
+def test_a_monitor_of_an_older_version_is_restored() -> None:
+    monitor = Monitor("val/loss", "min", min_delta=0.5, patience=3)
+    monitor.load_state_dict({"name": "val/loss", "best": 1.0, "best_step": 7, "bad": 2})
+    assert (monitor.best, monitor.best_step, monitor.best_name, monitor.bad) == (1.0, 7, "val/loss", 2)
+    assert monitor.observe(0.9, 8) and monitor.exhausted  # better, and not by as much as min_delta
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])

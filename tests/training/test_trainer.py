@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer import Config, Run, Trainer, assemble
+from trainer.checkpoint.store import NullStore
 from trainer.config.data import DataConfig, Synthetic, SyntheticImages
 from trainer.config.model import Cnn, Linear, Mlp
 from trainer.config.optimizer import SGD, AdamW
@@ -24,12 +25,14 @@ from trainer.config.section import key
 from trainer.config.task import Auto, Classification, Regression
 from trainer.config.trainer import TrainerConfig
 from trainer.data.splits import from_splits
+from trainer.data.types import Batch, Split
 from trainer.data.types import Data as BuiltData
-from trainer.data.types import Split
 from trainer.errors import TrainerError
 from trainer.loggers.base import LogRecord
 from trainer.system import seeds
 from trainer.system.signals import SignalHandler
+from trainer.training.average import average_of, ema_decay, slow_average
+from trainer.training.step import StepOutput
 
 
 @dataclass
@@ -227,6 +230,41 @@ def test_validation_counts_weighted_samples_alike() -> None:
     assert trainer.validate()[0]["val/loss"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_at_the_end_of_an_epoch_its_mean_is_recorded_and_in_between_that_since_the_last_record() -> None:
+    made = config(trainer=TrainerConfig(steps=8, log_every="2", eval_every=None))
+    losses = [report.loss.item() for report in build(made).steps()]
+    _, recorder, _ = fitted(made)
+
+    def mean(*steps: int) -> float:  # batches of 32, 32, 16 samples
+        weights = [(32, 32, 16)[(step - 1) % 3] for step in steps]
+        return sum(w * losses[s - 1] for w, s in zip(weights, steps, strict=True)) / sum(weights)
+
+    recent = {2: mean(1, 2), 4: mean(3, 4)}
+    assert recorder.column("train_recent/loss") == pytest.approx(recent, rel=1e-6)
+    assert recorder.column("train/loss") == pytest.approx({6: mean(4, 5, 6), 8: mean(7, 8)}, rel=1e-6)
+
+
+def test_an_epoch_whose_first_step_is_skipped_does_not_take_over_the_sums_of_the_one_before() -> None:
+    made = config(trainer=TrainerConfig(steps=6, log_every=None, eval_every="1ep", on_nan="skip"))
+    losses: list[float] = []
+    trainer = build(made)
+    plain = trainer.optimizer_step
+
+    def stumbling(batch: Batch) -> StepOutput:
+        if trainer.state.step == 3:
+            batch = batch._replace(inputs=batch.inputs * math.nan)
+        output = plain(batch)
+        losses.append(output.loss.item())
+        return output
+
+    stumbling.deferred = False  # type: ignore[attr-defined]
+    trainer.optimizer_step = stumbling  # type: ignore[assignment]
+    recorder = Recorder()
+    trainer.fit([recorder])
+    assert math.isnan(losses[3])
+    assert recorder.column("train/loss")[6] == pytest.approx((32 * losses[4] + 16 * losses[5]) / 48, rel=1e-6)
+
+
 def test_averages_count_samples_and_not_batches() -> None:
     made = config(trainer=TrainerConfig(epochs=2, log_every="1ep", eval_every="1ep"))
     trainer = build(made)
@@ -290,26 +328,73 @@ def test_the_recorded_grad_norm_is_the_length_of_the_gradient() -> None:
     assert recorder.column("grad_norm") == pytest.approx({k: oracle.norms[k - 1] for k in (2, 3, 4, 6, 8, 9)}, rel=1e-4)
 
 
-def test_the_average_of_the_weights_is_the_one_written_by_hand() -> None:
-    trainer = build(config(trainer=TrainerConfig(epochs=3, ema=0.8)))
+@pytest.mark.parametrize("warmup", [True, False])
+def test_the_average_of_the_weights_is_the_one_written_by_hand(warmup: bool) -> None:
+    trainer = build(config(trainer=TrainerConfig(epochs=3, ema=0.8, ema_warmup=warmup)))
     expected: Tensor | None = None
-    for _ in trainer.steps():
-        now = weights(trainer)
-        expected = now.clone() if expected is None else 0.8 * expected + 0.2 * now
-    averaged = torch.cat([p.flatten() for p in trainer.state.evaluated.parameters()])
+    for report in trainer.steps():
+        now, decay = weights(trainer), min(0.8, 1 - report.step ** (-2 / 3)) if warmup else 0.8
+        expected = now.clone() if expected is None else decay * expected + (1 - decay) * now
+    averaged = torch.cat([p.flatten() for p in trainer.state.average.module.parameters()])
     torch.testing.assert_close(averaged, expected, rtol=1e-5, atol=1e-7)
     assert not torch.allclose(averaged, weights(trainer), rtol=1e-3)
 
 
-def test_the_averaged_weights_are_validated_and_the_raw_ones_trained() -> None:
+def test_raw_and_averaged_weights_are_both_validated_and_the_raw_ones_trained() -> None:
     averaged, recorder, _ = fitted(config(trainer=TrainerConfig(epochs=3, ema=0.8)))
     plain, plain_recorder, _ = fitted(config())
     assert torch.equal(weights(averaged), weights(plain))
     inputs, targets = validation(averaged)
     with torch.no_grad():
-        expected = F.cross_entropy(averaged.state.evaluated(inputs), targets).item()
-    assert recorder.column("val/loss")[9] == pytest.approx(expected, rel=1e-5)
-    assert recorder.column("val/loss")[9] != pytest.approx(plain_recorder.column("val/loss")[9], rel=1e-4)
+        expected = F.cross_entropy(averaged.state.average.module(inputs), targets).item()
+    assert recorder.column("val_ema/loss")[9] == pytest.approx(expected, rel=1e-5)
+    assert recorder.column("val/loss") == plain_recorder.column("val/loss")
+    assert recorder.column("val_ema/loss")[9] != pytest.approx(recorder.column("val/loss")[9], rel=1e-4)
+    assert not any(name.startswith("val_ema/") for record in plain_recorder.records for name in record.scalars)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "name", "averaged"),
+    [
+        (None, "val/accuracy", "val_ema/accuracy"),
+        ("loss", "val/loss", "val_ema/loss"),
+        ("val/loss", "val/loss", None),
+        ("val_ema/loss", "val_ema/loss", None),
+    ],
+)
+def test_the_better_weights_decide_unless_it_is_said_which(
+    monitor: str | None, name: str, averaged: str | None
+) -> None:
+    trainer, recorder, _ = fitted(config(trainer=TrainerConfig(epochs=4, ema=0.9, monitor=monitor)))
+    assert (trainer.state.monitor.name, trainer.state.monitor.averaged) == (name, averaged)
+    best = max if trainer.state.monitor.mode == "max" else min
+    columns = [recorder.column(each) for each in (name, averaged) if each]
+    assert trainer.state.monitor.best == best(score for column in columns for score in column.values())
+    last = best(column[12] for column in columns)
+    used = trainer.state.evaluated is trainer.state.average.module
+    assert used == (name.startswith("val_ema") or (averaged is not None and columns[0][12] != last))
+    assert trainer.state.scores[trainer.state.monitor.deciding(trainer.state.scores)] == last
+
+
+def test_the_statistics_of_batch_norm_are_averaged_as_the_weights_they_belong_to() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(4))
+    average = average_of(model, 0.9)
+    expected: Tensor | None = None
+    for step in range(20):
+        model(torch.randn(16, 4, generator=torch.Generator().manual_seed(step)) * (1 + step))
+        average.update(model)
+        now, decay = model[0].running_var.clone(), ema_decay(step, 0.9)
+        expected = now if expected is None else decay * expected + (1 - decay) * now
+    torch.testing.assert_close(average.module.state_dict()["0.running_var"], expected)
+    assert int(average.module.state_dict()["0.num_batches_tracked"]) == 20
+
+
+@pytest.mark.parametrize(("steps", "warmup", "said"), [(138, True, "0.9627"), (138, False, "99%"), (10**5, True, None)])
+def test_a_run_too_short_for_its_average_is_warned_about_with_the_number(
+    steps: int, warmup: bool, said: str | None
+) -> None:
+    warning = slow_average(0.9999, warmup, steps)
+    assert warning is None if said is None else warning and said in warning and "about 10,000 steps" in warning
 
 
 def test_early_stopping_stops_and_says_so() -> None:
@@ -318,7 +403,7 @@ def test_early_stopping_stops_and_says_so() -> None:
     assert reason == "early stopping"
     assert trainer.state.step == 9
     assert list(recorder.column("val/loss")) == [3, 6, 9]
-    assert (trainer.state.monitor.best_step, trainer.state.monitor.bad) == (3, 2)
+    assert (trainer.state.monitor.reference, trainer.state.monitor.bad) == (recorder.column("val/loss")[3], 2)
 
 
 def test_max_time_stops_saves_and_says_so(tmp_path: Path) -> None:
@@ -329,6 +414,37 @@ def test_max_time_stops_saves_and_says_so(tmp_path: Path) -> None:
     assert 0.5 <= trainer.clock.seconds + trainer.store.seconds < 20  # the time of a save is left for the last one
     assert trainer.store.load()[0]["step"] == trainer.state.step > 0
     run.release()
+
+
+class Watched(NullStore):
+    """A store that notes what the run says it does while it saves."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self.look = look
+
+    def save(self, *_: Any) -> None:
+        self.look()
+
+
+def test_at_each_moment_a_run_says_what_it_does_and_how_far_it_is() -> None:
+    made = build(config(trainer=TrainerConfig(epochs=2)))
+    activity, state, seen = made.context.activity, made.state, list[tuple[str, int]]()
+
+    def look(*_: Any) -> None:
+        seen.append((activity.doing, activity.step))
+        assert activity.step == state.step
+
+    made = Trainer(made.context, Watched(look))
+    stream = made.train.stream
+    made.train.stream = lambda start: (look() or batch for batch in stream(start))
+    state.model.register_forward_hook(look)
+    made.fit()
+    validating = [("validating", 3)] * 3  # 20 samples in batches of 8
+    steps = [[("reading", step), ("training", step)] for step in range(6)]
+    assert seen == [
+        ("saving", 0), *steps[0], *steps[1], *steps[2], *validating, ("saving", 3),
+        *steps[3], *steps[4], *steps[5], *(("validating", 6) for _ in validating), ("saving", 6),
+    ]  # fmt: skip
 
 
 def test_a_signal_stops_after_the_step_and_saves(tmp_path: Path) -> None:
@@ -490,8 +606,12 @@ def steps_with(recorder: Recorder, name: str) -> list[int]:
 def test_records_come_when_they_are_due(settings: TrainerConfig, trained: list[int], validated: list[int]) -> None:
     _, recorder, _ = fitted(config(trainer=settings))
     assert [record.step for record in recorder.records] == trained
-    for name in ("train/loss", "train/accuracy", "lr", "grad_norm", "samples_per_second"):
+    for name in ("lr", "grad_norm", "samples_per_second"):
         assert steps_with(recorder, name) == trained
+    ends = [step for step in trained if step % 3 == 0 or step == trained[-1]]  # of epochs, and of the run
+    for score in ("loss", "accuracy"):
+        assert steps_with(recorder, f"train/{score}") == ends
+        assert steps_with(recorder, f"train_recent/{score}") == [step for step in trained if step not in ends]
     for name in ("val/loss", "val/accuracy", "val/macro_f1"):
         assert steps_with(recorder, name) == validated
     assert [record.epoch for record in recorder.records] == [step // 3 for step in trained]

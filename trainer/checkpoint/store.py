@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import shutil
 import threading
 import time
@@ -11,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from trainer.checkpoint import durable
+from trainer.checkpoint.names import BEST, LAST, is_step, point, pointed, step_of, target
 from trainer.checkpoint.snapshot import Snapshot
 from trainer.errors import CheckpointError
 from trainer.system import atomic_files
 from trainer.system.signals import SAVING
-
-LAST, BEST = "last", "best"
 
 PreSave = Callable[[dict[str, Any]], None]
 
@@ -115,14 +113,14 @@ class Store:
         """
         self.wait()
         wanted = self.resolve(name)
-        older = [path for path in reversed(self.steps()) if _step(path) < _step(wanted)]
+        older = [path for path in reversed(self.steps()) if step_of(path) < step_of(wanted)]
         for path in [wanted, *(older if name == LAST else [])]:
             try:
                 payload = durable.load_verified(atomic_files.resolve_moved(path))
                 step = payload.get("step")
-                if not isinstance(step, int) or step != _step(path):
+                if not isinstance(step, int) or step != step_of(path):
                     raise CheckpointError(f"{path}: holds the state of another step ({step!r:.20}).")
-                self._written.add(_step(path))  # a loaded state need not be saved again
+                self._written.add(step_of(path))  # a loaded state need not be saved again
                 return payload, path
             except CheckpointError as error:
                 _LOG.warning("%s", error)
@@ -133,13 +131,13 @@ class Store:
 
     def rewind(self, step: int, best_step: int) -> None:
         """Point neither name to a checkpoint after `step`: the run continues from there."""
-        best = self.directory / BEST
-        if best.exists() and _step(best.resolve()) > step:
+        best = pointed(self.directory, BEST)
+        if best is not None and step_of(best) > step:
             before = self.directory / f"step-{best_step:08d}"
             if best_step <= step and before.is_dir():
-                self._point(BEST, before)
+                point(self.directory / BEST, before)
             else:
-                best.unlink()
+                (self.directory / BEST).unlink()
         self._written = {written for written in self._written if written <= step}
 
     def resolve(self, name: str) -> Path:
@@ -148,9 +146,8 @@ class Store:
         Raises:
             CheckpointError: where there is none; lists the checkpoints there are.
         """
-        path = self.directory / name
-        step = self.directory / (path.readlink().name if path.is_symlink() else name)
-        if _is_step(step) and atomic_files.resolve_moved(step).is_dir():
+        step = target(self.directory / name)
+        if is_step(step) and atomic_files.resolve_moved(step).is_dir():
             return step
         steps = self.steps()
         if name == LAST and steps:
@@ -162,7 +159,7 @@ class Store:
         if not self.directory.is_dir():
             return []
         found = (self.directory / entry.name for entry in os.scandir(self.directory))
-        return sorted(filter(_is_step, found), key=_step)
+        return sorted(filter(is_step, found), key=step_of)
 
     def _found(self) -> str:
         return ", ".join(path.name for path in self.steps()) or "none"
@@ -170,18 +167,18 @@ class Store:
     def _write(self, payload: dict[str, Any], notes: dict[str, Any], best: bool, pre_save: PreSave) -> None:
         """Write one checkpoint, in the background; after every line `last` and `best` stand for complete ones."""
         step: int = payload["step"]
-        target = self.directory / f"step-{step:08d}"
+        path = self.directory / f"step-{step:08d}"
         pre_save(payload)
         if step not in self._written:
-            durable.save_durably(target, payload, notes)
+            durable.save_durably(path, payload, notes)
             if not self._proven:  # once per process: the state of a plug-in may hold what cannot be loaded again
-                durable.load_verified(target, mmap=True)
+                durable.load_verified(path, mmap=True)
                 self._proven = True
             self._written.add(step)
         try:
-            self._point(LAST, target)
+            point(self.directory / LAST, path)
             if best:
-                self._point(BEST, target)
+                point(self.directory / BEST, path)
         except OSError as error:
             raise atomic_files.unwritable(self.directory, error) from error
         try:
@@ -189,18 +186,11 @@ class Store:
         except OSError as error:  # the new one is safe: an old one that stays only takes space
             _LOG.warning("%s: an old checkpoint could not be removed (%s).", self.directory, error)
 
-    def _point(self, name: str, target: Path) -> None:
-        """Point a name to another checkpoint in one step. The link is relative, so that a run can be moved."""
-        temporary = atomic_files.temp_path(self.directory / name)
-        temporary.symlink_to(target.name)
-        temporary.replace(self.directory / name)
-        atomic_files.sync_directory(self.directory)
-
     def _prune(self, newest: int) -> None:
         """Remove all but the newest few and the best, and those after `newest`, which a run that was set back left."""
-        best = self.directory / BEST
-        kept = {best.resolve().name} if best.exists() else set()
-        past = [path for path in self.steps() if _step(path) <= newest]
+        best = pointed(self.directory, BEST)
+        kept = {best.name} if best is not None else set()
+        past = [path for path in self.steps() if step_of(path) <= newest]
         kept |= {path.name for path in past[-self.keep :]}
         for path in self.steps():
             if path.name not in kept:  # it loses its name first: half a checkpoint must not look like one
@@ -239,11 +229,3 @@ class NullStore:
 
 
 AnyStore = Store | NullStore
-
-
-def _is_step(path: Path) -> bool:
-    return re.fullmatch(r"step-\d{8,}", path.name) is not None
-
-
-def _step(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from trainer.config import plugins
 from trainer.errors import ConfigError
-from trainer.loggers.console import Screen, format_value
+from trainer.loggers.console import format_value
+from trainer.loggers.screen import TextConsole, say
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,9 @@ def parser(verb: str, about: str) -> argparse.ArgumentParser:
 
 def load_requested(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
     """Load the trained model that is asked for, and choose the device to run it on."""
-    plugins.load(args.imports)
+    from trainer.runs.start_folder import resolve_imports
+
+    plugins.load(resolve_imports(args.imports, args.run))
     from trainer.config.trainer import TrainerConfig
     from trainer.runs.loading import load_trained
     from trainer.system.device import choose_device
@@ -79,16 +82,16 @@ def main(arguments: Sequence[str]) -> int:
         found = {"checkpoint": str(trained.checkpoint), "step": trained.step, "samples": samples, **scores}
         print(json.dumps(found | {"rejected": len(rejected)} | _per_class(trained, confusion)))
         return 0
-    screen = Screen()
+    screen = TextConsole()
     where = args.source or f"{config.data.option}, as it was validated on"
     lines = [
-        ("model", f"{trained.checkpoint}, after {trained.step:,} steps"),
+        ("model", trained.words),
         ("data", f"{where}: {samples:,} samples"),
     ]
     lines += [(name, format_value(f"val/{name}", value)) for name, value in scores.items()]
     lines += [("rejected", f"{len(rejected)}, first: {rejected[0]}")] if rejected else []
     for name, text in lines:
-        screen.print(f"{name:<10}{text}", soft_wrap=True, highlight=False, markup=False)
+        say(screen, f"{name:<10}{text}")
     if confusion is not None and trained.spec.outputs <= CLASSES:
         _print_classes(screen, trained, confusion)
     return 0
@@ -119,7 +122,7 @@ def _per_class(trained: "Trained", confusion: Tensor | None) -> dict[str, object
     return {"classes": dict(zip(trained.spec.labels, scores, strict=True))}
 
 
-def _print_classes(screen: Screen, trained: "Trained", confusion: Tensor) -> None:
+def _print_classes(screen: TextConsole, trained: "Trained", confusion: Tensor) -> None:
     from rich.table import Table
 
     table = Table("class", box=None, pad_edge=False, header_style="bold")

@@ -1,6 +1,8 @@
 """`train --help`: every group with its options. Reads the registry and the names of the YAML files only."""
 
 import inspect
+from collections.abc import Sequence
+from pathlib import Path
 
 from trainer.config import registry
 from trainer.config.root import Config
@@ -8,7 +10,8 @@ from trainer.config.section import Section
 from trainer.config.yaml_files import CHOICES, OPTIONS, options, yaml_files
 
 USAGE = """\
-usage: train [GROUP=OPTION ...] [KEY=VALUE ...] [-m [--dry-run]] [--import FILE_OR_MODULE] [--config-dir DIR] [--cfg]
+usage: train [GROUP=OPTION ...] [KEY=VALUE ...] [-m [--dry-run]] [--import FILE_OR_MODULE] [--config-dir DIR]
+             [--config FILE] [--cfg [--resolve]]
 
 Train a model. Without arguments: a CNN on handwritten digits, in about ten seconds.
 
@@ -17,14 +20,15 @@ Train a model. Without arguments: a CNN on handwritten digits, in about ten seco
   train -m optimizer.lr=1e-2,1e-3 seed=0,1            sweep over all combinations
   train -m sweep=optuna "optimizer.lr=tag(log,interval(1e-4,1))" sweep.trials=50 sweep.jobs=2
   train resume=outputs/2026-11-22/14-03-51-k3f9-sweep go on with a sweep
-  train resume=auto                                   continue the last run that did not complete
+  train model=cnn data=cifar10 resume=auto            go on with the run that this line has begun, or begin it
   train resume=outputs/2026-11-22/14-03-51-k3f9 trainer.epochs=40    extend a run
 
   -m, --multirun           a sweep: train every combination of values, or as sweep=... says; ends in a leaderboard
   --dry-run                with -m: print the trials instead of training
   --import FILE_OR_MODULE  register your own components first, e.g. --import my_models.py model=mine
-  --config-dir DIR         look for YAML files here too, e.g. DIR/experiment/mine.yaml
-  --cfg                    print the config instead of training
+  --config-dir DIR         your own YAML files, e.g. DIR/experiment/mine.yaml; they go before the packaged ones
+  --config FILE            begin with the config of a run: RUN/config.yaml
+  --cfg [--resolve]        print the config instead of training [with ${...} resolved]
   --version                print the version"""
 
 
@@ -33,25 +37,25 @@ def one_line(component: type[Section]) -> str:
     return (inspect.getdoc(component) or "").splitlines()[0]
 
 
-def options_of(group: str) -> dict[str, str]:
+def options_of(group: str, config_dirs: Sequence[Path] = ()) -> dict[str, str]:
     """Return the options of a group, each with one line: of the component's docstring, or from the top of its file."""
-    files = yaml_files(group)
+    files = yaml_files(group, config_dirs)
     lines = {}
-    for name in options(group):
+    for name in options(group, config_dirs):
         if group in OPTIONS and name in registry.names(group):
             lines[name] = one_line(registry.lookup(group, name))
         else:
-            head = files[name].read_text(encoding="utf-8").splitlines()
-            lines[name] = next((text.lstrip("# ") for text in head if not text.startswith("# @package")), "")
+            comments = [t for t in files[name].read_text(encoding="utf-8").splitlines() if t.startswith("#")]
+            lines[name] = next((text.lstrip("# ") for text in comments if "@package" not in text), "")
     return lines
 
 
-def help_text() -> str:
-    """Return the whole help."""
+def help_text(config_dirs: Sequence[Path] = ()) -> str:
+    """Return the whole help, with the options of further folders of YAML files."""
     lines = [USAGE, "", "groups and their options:"]
     for group in CHOICES:
         lines += ["", f"{group}="]
-        lines += [f"  {name:<18}{line}" for name, line in options_of(group).items()]
+        lines += [f"  {name:<18}{line}" for name, line in options_of(group, config_dirs).items()]
     lines += ["", "keys:"]
     lines += [f"  {name:<18}{key.doc}" for name, (_, _, key) in Config.keys().items()]
     lines += ["", "The keys of an option: trainer list model; one key: trainer explain optimizer.lr"]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainer.commands.evaluate import load_requested, parser
 from trainer.data.types import DataSpec, Samples
+from trainer.system import streams
 
 CLASSES = 30  # up to so many have a column of probabilities each
 
@@ -35,10 +36,10 @@ def main(arguments: Sequence[str]) -> int:
         csv.writer(text, lineterminator="\n").writerows(lines)
         atomic_files.write_text(args.output, text.getvalue())
     for reason in samples.rejected:
-        print(f"warning: left out: {reason}", file=sys.stderr)
+        streams.tell(f"warning: left out: {reason}")
     used, rejected = len(samples.names), len(samples.rejected)
     where = "" if args.output is None else f", in {args.output}"
-    print(f"{used + rejected:,} samples: {used:,} predicted, {rejected:,} left out{where}", file=sys.stderr)
+    streams.tell(f"{used + rejected:,} samples: {used:,} predicted, {rejected:,} left out{where}")
     return 0
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from trainer.config import compose
 from trainer.config.sweep import OptunaSweep
 from trainer.errors import ConfigError
-from trainer.loggers.console import Screen
+from trainer.loggers.screen import Screen, say
 from trainer.runs.find import is_sweep, sweep_to_resume
+from trainer.runs.start_record import CommandLine
 from trainer.sweeps.definition import Definition, check_trials, composer_of
 from trainer.sweeps.directory import SweepDirectory, own_sweep
 from trainer.sweeps.engines import open_engine
@@ -15,6 +16,7 @@ from trainer.sweeps.preview import preview
 from trainer.sweeps.run_sweep import SweepRun
 from trainer.sweeps.screen import SweepScreen
 from trainer.sweeps.suggest import check_packages_of
+from trainer.system.home import expanded
 from trainer.system.signals import SignalHandler
 
 RESUME = "resume"
@@ -69,7 +71,7 @@ def _open(
         return None, ""
     first = composer_of(definition)(definition.overrides(0, tuple(p.ends[0] for p in definition.varied)))
     if path is None:
-        directory = _make(definition, typed, Path(str(first.output_dir)).expanduser(), again)
+        directory = _make(definition, typed, expanded(str(first.output_dir)), again)
     return directory, str(first.trainer.device)
 
 
@@ -80,7 +82,7 @@ def _make(definition: Definition, typed: Sequence[str], output_dir: Path, again:
         again: whether to look for that one, by `resume=auto`; without it, `sweep.dir` alone can name it.
     """
     named = definition.sweep.dir
-    there = Path(named).expanduser() if named is not None else own_sweep(definition, output_dir) if again else None
+    there = expanded(named) if named is not None else own_sweep(definition, output_dir) if again else None
     if there is None or not is_sweep(there):
         return SweepDirectory.create(definition, str(output_dir))
     keys = [o.input_line or "" for o in compose.parse(typed) if compose.is_of_sweep(o) and "." in o.key_or_group]

@@ -9,19 +9,25 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config import override_errors, registry
+from trainer.config.overlay import replaced, used_files
+from trainer.config.quoting import typed_override
 from trainer.config.root import Config
 from trainer.config.section import Section, is_mapping
 from trainer.config.sweep import SweepConfig
-from trainer.config.yaml_composition import blank, compose_files
-from trainer.config.yaml_files import CHOICES, OPTIONS, options
+from trainer.config.yaml_composition import Choices, blank, compose_files
+from trainer.config.yaml_files import CHOICES, OPTIONS
 from trainer.errors import ConfigError
 
-Composed = dict[tuple[str, ...], tuple[DictConfig, DictConfig]]  # options chosen: the config of a run, `sweep`
+NEWER = {"run": "default"}  # groups that the runs of an earlier version do not have, and the option that they have now
+setup_globals()  # Hydra's resolvers, such as ${now:...}: a saved config is read without Hydra being started
+
+Composed = dict[Choices, tuple[DictConfig, DictConfig]]  # options chosen: the config of a run, `sweep`
 
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = (), composed: Composed | None = None) -> DictConfig:
@@ -31,7 +37,7 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = (), composed
 
     Args:
         overrides: such as `model=cnn`, `optimizer.lr=1e-2`; no sweeps.
-        config_dirs: further folders of YAML files, searched after ours.
+        config_dirs: further folders of YAML files, searched before ours, the first one first.
         composed: keeps what the files give, for many calls in a row: nearly all of the time goes there.
 
     Raises:
@@ -105,9 +111,9 @@ def choose(cfg: DictConfig, overrides: Sequence[str], config_dirs: Sequence[Path
     parsed = parse(overrides)
     chosen = [o for o in parsed if _is_choice(o)]
     if any(o.key_or_group == "experiment" for o in chosen):
-        raise ConfigError("experiment=… cannot be given to a resumed run; give the keys that should change.")
+        raise ConfigError("experiment=… cannot be given to the config of a run; give the keys that should change.")
     if chosen:
-        fresh = compose([f"{o.key_or_group}={o.value()}" for o in chosen], config_dirs)
+        fresh = compose([typed_override(o.key_or_group, o.value()) for o in chosen], config_dirs)
         for o in chosen:
             cfg[o.key_or_group] = fresh[o.key_or_group]
     return assign(cfg, [o for o in parsed if not _is_choice(o)])
@@ -118,17 +124,15 @@ def to_config(cfg: DictConfig) -> Config:
     try:
         config = OmegaConf.to_object(cfg)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {override_errors.first_line(error)}.") from error
+        raise override_errors.unresolvable(error) from error
     assert isinstance(config, Config)
     return config
 
 
-def to_yaml(cfg: DictConfig) -> str:
-    """Return the text of `config.yaml`: the chosen options, then every value, `${...}` as written."""
+def to_yaml(cfg: DictConfig, resolve: bool = False) -> str:
+    """Return the text of `config.yaml`: the chosen options, then every value, `${...}` as written or resolved."""
     chosen = {group: section_type(cfg, group).option for group in registry.GROUPS}
-    plain = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
-    assert isinstance(plain, dict)
-    return OmegaConf.to_yaml(OmegaConf.create({"options": chosen, **plain}))
+    return OmegaConf.to_yaml(OmegaConf.create({"options": chosen, **_plain(cfg, resolve)}))
 
 
 def from_config(config: Config) -> DictConfig:
@@ -145,10 +149,12 @@ def from_yaml(text: str, source: str) -> DictConfig:
         chosen = plain.pop("options")
         cfg = blank(Config)
         for group in registry.GROUPS:
+            if group in NEWER and group not in chosen:
+                chosen[group], plain[group] = NEWER[group], {}
             if chosen[group] is None:
                 raise KeyError(f"options.{group}")
-            section = OmegaConf.structured(registry.lookup(group, str(chosen[group])))
-            cfg[group] = OmegaConf.merge(section, plain.pop(group))
+            section = registry.lookup(group, str(chosen[group]))
+            cfg[group] = OmegaConf.merge(OmegaConf.structured(section), section.as_saved(plain.pop(group)))
         merged = OmegaConf.merge(cfg, plain)
     except ConfigError:
         raise
@@ -165,17 +171,41 @@ def section_type(cfg: DictConfig, group: str) -> type[Section]:
     return found
 
 
-def flat(cfg: DictConfig) -> dict[str, Any]:
-    """Return every key with its full name and its value, the chosen options among them; `${...}` as written."""
+def flat(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    """Return every key by its full name with its value, the chosen options too; `${...}` as written or resolved.
+
+    Raises:
+        ConfigError: for a `${...}` that cannot be resolved, where that is wanted.
+    """
     values: dict[str, Any] = {}
-    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]  # keys of a schema
-    for name, value in plain.items():
+    for name, value in _plain(cfg, resolve).items():
         if isinstance(value, dict):
             values[name] = section_type(cfg, name).option
             values |= {f"{name}.{key}": item for key, item in value.items()}
         else:
             values[name] = value
     return values
+
+
+def _plain(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)
+    except OmegaConfBaseException as error:
+        raise override_errors.unresolvable(error) from error
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
+
+
+def user_files(overrides: Sequence[str], config_dirs: Sequence[Path]) -> list[Path]:
+    """Return the files of the user's folders that `compose` reads in the place of packaged ones."""
+    if not config_dirs:
+        return []
+    chosen = _names([o for o in parse(overrides) if _is_choice(o)])
+    return [path for path in used_files(dict(chosen), config_dirs) if replaced(path, config_dirs)]
+
+
+def _names(chosen: Sequence[Override]) -> Choices:
+    return tuple((o.key_or_group, None if o.value() is None else str(o.value())) for o in chosen)
 
 
 def _is_choice(override: Override) -> bool:
@@ -186,18 +216,13 @@ def _with_options(
     chosen: Sequence[Override], config_dirs: Sequence[Path], composed: Composed
 ) -> tuple[DictConfig, DictConfig]:
     """Have Hydra compose the YAML files of the chosen options; every other key has its default."""
-    for choice in chosen:
-        name = choice.value()
-        known = options(choice.key_or_group, config_dirs)
-        if name not in known and (name is not None or choice.key_or_group != "experiment"):
-            raise registry.unknown_option(choice.key_or_group, str(name), known)
-    named = tuple(f"{choice.key_or_group}={choice.value()}" for choice in chosen if choice.value() is not None)
+    named = _names(chosen)
     if named not in composed:
         composed[named] = _composed(named, config_dirs)
     return copy.deepcopy(composed[named])
 
 
-def _composed(named: Sequence[str], config_dirs: Sequence[Path]) -> tuple[DictConfig, DictConfig]:
+def _composed(named: Choices, config_dirs: Sequence[Path]) -> tuple[DictConfig, DictConfig]:
     whole = compose_files(named, config_dirs)
     for group in OPTIONS:
         if not section_type(whole, group).option:
@@ -228,7 +253,10 @@ def _assign(cfg: DictConfig, name: str, value: Any) -> None:
     full = owner.key_name(field)
     mapping = is_mapping(fields[field])
     if entry and not mapping:
-        raise ConfigError(f"{name}: {full} holds no further keys.")
+        whole = (
+            f"; write the whole list: {full}=[…]" if fields[field] is not None and "list" in str(fields[field]) else ""
+        )
+        raise ConfigError(f"{name}: {full} holds no further keys{whole}.")
     selects = owner.keys()[field][2].part is not None  # a component by name: the value may be a mapping
     if isinstance(value, dict) and not (mapping or selects):
         raise ConfigError(f"{name}={value}: expected one value, not several keys.")

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainer.config.registry import register
-from trainer.config.section import FIXED, FUTURE, Section, key
+from trainer.config.section import FIXED, FUTURE, Section, key, other_default
 from trainer.errors import ConfigError
 
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid")
+NORMS = ("batch", "group")
 
 
 @dataclass
@@ -62,6 +63,12 @@ class Cnn(ModelConfig):
         0.25, "dropout probability of whole channels after each block", at_least=0, below=1, on_resume=FUTURE
     )
     dropout: float = key(0.5, "dropout probability in the head", at_least=0, below=1, on_resume=FUTURE)
+    norm: str = key(
+        "batch",
+        "normalise each convolution over the batch, or over at most 8 groups of channels of each sample, which no "
+        "micro-batch changes",
+        choices=NORMS,
+    )
 
 
 @register("model", "linear")
@@ -72,34 +79,48 @@ class Linear(ModelConfig):
     bias: bool = key(True, "add a learned bias")
 
 
-@register("model", "mlp")
 @dataclass
-class Mlp(ModelConfig):
-    """Fully connected network on the flattened input."""
+class HiddenLayers(ModelConfig):
+    """Base of the fully connected networks: the keys of their hidden layers."""
 
     hidden: list[int] = key([128, 64], "width of each hidden layer; []: a single linear layer", at_least=1)
     activation: str = key("relu", "activation function after each hidden layer", choices=ACTIVATIONS)
     dropout: float = key(0.0, "dropout probability of hidden units", at_least=0, below=1, on_resume=FUTURE)
     batch_norm: bool = key(False, "batch normalisation of each hidden layer, before the activation")
+    norm: str | None = key(
+        None,
+        "normalise each hidden layer over the batch, or over at most 8 groups of units of each sample, which no "
+        "micro-batch changes; null: as batch_norm says",
+        choices=NORMS,
+    )
+
+    def layer_norm(self) -> str | None:
+        """Return the normalisation of a hidden layer: `batch`, `group`, or None."""
+        return self.norm or ("batch" if self.batch_norm else None)
+
+
+@register("model", "mlp")
+@dataclass
+class Mlp(HiddenLayers):
+    """Fully connected network on the flattened input."""
 
 
 @register("model", "tabular")
 @dataclass
-class Tabular(ModelConfig):
+class Tabular(HiddenLayers):
     """Fully connected network on the numbers of a table and an embedding of each category."""
 
     takes_categories: ClassVar[bool] = True
 
-    hidden: list[int] = key([200, 100], "width of each hidden layer", at_least=1)
-    activation: str = key("relu", "activation function after each hidden layer", choices=ACTIVATIONS)
-    dropout: float = key(0.1, "dropout probability of hidden units", at_least=0, below=1, on_resume=FUTURE)
+    hidden: list[int] = other_default(HiddenLayers, "hidden", [200, 100])
+    dropout: float = other_default(HiddenLayers, "dropout", 0.1)
+    batch_norm: bool = other_default(HiddenLayers, "batch_norm", True)
     embedding_dim: int | None = key(
         None, "size of the embedding of a category; null: min(600, 1.6 · levels^0.56) per column", at_least=1
     )
     embedding_dropout: float = key(
         0.0, "dropout probability of the entries of an embedding", at_least=0, below=1, on_resume=FUTURE
     )
-    batch_norm: bool = key(True, "batch normalisation of each hidden layer, before the activation")
 
 
 @register("model", "torchvision")

@@ -8,10 +8,38 @@ from typing import Any
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config import registry
+from trainer.config.quoting import shell_override
 from trainer.config.root import Config
 from trainer.config.section import Section
-from trainer.config.yaml_files import CHOICES, options
+from trainer.config.yaml_files import CHOICES, SUFFIXES, options
 from trainer.errors import ConfigError, did_you_mean
+
+# Settings of Hydra -> what does that here; and names of keys in other programs -> ours.
+_OF_HYDRA = {
+    "hydra.run.dir": "the folder of the runs is output_dir",
+    "hydra.sweep.dir": "the folder of the sweeps is output_dir",
+    "hydra.verbose": "train.log in the run directory has everything",
+    "hydra.job.chdir": "a run stays in the folder it was started in",
+    "hydra.searchpath": "--config-dir DIR adds a folder of YAML files",
+}
+_ELSEWHERE = {
+    "max_epochs": "epochs",
+    "num_train_epochs": "epochs",
+    "max_steps": "steps",
+    "accumulate_grad_batches": "micro_batch",
+    "gradient_accumulation_steps": "micro_batch",
+    "gradient_clip_val": "clip_norm",
+    "max_grad_norm": "clip_norm",
+    "check_val_every_n_epoch": "eval_every",
+    "val_check_interval": "eval_every",
+    "eval_steps": "eval_every",
+    "save_steps": "save_every",
+    "logging_steps": "log_every",
+    "limit_train_batches": "limit_train",
+    "limit_val_batches": "limit_val",
+    "learning_rate": "lr",
+    "num_workers": "workers",
+}
 
 
 def first_line(error: BaseException) -> str:
@@ -23,9 +51,21 @@ def not_an_override(text: str, error: Exception | None = None) -> ConfigError:
     """Return the error for what Hydra's grammar does not take, or takes for something without a key."""
     if error is None:
         return ConfigError(f"'{text}' is not an override; write key=value or group=option.")
+    key, equals, value = text.partition("=")
+    if text.endswith(SUFFIXES) and not equals:
+        return ConfigError(
+            f"'{text}' is not an override; a file of keys is DIR/experiment/NAME.yaml, chosen by --config-dir DIR "
+            "experiment=NAME, and the config of a run is --config RUN/config.yaml."
+        )
+    if not equals and text.split() == [text]:
+        typed = f"{text}=VALUE" if text[0].isalpha() else f"optimizer.lr={text}"
+        return ConfigError(f"'{text}' is not an override; write key=value without blanks, such as {typed}.")
+    if found := re.fullmatch(r"([\w.]+)\[\d+\]", key):
+        return ConfigError(f"{text}: no part of a list can be set; write the whole list: {found[1]}=[…].")
+    quoted = shell_override(key, value) if value else shell_override("key", "a,b")
     return ConfigError(
-        f"'{text}' is not an override; write key=value or group=option, such as optimizer.lr=1e-3 or "
-        f"model=mlp, and quote what the grammar uses: 'key=\"a,b\"' ({str(error).splitlines()[0]})."
+        f"'{text}' is not an override; write key=value or group=option, such as optimizer.lr=1e-3 or model=mlp, and "
+        f"quote what the grammar uses, as in {quoted} ({str(error).splitlines()[0]})."
     )
 
 
@@ -59,6 +99,10 @@ def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError
         sections: the dataclass that is chosen for each group.
         name: the full name, such as `optimizer.lrr`.
     """
+    if name.startswith("hydra"):
+        return ConfigError(
+            f"{name}: no such key: Hydra's own settings are not used; {_OF_HYDRA.get(name, 'see train --help')}."
+        )
     section, _, key = name.partition(".")
     word = key.partition(".")[0]
     if section in sections and word:
@@ -66,6 +110,8 @@ def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError
         known = list(owner.keys())
         others = [n for n in registry.names(section) if word in registry.lookup(section, n).keys()]
         hint = did_you_mean(f"{section}.{word}", [f"{section}.{key}" for key in known])
+        if word in _ELSEWHERE and _ELSEWHERE[word] in known:
+            hint = f" Did you mean '{section}.{_ELSEWHERE[word]}'?"
         if others:
             hint = f" It is a key of {' and '.join(f'{section}={n}' for n in others[:4])}."
         has = f"Its keys: {', '.join(known)}." if known else "It has no keys."
@@ -82,12 +128,29 @@ def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError
 def wrong_type(owner: type[Section], key: str, name: str, value: Any, error: Exception) -> ConfigError:
     """Return the error for a value that is not of the type of its key."""
     known = owner.keys()
-    return ConfigError(f"{name}={value}: {f'expected {known[key][0]}' if key in known else first_line(error)}.")
+    if key not in known:
+        return ConfigError(f"{name}={value}: {first_line(error)}.")
+    expected, way = known[key][0], ""
+    if str(value).lower() == "none" and "null" in expected:
+        way = f"; write {name}=null"
+    elif isinstance(value, float) and value.is_integer() and expected.startswith("int"):
+        way = f"; write {name}={int(value)}"
+    return ConfigError(f"{name}={value}: expected {expected}{way}.")
 
 
 def not_an_option(group: str, value: Any) -> ConfigError:
     """Return the error for a whole section that is set to one value."""
     return ConfigError(f"{group}={value}: expected one of {', '.join(options(group))}.")
+
+
+def unresolvable(error: OmegaConfBaseException) -> ConfigError:
+    """Return the error for a `${...}` that cannot be resolved, or for a value that is none once it is."""
+    if "HydraConfig was not set" in str(error):
+        return ConfigError(
+            f"{error.full_key}: a run has no ${{hydra:...}}; write the value, or ${{oc.env:NAME}}, ${{now:FORMAT}} or "
+            "another key as ${optimizer.lr}."
+        )
+    return ConfigError(f"{error.full_key}: {first_line(error)}.")
 
 
 def no_schema(group: str) -> ConfigError:

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from trainer.errors import ConfigError
 
 ENTRY_POINT = "trainer.plugins"
+PACKAGE = Path(__file__).parent.parent
+_outside: set[str] = set()  # the names of the modules and packages of the plug-ins
 # (module, name; None: any) that earlier versions of the README told plug-ins to import -> the public name.
 MOVED = {
     ("trainer.config.data", "Data"): "DataConfig",
@@ -28,6 +31,7 @@ def load(imports: Sequence[str]) -> None:
         ConfigError: for a file or module that does not exist. What goes wrong inside one keeps its traceback.
     """
     for point in entry_points(group=ENTRY_POINT):
+        _outside.add(point.module.partition(".")[0])
         with _explain_moved_names(f"plug-in {point.value}"):
             point.load()
     for name in imports:
@@ -35,7 +39,31 @@ def load(imports: Sequence[str]) -> None:
             if name.endswith(".py"):
                 _load_file(Path(name))
             else:
+                _outside.add(name.partition(".")[0])
                 _load_module(name)
+
+
+def outside_traceback(error: BaseException) -> str | None:
+    """Return the traceback of an error that went through the code of a plug-in, without the frames of this package.
+
+    None for any other error: its traceback is what a report of a bug needs.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not any(str(frame.f_globals.get("__name__")).partition(".")[0] in _outside for frame in frames):
+        return None
+    told = traceback.TracebackException.from_exception(error)
+    chain: list[traceback.TracebackException | None] = [told]
+    for each in chain:
+        if each is not None:
+            kept = [line for line in each.stack if not _is_own(line.filename)]
+            each.stack = traceback.StackSummary.from_list(kept)
+            chain += [each.__cause__, each.__context__]
+    return "".join(told.format()).rstrip()
+
+
+def _is_own(filename: str) -> bool:
+    """Return whether a frame is of this package, or of what has started it."""
+    return filename.startswith(("<frozen ", f"{PACKAGE}/")) or Path(filename).stem in ("train", "trainer")
 
 
 @contextlib.contextmanager
@@ -59,6 +87,7 @@ def _load_file(path: Path) -> None:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    _outside.add(name)
     # In sys.modules before it runs: dataclasses and worker processes look their module up by name.
     sys.modules[name] = module
     spec.loader.exec_module(module)

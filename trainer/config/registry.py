@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from trainer.errors import ConfigError, did_you_mean
 
-GROUPS = ("model", "data", "optimizer", "scheduler", "task", "trainer")  # the sections of a config
+GROUPS = ("model", "data", "optimizer", "scheduler", "task", "trainer", "run")  # the sections of a config
 SWEEP = "sweep"  # the group of what runs many of them, which is no section
 PARTS = ("transform", "loss", "metric", "logger")  # what keys of a section select by name
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.config import datasets, parts, table, transform  # noqa: F401  # a class is registered when it is imported
+from trainer.config import datasets, parts, scheduler_phases, table, transform  # noqa: F401  # importing a class registers it
 from trainer.config.data import DataConfig, Digits
 from trainer.config.logger import LoggerConfig
 from trainer.config.model import Cnn, ModelConfig
 from trainer.config.optimizer import AdamW, OptimizerConfig
+from trainer.config.run import RunConfig
 from trainer.config.scheduler import CosineLR, SchedulerConfig
 from trainer.config.section import FIXED, FREE, Section, key
 from trainer.config.sweep import GridSweep, SweepConfig
@@ -26,6 +27,7 @@ class Config(Section):
     scheduler: SchedulerConfig = field(default_factory=CosineLR)
     task: TaskConfig = field(default_factory=Auto)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
 
     seed: int = key(
         0,
@@ -35,7 +37,9 @@ class Config(Section):
     )
     output_dir: str = key("outputs", "folder of the run directories", on_resume=FREE)
     resume: str | None = key(
-        None, "continue a run: auto | last | best | a run directory | a checkpoint", on_resume=FREE
+        None,
+        "continue a run: auto (what this command has begun) | last | best | a run directory | a checkpoint",
+        on_resume=FREE,
     )
     init_from: str | None = key(
         None, "start from the weights of a run or checkpoint, and nothing else of it", on_resume=FIXED
@@ -63,9 +67,22 @@ class Config(Section):
             raise ConfigError(f"logger: {twice[0]} is there twice; leave one out.")
         return chosen
 
+    @property
+    def has_outside_parts(self) -> bool:
+        """Whether a part that computes in training is from a plug-in: data, model, optimizer, schedule, task, loss."""
+        parts: list[object] = [self.model, self.data, self.optimizer, self.scheduler, self.task]
+        chosen = getattr(self.task, "loss_config", None)
+        return any(is_outside(type(part)) for part in (*parts, chosen() if chosen else None))
+
 
 @dataclass
 class ComposedConfig(Config):
     """What the YAML files give together: the config of a run, and how a sweep works off many of them."""
 
     sweep: SweepConfig = field(default_factory=GridSweep)
+
+
+def is_outside(thing: object) -> bool:
+    """Return whether a class or function is from outside the package, and not one of Python's own."""
+    module: str = getattr(thing, "__module__", "builtins")
+    return module.partition(".")[0] not in (__name__.partition(".")[0], "builtins")

@@ -1,4 +1,7 @@
-"""The learning-rate schedules: each one class with its keys and its formula, a function of the step."""
+"""The learning-rate schedules: each one class with its keys and its formula, a function of the step.
+
+Those that hold, rise or start again are in `scheduler_phases.py`.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,7 +12,7 @@ from typing import Any
 
 from trainer.config.durations import RunLength
 from trainer.config.registry import register
-from trainer.config.section import Section, key
+from trainer.config.section import Section, key, other_default
 from trainer.errors import ConfigError
 
 Formula = Callable[[int, float], float]  # (steps since the warm-up, the optimizer's own rate) -> the rate
@@ -158,34 +161,24 @@ class PolynomialLR(SchedulerConfig):
         return lambda step, base: base * (1 - min(step, total) / total) ** power
 
 
-@register("scheduler", "onecycle")
+@register("scheduler", "inverse_sqrt")
 @dataclass
-class OneCycleLR(SchedulerConfig):
-    """One rise to the optimizer's learning rate, which is the peak, and one fall (Smith & Topin 2018)."""
+class InverseSqrtLR(SchedulerConfig):
+    """After the warm-up, fall with the inverse square root of the step (Vaswani et al. 2017, section 5.3)."""
 
-    pct_start: float = key(0.3, "fraction of the run spent rising", above=0, below=1)
-    div_factor: float = key(25.0, "peak divided by the initial learning rate", above=0)
-    final_div_factor: float = key(1e4, "initial divided by the final learning rate", above=0)
-    anneal: str = key("cos", "shape of the rise and the fall", choices=("cos", "linear"))
+    warmup: str = other_default(
+        SchedulerConfig, "warmup", "5%", "length of the linear warm-up; four times as late, the rate has halved"
+    )
 
     def formula(self, run: RunLength) -> Formula:
-        """As `OneCycleLR` with the optimizer's rate as max_lr: up for pct_start of the steps, then down."""
-        peak, last = self.pct_start * run.rest - 1, run.rest - 1
-        div_factor, final_div_factor, linear = self.div_factor, self.final_div_factor, self.anneal == "linear"
-
-        def anneal(start: float, end: float, share: float) -> float:
-            share = min(1.0, max(0.0, share))
-            if linear:
-                return start + (end - start) * share
-            return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
-
-        def rate(step: int, base: float) -> float:
-            first = base / div_factor
-            if step < peak:  # a run too short for a rise starts at the peak
-                return anneal(first, base, step / peak)
-            return anneal(base, first / final_div_factor, (step - peak) / max(last - peak, 1e-9))
-
-        return rate
+        """With the steps counted from 1: base · sqrt(warmup / step)."""
+        warmup = run.warmup
+        if not warmup:
+            raise ConfigError(
+                f"scheduler.warmup={self.warmup}: scheduler=inverse_sqrt falls at the pace of its warm-up and needs "
+                "one, such as 5%."
+            )
+        return lambda step, base: base * math.sqrt(warmup / (warmup + step + 1))
 
 
 @register("scheduler", "plateau")

@@ -123,6 +123,18 @@ class Section:
         return cls.keys()[name][2].on_resume or cls.on_resume
 
     @classmethod
+    def as_saved(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values that a run has saved, with durations that are no longer accepted as what they were then."""
+
+        def mended(value: Any) -> Any:
+            if isinstance(value, list):
+                return [mended(item) for item in value]
+            return durations.whole_steps(value) if isinstance(value, str) else value
+
+        timed = {name for name, (_, _, known) in cls.keys().items() if known.duration}
+        return {name: mended(value) if name in timed else value for name, value in values.items()}
+
+    @classmethod
     def field_types(cls) -> dict[str, Any]:
         """Return the declared type of each field."""
         hints = typing.get_type_hints(cls)

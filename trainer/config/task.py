@@ -7,7 +7,7 @@ from trainer.config import parts, registry
 from trainer.config.loss import CLASSIFICATION, REGRESSION, LossConfig
 from trainer.config.metric import MetricConfig
 from trainer.config.registry import register
-from trainer.config.section import Section, key
+from trainer.config.section import FIXED, Section, key
 from trainer.errors import ConfigError
 
 METRICS = "scores of a validation beside the loss (trainer list metric); null: "
@@ -104,6 +104,12 @@ class Classification(_LossAndMetrics):
             )
 
 
+RESCALE = (
+    "scale the model's outputs to the target's units, so that it learns numbers of mean 0 and deviation 1; null: for "
+    "the models of this package, and not for one of a plug-in"
+)
+
+
 @register("task", "regression")
 @dataclass
 class Regression(_LossAndMetrics):
@@ -114,6 +120,7 @@ class Regression(_LossAndMetrics):
     loss: Any = key("mse", "what is minimised (trainer list loss)", part="loss")
     delta: float = key(1.0, "Huber: the error at which the loss turns from square to straight", above=0)
     metrics: list[Any] | None = key(None, METRICS + "rmse and r2")
+    rescale: bool | None = key(None, RESCALE, on_resume=FIXED)
 
 
 @register("task", "auto")
@@ -123,3 +130,4 @@ class Auto(_LossAndMetrics):
 
     loss: Any = key(None, "what is minimised (trainer list loss); null: cross_entropy, or mse", part="loss")
     metrics: list[Any] | None = key(None, METRICS + "those of the kind of task")
+    rescale: bool | None = key(None, f"of numbers: {RESCALE}", on_resume=FIXED)

@@ -31,7 +31,10 @@ class TrainerConfig(Section):
         None, "store images channels-last; null: for convolutions on a CPU or in 16 bits, where it is faster"
     )
     micro_batch: int | None = key(
-        None, "samples per forward pass; gradients are accumulated over the batch; null: the whole batch", at_least=1
+        None,
+        "samples per forward pass; gradients are accumulated over the batch, but BatchNorm's statistics are of these "
+        "samples; null: the whole batch",
+        at_least=1,
     )
     auto_micro_batch: bool = key(
         False,
@@ -60,11 +63,18 @@ class TrainerConfig(Section):
     )
     on_nan_factor: float = key(0.5, "factor on the learning rate at each rollback", above=0, at_most=1, on_resume=FREE)
     ema: float | None = key(
-        None, "decay of the moving average of the weights that is validated, e.g. 0.999", above=0, below=1
+        None,
+        "decay of a moving average of the weights, e.g. 0.999: it is validated beside them (val_ema/…), and the better "
+        "of the two is used",
+        above=0,
+        below=1,
     )
+    ema_warmup: bool = key(True, "let that decay rise from 0, so that the first weights do not stay in the average")
 
     monitor: str | None = key(
-        None, "score that decides which checkpoint is best, such as val/loss; null: the task's own"
+        None,
+        "score that decides which checkpoint is best, such as loss; null: the task's own; with ema: that of the better "
+        "weights, unless it is named val/… or val_ema/…",
     )
     mode: str = key(
         "auto",
@@ -72,7 +82,7 @@ class TrainerConfig(Section):
         choices=("auto", "min", "max"),
     )
     patience: int | None = key(None, "stop after this many validations without improvement; null: never", at_least=1)
-    min_delta: float = key(0.0, "smallest change of the score that counts as an improvement", at_least=0)
+    min_delta: float = key(0.0, "smallest improvement of the score that resets the patience", at_least=0)
 
     log_every: str | None = key(
         "50", "how often to record training metrics; null: at the end only", duration=True, on_resume=FREE
@@ -111,8 +121,8 @@ class TrainerConfig(Section):
         super().__post_init__()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
             raise ConfigError(f"trainer.device={self.device}: not one of auto, cpu, cuda, cuda:N, mps.")
-        if self.max_time is not None and durations.parse_duration(self.max_time, "trainer.max_time").unit != "second":
-            raise ConfigError(f"trainer.max_time={self.max_time}: must be a wall-clock time, such as 90min or 2h.")
+        if self.max_time is not None:
+            durations.parse_seconds(self.max_time, "trainer.max_time")
         for name in ("limit_train", "limit_val"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(

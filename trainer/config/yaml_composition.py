@@ -13,41 +13,45 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config import override_errors, registry
+from trainer.config.overlay import ROOT, overlaid, used_files
+from trainer.config.quoting import typed_override
 from trainer.config.root import ComposedConfig, Config
-from trainer.config.safe_yaml import read
-from trainer.config.yaml_files import CHOICES, OPTIONS, conf_dir
+from trainer.config.yaml_files import OPTIONS, conf_dir, yaml_files
 from trainer.errors import ConfigError
 
+Choices = tuple[tuple[str, str | None], ...]  # the group and the option of each choice
 
-def compose_files(named: Sequence[str], config_dirs: Sequence[Path] = ()) -> DictConfig:
+
+def compose_files(chosen: Choices, config_dirs: Sequence[Path] = ()) -> DictConfig:
     """Have Hydra compose `conf/train.yaml` with the YAML files of chosen options.
 
     Args:
-        named: the options, as `model=cnn`.
-        config_dirs: further folders of YAML files, searched after ours.
+        config_dirs: further folders of YAML files, searched before ours, the first one first.
 
     Raises:
         ConfigError: for a file that does not fit, or changes Hydra's own settings.
     """
     _publish(config_dirs)
-    for folder in config_dirs:
-        for path in (*folder.glob("*.yaml"), *(path for group in CHOICES for path in folder.glob(f"{group}/*.yaml"))):
-            read(path)
-    search = ",".join(f"file://{path.resolve()}" for path in config_dirs)
-    searchpath = [f"hydra.searchpath=[{search}]"] if search else []
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="train"):
-            whole = hydra.compose("train", [*named, *searchpath], return_hydra_config=True)
-            if search and _settings(whole) != _settings(hydra.compose("train", searchpath, return_hydra_config=True)):
+    used = used_files(dict(chosen), config_dirs) if config_dirs else []
+    named = [typed_override(group, name) for group, name in chosen]
+    with overlaid(config_dirs) as folder:
+        try:
+            whole = _composed(folder, named)
+            if used and _settings(whole) != _settings(_composed(conf_dir(), [])):
                 raise ConfigError(
                     "hydra: a file of --config-dir changes Hydra's own settings, which can name code to run; remove it."
                 )
-    except yaml.YAMLError as error:
-        raise ConfigError(f"Not a YAML file: {' '.join(str(error).split())}.") from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise override_errors.yaml_error(error) from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"Not a YAML file: {' '.join(str(error).split())}.") from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise override_errors.yaml_error(error) from error
     return whole
+
+
+def _composed(folder: Path, overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(folder), version_base="1.3", job_name="train"):
+        return hydra.compose(ROOT, overrides, return_hydra_config=True)
 
 
 def _publish(config_dirs: Sequence[Path] = ()) -> None:
@@ -55,10 +59,11 @@ def _publish(config_dirs: Sequence[Path] = ()) -> None:
     store = ConfigStore.instance()
     store.store(name="_config", node=blank(ComposedConfig))
     for group in OPTIONS:
+        files = yaml_files(group, config_dirs)
         for name in registry.names(group):
             component = registry.lookup(group, name)
             store.store(group=group, name=f"_{name}", node=component)
-            if not any((folder / group / f"{name}.yaml").is_file() for folder in (conf_dir(), *config_dirs)):
+            if name not in files:
                 store.store(group=group, name=name, node=component)
 
 

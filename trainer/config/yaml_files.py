@@ -7,6 +7,7 @@ from trainer.config import registry
 
 OPTIONS = (*registry.GROUPS, registry.SWEEP)  # the groups whose options are dataclasses
 CHOICES = (*OPTIONS, "experiment")  # what is chosen by a name: these, and files that set keys of several
+SUFFIXES = (".yaml", ".yml")
 
 
 def conf_dir() -> Path:
@@ -15,12 +16,16 @@ def conf_dir() -> Path:
     return next(path for path in (package / "conf", package.parent / "conf") if (path / "train.yaml").is_file())
 
 
-def yaml_files(group: str, config_dirs: Sequence[Path] = ()) -> dict[str, Path]:
-    """Return the YAML files of a group by option name, ours first."""
+def yaml_files(group: str, config_dirs: Sequence[Path] = (), pattern: str = "**/*") -> dict[str, Path]:
+    """Return the YAML files of a group by option name; those of the first folder go before those of the next, and ours.
+
+    The group "" with the pattern "*" is the files at the top. Of one name with both endings `.yaml` is taken here; such
+    a file is refused where it is used, by `trainer.config.overlay`.
+    """
     found: dict[str, Path] = {}
-    for folder in (conf_dir(), *config_dirs):
+    for folder in (*config_dirs, conf_dir()):
         base = folder / group
-        for path in sorted(base.rglob("*.yaml")):
+        for path in sorted(path for suffix in SUFFIXES for path in base.glob(f"{pattern}{suffix}")):
             found.setdefault(path.relative_to(base).with_suffix("").as_posix(), path)
     return found
 

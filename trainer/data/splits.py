@@ -1,10 +1,13 @@
 """The split into training and validation samples, as a function of the seed; and data made of the two."""
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainer.config.data import DataConfig
+from trainer.data.checks import checked_split
 from trainer.data.types import Augment, Data, DataSpec, Mix, Prepare, Split, as_float
 from trainer.errors import ConfigError, DataError
 from trainer.system import seeds
@@ -156,8 +159,8 @@ def from_tensors(
     """Make data from tensors in memory: the shortest way to write a dataset.
 
     Args:
-        inputs: (N, ...) float32 features or uint8 pixels.
-        targets: int64 class indices (N,), or numbers (N,) or (N, outputs).
+        inputs: (N, ...) float32 features or uint8 pixels; a tensor or a numpy array.
+        targets: class indices (N,), or numbers (N,) or (N, outputs).
         labels: the names of the classes; None for regression.
         config: says what share or fold to hold out for validation; None: a fifth.
         seed: of the run.
@@ -165,15 +168,15 @@ def from_tensors(
 
     Raises:
         ConfigError: where val_fraction is 0, since there is nothing else to validate on.
+        DataError: for targets that do not fit the inputs or the labels, see `checked_split`.
     """
     config = config or DataConfig()
     if not config.holds_out:
         raise ConfigError("data.val_fraction=0: this dataset has no validation samples of its own; hold out a share.")
-    if labels is None:
-        targets = targets.float().view(len(targets), -1)
-    train, val = split_samples(config, targets, seed)
-    whole = Split(inputs, targets)
-    return from_splits(whole.subset(train), whole.subset(val), labels, prepare=prepare, augment=augment)
+    whole, said = checked_split(Split(inputs, targets), labels, "")
+    train, val = split_samples(config, whole.targets, seed)
+    data = from_splits(whole.subset(train), whole.subset(val), labels, prepare=prepare, augment=augment)
+    return dataclasses.replace(data, warnings=said)
 
 
 def from_splits(
@@ -197,11 +200,25 @@ def from_splits(
         input_shape: of one sample; None: as the training tensor has it.
         prepare, augment, mix, workers, description, preprocessing: see `trainer.data.types.Data`.
     """
+    train, said = checked_split(train, labels, "training")
+    val, said_of_val = checked_split(val, labels, "validation") if len(val) else (val, ())
     if input_shape is None:
-        assert isinstance(train.inputs, Tensor)
+        if not isinstance(train.inputs, Tensor):
+            raise DataError("The training inputs are no tensor; give from_splits the input_shape of one sample.")
         input_shape = tuple(train.inputs.shape[1:])
     spec = DataSpec.of(input_shape, train.targets, labels)
-    return Data(spec, train, val, prepare, augment, workers, description, mix=mix, preprocessing=preprocessing)
+    return Data(
+        spec,
+        train,
+        val,
+        prepare,
+        augment,
+        workers,
+        description,
+        mix=mix,
+        preprocessing=preprocessing,
+        warnings=(*said, *said_of_val),
+    )
 
 
 def limit(split: Split, samples: int, seed: int) -> Split:

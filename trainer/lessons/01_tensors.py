@@ -76,7 +76,7 @@ def products(lesson: Lesson) -> None:
 
 
 def rule(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The shape that broadcasting gives, or None where it refuses."""
+    """Return the shape that broadcasting gives, or None where it refuses."""
     result = []
     for sizes in itertools.zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1):
         larger = {size for size in sizes if size != 1}

@@ -84,7 +84,7 @@ def memory(lesson: Lesson, device: torch.device) -> None:
 
 
 def seconds(source: Tensor, target: Tensor) -> float:
-    """The fastest of 15 copies, each waited for: a GPU works while Python goes on."""
+    """Time the fastest of 15 copies, each waited for: a GPU works while Python goes on."""
     times = []
     for _ in range(15):
         begin = time.perf_counter()

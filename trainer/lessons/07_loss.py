@@ -17,7 +17,7 @@ def main(lesson: Lesson) -> None:
 
 
 def naive(logits: Tensor, targets: Tensor) -> Tensor:
-    """The definition, as it stands: the mean of −log p(target), p = exp(z) / Σ exp(z)."""
+    """Compute the definition as it stands: the mean of −log p(target), p = exp(z) / Σ exp(z)."""
     probabilities = logits.exp() / logits.exp().sum(1, keepdim=True)
     return -probabilities[torch.arange(len(targets)), targets].log().mean()
 

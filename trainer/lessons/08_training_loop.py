@@ -51,7 +51,7 @@ def validate(model: torch.nn.Module, batches: EvalLoader, history: History) -> N
     loss = correct = 0.0
     for inputs, targets, weights, _ in batches:  # all of one size: the last is filled up with rows of weight 0
         logits = model(inputs)
-        loss += (F.cross_entropy(logits, targets, reduction="none") * weights).sum().item()
+        loss += (F.cross_entropy(logits, targets, reduction="none") @ weights).item()
         correct += ((logits.argmax(1) == targets) * weights).sum().item()
     history["val/loss"].append(loss / batches.samples)
     history["val/accuracy"].append(correct / batches.samples)
@@ -79,7 +79,7 @@ def plain_loop(lesson: Lesson, package: Trainer, model: torch.nn.Module, epochs:
 
 
 def package_loop(trainer: Trainer) -> History:
-    """The same with the Trainer. Its `fit()` is this and more: records, checkpoints, stopping."""
+    """Do the same with the Trainer. Its `fit()` is this and more: records, checkpoints, stopping."""
     history = {name: [] for name in NAMES}
     for report in trainer.steps():
         history["loss"].append(report.loss.item())

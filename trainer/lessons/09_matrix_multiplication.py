@@ -20,7 +20,7 @@ BLOCK = 32
 
 
 def loops(a: Tensor, b: Tensor) -> Tensor:
-    """The definition: C[i, j] = Σ_k A[i, k] B[k, j]."""
+    """Compute the definition: C[i, j] = Σ_k A[i, k] B[k, j]."""
     c = a.new_zeros(len(a), b.shape[1])
     for i in range(len(a)):
         for j in range(b.shape[1]):
@@ -35,12 +35,12 @@ def broadcasting(a: Tensor, b: Tensor) -> Tensor:
 
 
 def einsum(a: Tensor, b: Tensor) -> Tensor:
-    """The definition as a string: an index that is missing in the result is summed over."""
+    """Write the definition as a string: an index that is missing in the result is summed over."""
     return torch.einsum("ik,kj->ij", a, b)
 
 
 def blocked(a: Tensor, b: Tensor) -> Tensor:
-    """The definition for blocks, C[I, J] = Σ_K A[I, K] B[K, J]: no product needs more memory than BLOCK³ numbers."""
+    """Compute it in blocks: C[I, J] = Σ_K A[I, K] B[K, J]: no product needs more memory than BLOCK³ numbers."""
     c = a.new_zeros(len(a), b.shape[1])
     for i in range(0, len(a), BLOCK):
         for j in range(0, b.shape[1], BLOCK):
@@ -62,13 +62,13 @@ def gamma(n: int, dtype: torch.dtype) -> float:
 
 
 def exact(a: Tensor, b: Tensor) -> list[Fraction]:
-    """The entries of the product of these very numbers, in rational arithmetic: nothing is rounded."""
+    """Return the entries of the product of these very numbers, in rational arithmetic: nothing is rounded."""
     rows, columns = ([[Fraction(x) for x in row] for row in part.tolist()] for part in (a, b.T))
     return [sum(x * y for x, y in zip(row, column, strict=True)) for row in rows for column in columns]
 
 
 def worst(c: Tensor, truth: list[Fraction], scale: list[Fraction]) -> float:
-    """The largest |Ĉ - C| / (|A| |B|)."""
+    """Return the largest |Ĉ - C| / (|A| |B|)."""
     entries = map(Fraction, c.flatten().tolist())
     return max(float(abs(x - t) / s) for x, t, s in zip(entries, truth, scale, strict=True))
 

@@ -56,7 +56,7 @@ FACTORS = {"vanishes": (0, 0.85), "explodes": (1.4, 2), "holds": (0.87, 1.15)}  
 
 
 def flow(lesson: Lesson, name: str, x: Tensor, y: Tensor) -> list[LayerFlow]:
-    """The gradient of each hidden layer of a new network, measured as the trainer does."""
+    """Return the gradient of each hidden layer of a new network, measured as the trainer does."""
     depth = lesson.arguments.depth
     torch.manual_seed(lesson.seed)
     layers = [Layer(*VARIANTS[name][:4]) for _ in range(depth)]

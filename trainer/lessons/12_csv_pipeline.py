@@ -26,7 +26,7 @@ Row = dict[str, Any]  # by column: texts at first, numbers at last
 
 
 def make_table(path: Path) -> Path:
-    """Customers, some facts unknown: who stays?"""
+    """Make a table of customers, some facts unknown: who stays?"""
     lines = ["age,spent,city,plan,stays"]
     for age, spent, city, plan, luck, unknown in torch.rand(1500, 6).tolist():
         years = "" if unknown < 0.1 else f"{18 + 60 * age:.0f}"
@@ -60,7 +60,7 @@ class CsvDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def fill(rows: list[Row], columns: list[str]) -> Callable[[Row], Row]:
-    """A number that is missing becomes the median of those that are known."""
+    """Replace a number that is missing by the median of those that are known."""
     middle = {name: median([float(row[name]) for row in rows if row[name] not in MISSING] or [0.0]) for name in columns}
     return lambda row: row | {name: float(middle[name] if row[name] in MISSING else row[name]) for name in columns}
 
@@ -72,7 +72,7 @@ def standardise(rows: list[Row], columns: list[str]) -> Callable[[Row], Row]:
 
 
 def one_hot(rows: list[Row], columns: list[str]) -> Callable[[Row], Row]:
-    """A category becomes a 0/1 number for each level (missing is one too); a level not seen here gives zeros."""
+    """Encode a category as a 0/1 number for each level (missing is one too); a level not seen here gives zeros."""
     levels = [(name, level) for name in columns for level in sorted({row[name] for row in rows})]
     return lambda row: (
         {name: value for name, value in row.items() if name not in columns}

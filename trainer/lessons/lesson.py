@@ -31,7 +31,7 @@ from rich.text import Text
 from trainer.config.trainer import TrainerConfig
 from trainer.errors import TrainerError
 from trainer.runs.directory import make_directory
-from trainer.system import seeds
+from trainer.system import seeds, streams
 from trainer.system.device import choose_device
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Lesson:
         self.console.print(Rule(Text(text, style="bold"), align="left"))
 
     def say(self, text: str) -> None:
-        """A sentence."""
+        """Print a sentence."""
         self.console.print(text, markup=False)
 
     def show(self, expression: str, value: T) -> T:
@@ -124,6 +124,7 @@ def start(
         main: its content.
         options: adds arguments of its own.
     """
+    streams.prepare()
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (default cpu)")

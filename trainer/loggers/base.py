@@ -35,6 +35,19 @@ class LogRecord:
     gradients: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
+@dataclass
+class Activity:
+    """What a run does at this moment: the loop sets it, and whoever shows it looks at it in a time of its own.
+
+    Attributes:
+        step: optimizer steps done.
+        doing: "reading" (waiting for a batch), "training", "validating" or "saving".
+    """
+
+    step: int = 0
+    doing: str = "reading"
+
+
 @dataclass(frozen=True)
 class LoggerContext:
     """What is known of a run when its loggers are opened.
@@ -51,6 +64,7 @@ class LoggerContext:
         hparams: every key of the config by its full name; lists and null as text.
         labels: names of the classes; None for numbers.
         console: where a person reads; None: nobody does.
+        activity: what the run is doing, at any moment.
     """
 
     directory: Path
@@ -64,6 +78,7 @@ class LoggerContext:
     hparams: dict[str, int | float | str | bool]
     labels: tuple[str, ...] | None = None
     console: Console | None = None
+    activity: Activity = field(default_factory=Activity)
 
 
 class Logger(Protocol):

@@ -1,20 +1,19 @@
 """What a person sees while training: a live display in a terminal, plain lines elsewhere."""
 
+import contextlib
 import math
-import os
-import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
-import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
+from rich.text import Text
 
-from trainer.loggers.base import Logger, LoggerContext, LogRecord
+from trainer.loggers.base import Activity, Logger, LoggerContext, LogRecord
+from trainer.loggers.screen import LiveLine, fitted, is_live, say
 
 QUIET_SECONDS = 1.0  # plain lines of training alone come at most this often; validations are always printed
-
-WIDE = 120  # columns of a terminal from which the live display has room for a bar, the rate and the speed
+BAR = 16  # columns
 
 
 def format_value(name: str, value: float) -> str:
@@ -35,22 +34,13 @@ def format_duration(seconds: float) -> str:
 
 
 def scores(record: LogRecord) -> str:
-    """Return `train loss 0.39 accuracy 0.89  val loss 0.37 accuracy 0.90`."""
+    """Return `train loss 0.39 accuracy 0.89  val loss 0.37 accuracy 0.90`; means since the last record: `recent`."""
     groups: dict[str, list[str]] = {}
     for name, value in record.scalars.items():
         split, _, score = name.partition("/")
         if score:
             groups.setdefault(split, []).append(f"{score} {format_value(score, value)}")
-    return "  ".join(f"{split} {' '.join(words)}" for split, words in groups.items())
-
-
-class Screen(Console):
-    """A console whose reader may leave (`train | head`): the run goes on, with `train.log` alone."""
-
-    def on_broken_pipe(self) -> None:
-        """Write to nowhere from now on, where rich would end the process."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return "  ".join(f"{split.removeprefix('train_')} {' '.join(words)}" for split, words in groups.items())
 
 
 class Progress:
@@ -76,23 +66,27 @@ class Progress:
         return max(step - self.start_step, 1) / max(time.monotonic() - self._started, 1e-9)
 
     def position(self, step: int) -> str:
-        """Return `epoch 3/20  step 69/460`; the epoch is the one that the step belongs to."""
-        epoch, epochs = (-(-steps // self.steps_per_epoch) for steps in (step, self.total))
-        return f"epoch {epoch}/{epochs}  step {step}/{self.total}"
+        """Return `epoch 3/20  step 69/460`."""
+        return _join(self.epoch(step), f"step {step}/{self.total}")
+
+    def epoch(self, step: int) -> str:
+        """Return `epoch 3/20`: the one that the step belongs to."""
+        epoch, epochs = (-(-steps // self.steps_per_epoch) for steps in (max(step, 1), self.total))
+        return f"epoch {epoch}/{epochs}"
 
     def speed(self, record: LogRecord) -> str:
         """Return `lr 0.001  6,176 samples/s  eta 3m20s`."""
-        words = []
-        if "lr" in record.scalars:
-            words.append(f"lr {format_value('lr', record.scalars['lr'])}")
-        if "samples_per_second" in record.scalars:
-            words.append(f"{record.scalars['samples_per_second']:,.0f} samples/s")
-        return _join(*words, self.eta(record))
+        return _join(_learning_rate(record), _samples_per_second(record), self.eta(record.step))
 
-    def eta(self, record: LogRecord) -> str:
+    def eta(self, step: int) -> str:
         """Return `eta 3m20s`; "" at the end."""
-        left = self.total - record.step
-        return f"eta {format_duration(left / self.rate(record.step))}" if left > 0 else ""
+        left = self.total - step
+        return f"eta {format_duration(left / self.rate(step))}" if left > 0 else ""
+
+    def bar(self, step: int) -> str:
+        """Return `━━━━────────────`: the share of the steps that are done."""
+        done = BAR * step // max(self.total, 1)
+        return "━" * done + "─" * (BAR - done)
 
     def best(self, record: LogRecord) -> str:
         """Return `best 0.9972`; "" before the first validation."""
@@ -101,6 +95,15 @@ class Progress:
 
 def _join(*words: str) -> str:
     return "  ".join(word for word in words if word)
+
+
+def _learning_rate(record: LogRecord) -> str:
+    return f"lr {format_value('lr', record.scalars['lr'])}" if "lr" in record.scalars else ""
+
+
+def _samples_per_second(record: LogRecord) -> str:
+    speed = record.scalars.get("samples_per_second")
+    return "" if speed is None else f"{speed:,.0f} samples/s"
 
 
 def _is_validation(record: LogRecord) -> bool:
@@ -125,7 +128,7 @@ class PlainConsoleLogger:
             progress.speed(record),
             progress.best(record),
         )
-        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+        say(self.console, text)
 
     def flush(self) -> None:
         """Do nothing: lines are written at once."""
@@ -139,41 +142,74 @@ class PlainConsoleLogger:
 
 
 class LiveConsoleLogger:
-    """A progress bar with the current numbers, and a line above it for each validation."""
+    """A line that moves with the steps and says what is being done, and a line above it for each validation.
 
-    def __init__(self, console: Console, progress: Progress) -> None:
-        self.console, self.progress = console, progress
-        self.wide = console.width >= WIDE
-        bar = (BarColumn(bar_width=24),) if self.wide else ()
-        columns = (TextColumn("{task.description}"), *bar, TextColumn("{task.fields[numbers]}"))
-        self.bar = rich.progress.Progress(*columns, console=console, transient=True, refresh_per_second=5)
-        self.task = self.bar.add_task("starting", total=progress.total, completed=progress.start_step, numbers="")
-        self.bar.start()
+    Args:
+        activity: of the run; looked at for each redraw.
+    """
+
+    def __init__(self, console: Console, progress: Progress, activity: Activity) -> None:
+        self.console, self.progress, self.activity = console, progress, activity
+        self._record, self._drawn = LogRecord(0, 0, 0.0), progress.start_step
+        self._line = LiveLine(console, self.text)
 
     def write(self, record: LogRecord) -> None:
-        """Move the bar; print a line for a validation."""
-        progress = self.progress
-        where, best = progress.position(record.step), progress.best(record)
+        """Show the numbers of a record from the next redraw on; print a line for a validation."""
         if _is_validation(record):
-            self.console.print(_join(where, scores(record), best), soft_wrap=True, highlight=False, markup=False)
-        training = LogRecord(0, 0, 0.0, scalars={k: v for k, v in record.scalars.items() if k.startswith("train/")})
-        numbers = _join(scores(training), progress.speed(record) if self.wide else progress.eta(record), best)
-        self.bar.update(self.task, completed=record.step, description=where, numbers=numbers)
+            where, best = self.progress.position(record.step), self.progress.best(record)
+            self.console.print(Text(_join(where, scores(record), best)))  # broken between words alone
+        self._record = record
+
+    def text(self, columns: int) -> str:
+        """Return the line as it is now: what matters most, and as much more as fits."""
+        step, record, progress = self.activity.step, self._record, self.progress
+        parts = [(2, progress.epoch(step)), (0, f"step {step}/{progress.total}")]
+        parts += [(6, progress.bar(step)), (1, self._doing(step))]
+        training = [name for name in record.scalars if name.startswith("train")]
+        for name in training:
+            score = f"{name.removeprefix('train_').replace('/', ' ')} {format_value(name, record.scalars[name])}"
+            parts.append((4 if name == training[0] else 7, score))
+        parts += [(9, _learning_rate(record)), (8, _samples_per_second(record))]
+        parts += [(3, progress.eta(step)), (5, progress.best(record))]
+        return fitted(parts, columns)
 
     def flush(self) -> None:
         """Do nothing: nothing is kept here."""
 
     def rewind(self, step: int) -> None:
-        """Set the bar back."""
+        """Measure the rate from here; the line follows the steps by itself."""
         self.progress.restart(step)
-        self.bar.update(self.task, completed=step, description=self.progress.position(step))
 
     def close(self, summary: dict[str, Any]) -> None:
-        """Remove the bar; the lines above it stay."""
-        self.bar.stop()
+        """Remove the line; those above it stay."""
+        self._line.close()
+
+    def _doing(self, step: int) -> str:
+        """Return what is being done. A batch is waited for in each step; where steps are made, that is training."""
+        doing, moved = self.activity.doing, step != self._drawn
+        self._drawn = step
+        return "training" if moved and doing == "reading" else doing
+
+
+@contextlib.contextmanager
+def shown_while(console: Console | None, doing: str) -> Iterator[None]:
+    """Show in a terminal that something is being done, and for how long."""
+    if console is None or not is_live(console):
+        yield
+        return
+    began = time.monotonic()
+    line = LiveLine(
+        console, lambda columns: fitted([(0, doing), (1, format_duration(time.monotonic() - began))], columns)
+    )
+    try:
+        yield
+    finally:
+        line.close()
 
 
 def console_logger(console: Console, context: LoggerContext) -> Logger:
     """Return the display that suits a console: a live one for a terminal, lines for anything else."""
     progress = Progress(context.total_steps, context.steps_per_epoch, context.monitor, context.start_step)
-    return (LiveConsoleLogger if console.is_terminal else PlainConsoleLogger)(console, progress)
+    if is_live(console):
+        return LiveConsoleLogger(console, progress, context.activity)
+    return PlainConsoleLogger(console, progress)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from trainer.config.model import Cnn
 from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
+from trainer.models.norm import make_norm
 
 
 class CNNClassifier(nn.Module):
@@ -18,6 +19,7 @@ class CNNClassifier(nn.Module):
         image_size: (height, width) in pixels, at least 8×8.
         conv_dropout: probability to drop a channel after each block (Dropout2d).
         dropout: probability to drop a unit of the head.
+        norm: after each convolution: `batch`, or `group` of at most 8 groups (see `norm_groups`).
 
     Shape:
         (B, in_channels, height, width) float to (B, num_classes) logits.
@@ -32,12 +34,13 @@ class CNNClassifier(nn.Module):
         image_size: tuple[int, int] = (32, 32),
         conv_dropout: float = 0.25,
         dropout: float = 0.5,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            *_block(in_channels, 32, 32, dropout=conv_dropout),
-            *_block(32, 64, 64, dropout=conv_dropout),
-            *_block(64, 128, dropout=conv_dropout),
+            *_block(in_channels, 32, 32, dropout=conv_dropout, norm=norm),
+            *_block(32, 64, 64, dropout=conv_dropout, norm=norm),
+            *_block(64, 128, dropout=conv_dropout, norm=norm),
         )
         height, width = (side // 8 for side in image_size)  # three poolings halve each side
         self.classifier = nn.Sequential(
@@ -56,11 +59,12 @@ class CNNClassifier(nn.Module):
         return logits
 
 
-def _block(*channels: int, dropout: float) -> list[nn.Module]:
-    """Make 3×3 convolutions through the given channels, each with batch norm and ReLU; then pooling and dropout."""
+def _block(*channels: int, dropout: float, norm: str) -> list[nn.Module]:
+    """Make 3×3 convolutions through the given channels, each with norm and ReLU; then pooling and dropout."""
     layers: list[nn.Module] = []
     for before, after in pairwise(channels):
-        layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(before, after, 3, padding=1), make_norm(norm, nn.BatchNorm2d, after)]
+        layers.append(nn.ReLU(inplace=True))
     return [*layers, nn.MaxPool2d(2), nn.Dropout2d(dropout)]
 
 
@@ -82,4 +86,5 @@ def cnn_model(config: Cnn, spec: DataSpec) -> CNNClassifier:
         image_size=(height, width),
         conv_dropout=config.conv_dropout,
         dropout=config.dropout,
+        norm=config.norm,
     )

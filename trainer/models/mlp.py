@@ -4,6 +4,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from trainer.models.norm import make_norm
+
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
@@ -16,7 +18,7 @@ class MLP(nn.Module):
         hidden: the width of each hidden layer.
         activation: relu, gelu, silu, tanh or sigmoid.
         dropout: probability to drop a hidden unit.
-        batch_norm: whether each hidden layer has batch normalisation before the non-linearity.
+        norm: normalisation of each hidden layer before the non-linearity: `batch`, `group`, or None.
 
     Shape:
         (B, ...) float with `features` numbers per sample to (B, outputs).
@@ -29,14 +31,14 @@ class MLP(nn.Module):
         hidden: list[int],
         activation: str = "relu",
         dropout: float = 0.0,
-        batch_norm: bool = False,
+        norm: str | None = None,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for before, after in pairwise([features, *hidden]):
             layers.append(nn.Linear(before, after))
-            if batch_norm:
-                layers.append(nn.BatchNorm1d(after))
+            if norm:
+                layers.append(make_norm(norm, nn.BatchNorm1d, after))
             layers.append(_ACTIVATIONS[activation]())
             if dropout:
                 layers.append(nn.Dropout(dropout))

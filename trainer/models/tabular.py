@@ -26,7 +26,5 @@ def tabular_model(config: Tabular, spec: DataSpec) -> nn.Module:
             f"{spec.shape_words()}; use model=cnn or model=mlp."
         )
     front = Embeddings(spec.features, spec.cardinalities, config.embedding_dim, config.embedding_dropout)
-    body = MLP(
-        front.features, spec.outputs, config.hidden, config.activation, config.dropout, batch_norm=config.batch_norm
-    )
+    body = MLP(front.features, spec.outputs, config.hidden, config.activation, config.dropout, config.layer_norm())
     return nn.Sequential(front, body) if spec.cardinalities else body

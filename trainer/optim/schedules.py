@@ -60,7 +60,7 @@ def make_schedule(scheduler: SchedulerConfig, run: RunLength) -> Schedule:
     """Make the schedule of a config for a run of that length.
 
     Raises:
-        ConfigError: when the warm-up leaves nothing of the run, and for a class without a formula.
+        ConfigError: when the warm-up leaves nothing of the run, and where the formula is missing or no function.
     """
     warmup = run.steps(scheduler.warmup, "scheduler.warmup")
     if warmup >= run.total > 0:
@@ -69,4 +69,10 @@ def make_schedule(scheduler: SchedulerConfig, run: RunLength) -> Schedule:
             "shorten the warm-up or train longer."
         )
     interval = run.steps_per_epoch if scheduler.interval == "epoch" else 1
-    return Schedule(scheduler.formula(dataclasses.replace(run, warmup=warmup)), warmup, interval)
+    formula = scheduler.formula(dataclasses.replace(run, warmup=warmup))
+    if not callable(formula):
+        raise ConfigError(
+            f"{scheduler.section}={scheduler.option}: formula(self, run) gave {formula!r:.80}; it returns a function "
+            "(step, base) -> rate."
+        )
+    return Schedule(formula, warmup, interval)

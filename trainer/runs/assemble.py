@@ -1,7 +1,6 @@
 """The one module that knows all parts: from a config to a `Trainer` that is ready to go."""
 
 import dataclasses
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,20 +11,22 @@ from trainer.data.loaders.selection import make_loaders
 from trainer.data.splits import limit
 from trainer.data.types import Data
 from trainer.errors import ConfigError
+from trainer.models.norm import BATCH_NORMS
 from trainer.runs.build import build_data_and_task, build_model, build_optimizer, build_schedule
+from trainer.runs.contract import check_contract, check_trainable
 from trainer.runs.directory import Run
 from trainer.runs.loading import load_weights
 from trainer.runs.restoring import open_store
+from trainer.system.home import expanded
 from trainer.system.process import configure, configure_denormals, configure_malloc, configure_threads
 from trainer.system.signals import SignalHandler
-from trainer.tasks.base import Task, score_direction
+from trainer.tasks.base import AVERAGED_PREFIX, PREFIX, Task, score_direction
+from trainer.training.average import average_of
 from trainer.training.context import Compute, RunContext
-from trainer.training.state import TrainState, average_of
+from trainer.training.state import TrainState
 from trainer.training.stopping import Monitor, Pruner
 from trainer.training.timeline import Timeline
 from trainer.training.trainer import Trainer
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def assemble(
@@ -73,13 +74,17 @@ def assemble(
     )
     timeline = Timeline.of(settings, train.steps_per_epoch)
     model = build_model(config, data.spec)
+    check_trainable(model, config)
     _check_batch_sizes(model, config, len(data.train))
     if config.init_from is not None and resume is None:
-        load_weights(model, config.init_from, Path(config.output_dir))
+        load_weights(model, config.init_from, expanded(config.output_dir))
     batch = min(settings.micro_batch or config.data.batch_size, len(data.train))
     configure_threads(settings.threads, batch * sum(p.numel() for p in model.parameters()))
     compute = compute.suited_to(model, settings.channels_last)
-    state = _state(config, task, timeline, compute.place(model))
+    model = compute.place(model)
+    odd = check_contract(config, data, model, task, train, compute)
+    data = dataclasses.replace(data, warnings=(*data.warnings, *odd))
+    state = _state(config, task, timeline, model)
     context = RunContext(config, data, task, train, val, timeline, state, compute)
     store = None if run is None else open_store(run, context, resume)
     if settings.compile:
@@ -120,20 +125,23 @@ def _state(config: Config, task: Task, timeline: Timeline, model: nn.Module) -> 
         schedule=build_schedule(config.scheduler, RunLength(timeline.steps_per_epoch, timeline.total)),
         scaler=torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16"),
         monitor=_monitor(config, task),
-        average=average_of(model, settings.ema),
+        average=average_of(model, settings.ema, settings.ema_warmup),
     )
 
 
 def _monitor(config: Config, task: Task) -> Monitor:
     """Return what watches the score that decides; raises `ConfigError` for one that the task does not have."""
     settings = config.trainer
-    name = settings.monitor or task.monitor
-    known = [f"val/{score}" for score in task.score_names]
-    name = name if name.startswith("val/") else f"val/{name}"
+    typed = settings.monitor or task.monitor.removeprefix(PREFIX)
+    prefixes = (PREFIX,) if settings.ema is None else (PREFIX, AVERAGED_PREFIX)
+    known = [f"{prefix}{score}" for prefix in prefixes for score in task.score_names]
+    name = typed if typed.startswith(prefixes) else f"{PREFIX}{typed}"
     if name not in known:
         raise ConfigError(f"trainer.monitor={settings.monitor}: not one of {', '.join(known)}.")
-    mode = score_direction(task, name) if settings.mode == "auto" else settings.mode
-    return Monitor(name, mode, settings.min_delta, settings.patience)
+    score = name.partition("/")[2]
+    mode = score_direction(task, score) if settings.mode == "auto" else settings.mode
+    both = settings.ema is not None and name != typed  # which of the two was not said
+    return Monitor(name, mode, settings.min_delta, settings.patience, f"{AVERAGED_PREFIX}{score}" if both else None)
 
 
 def _check_batch_sizes(model: nn.Module, config: Config, samples: int) -> None:

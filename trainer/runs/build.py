@@ -19,8 +19,10 @@ from trainer.config.root import Config
 from trainer.config.scheduler import SchedulerConfig
 from trainer.config.table import Csv
 from trainer.config.task import Auto, Classification, Regression, TaskConfig
+from trainer.data.checks import checked_data
 from trainer.data.types import Data, DataSpec, Samples
 from trainer.errors import ConfigError
+from trainer.models.plugin import checked_network
 from trainer.models.rescale import Rescale
 from trainer.optim.optimizers import make_optimizer
 from trainer.optim.schedules import Schedule, make_schedule
@@ -38,8 +40,7 @@ def build_data(config: DataConfig, seed: int) -> Data:
         DataError: where it cannot be had.
     """
     if own := own_builder(config):
-        data: Data = own(seed)
-        return data
+        return checked_data(own(seed), f"data={config.option}")
     match config:
         case Csv():
             from trainer.data.table.table_data import load_table
@@ -127,7 +128,7 @@ def build_model(config: Config, spec: DataSpec) -> nn.Module:
     """Make the network on the CPU, its weights a function of the seed: the same on every device.
 
     Category codes become learned vectors in front of a model that takes numbers only. A regressor's outputs are scaled
-    to the target's units, so that the model learns equally well in any unit.
+    to the target's units where `rescales` says so, so that the model learns equally well in any unit.
     """
     seeds.reseed(torch.device("cpu"), seeds.fold(config.seed, seeds.INIT))
     if spec.cardinalities and not config.model.takes_categories:
@@ -138,9 +139,19 @@ def build_model(config: Config, spec: DataSpec) -> nn.Module:
         model: nn.Module = nn.Sequential(front, build_network(config.model, widened))
     else:
         model = build_network(config.model, spec)
-    if spec.target_mean is None or spec.target_std is None:
+    if not rescales(config, spec):
         return model
+    assert spec.target_mean is not None
+    assert spec.target_std is not None
     return nn.Sequential(model, Rescale(spec.target_mean, spec.target_std))
+
+
+def rescales(config: Config, spec: DataSpec) -> bool:
+    """Return whether the outputs of the model are scaled to the target's units: `task.rescale`, of numbers alone."""
+    if spec.target_mean is None or spec.target_std is None:
+        return False
+    wanted: bool | None = getattr(config.task, "rescale", None)
+    return own_builder(config.model) is None if wanted is None else wanted
 
 
 def build_network(config: ModelConfig, spec: DataSpec) -> nn.Module:
@@ -150,8 +161,7 @@ def build_network(config: ModelConfig, spec: DataSpec) -> nn.Module:
         ConfigError: where the model does not take data of that shape.
     """
     if own := own_builder(config):
-        network: nn.Module = own(spec)
-        return network
+        return checked_network(own(spec), spec, f"model={config.option}")
     match config:
         case Attention():
             from trainer.models.attention import attention_model
@@ -168,7 +178,9 @@ def build_network(config: ModelConfig, spec: DataSpec) -> nn.Module:
         case Mlp():
             from trainer.models.mlp import MLP
 
-            return MLP(spec.features, spec.outputs, config.hidden, config.activation, config.dropout, config.batch_norm)
+            return MLP(
+                spec.features, spec.outputs, config.hidden, config.activation, config.dropout, config.layer_norm()
+            )
         case Tabular():
             from trainer.models.tabular import tabular_model
 

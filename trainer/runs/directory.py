@@ -1,22 +1,24 @@
 """A run directory as an object: its files, its lock, its name."""
 
 import contextlib
-import fcntl
 import json
-import os
 import re
 import secrets
 import shutil
-import socket
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from trainer.checkpoint.names import is_step, step_of
+from trainer.config.quoting import shell_override
 from trainer.config.safe_yaml import read
 from trainer.errors import CheckpointError, ConfigError
 from trainer.runs.environment import describe_environment
 from trainer.system import atomic_files
+from trainer.system.heartbeat import HeldError
+from trainer.system.home import expanded
+from trainer.system.locks import FILE
+from trainer.system.writer_lock import WriterLock
 
 APPENDED = (
     ".lock",
@@ -26,22 +28,14 @@ APPENDED = (
     "gradients.jsonl",
 )  # the files of a run that are written in place
 
-# A forked worker shares its parent's lock and may outlive it by seconds: it closes its copy at once.
-_locks: set[int] = set()
-
-
-def _close_locks() -> None:
-    while _locks:
-        os.close(_locks.pop())
-
-
-os.register_at_fork(after_in_child=_close_locks)
+NAME = re.compile(r"\d\d-\d\d-\d\d-[a-z2-9]{4}")  # of a run directory, as `make_directory` draws it
 
 
 class Run:
     """One run directory; whoever holds a `Run` made by `create` or `lock` is its only writer.
 
-    Files: `config.yaml` (complete, `${...}` as written), `overrides.yaml` (what was typed), `environment.json`,
+    Files: `config.yaml` (complete, `${...}` as written), `resolved.json` (what those meant), `overrides.yaml` (what was
+    typed), `environment.json`,
     `train.log`, `metrics.jsonl`, `metrics.csv`, `summary.json` (once it has ended), `tensorboard/`, `checkpoints/`;
     with `trainer.log_gradients` also `gradients.jsonl` and `gradient_flow.png`.
 
@@ -55,7 +49,7 @@ class Run:
         self.tensorboard = directory / "tensorboard"
         self.config, self.log = directory / "config.yaml", directory / "train.log"
         self.began = False
-        self._lock: int | None = None
+        self._lock = WriterLock(directory)
 
     @classmethod
     def create(cls, output_dir: str | Path = "outputs") -> "Run":
@@ -82,53 +76,44 @@ class Run:
             path = self.directory / name
             if path.is_symlink() and not path.is_char_device():  # a log may go to /dev/stdout or /dev/null
                 raise CheckpointError(f"{path} is a link: what it points to would be written over; remove it.")
-        path = self.directory / ".lock"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock.acquire()
+        except HeldError as error:
+            raise CheckpointError(
+                f"{self.directory} is being written by {error.holder}; wait for it or stop it."
+            ) from None
+        except PermissionError as error:
+            raise CheckpointError(
+                f"{self.directory}: this user may not write there ({error.strerror}): chmod -R g+rwX lets a group "
+                f"share its runs; {shell_override('init_from', self.directory)} starts a new run from its weights."
+            ) from error
         except OSError as error:
-            raise atomic_files.unwritable(path, error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(descriptor)
-            os.close(descriptor)
-            raise CheckpointError(f"{self.directory} is being written by {holder}; wait for it or stop it.") from None
-        except OSError as error:
-            os.close(descriptor)
-            raise atomic_files.unwritable(path, error) from error
-        started = datetime.now().isoformat(" ", "seconds")
-        text = f"process {os.getpid()} on {socket.gethostname()}, since {started}\n".encode()
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without the words
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, text, 0)
-        self._lock = descriptor
-        _locks.add(descriptor)
+            raise atomic_files.unwritable(self.directory / FILE, error) from error
         return self
 
     def release(self) -> None:
         """Let another process write."""
-        if self._lock is not None:
-            _locks.discard(self._lock)
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._lock, 0)  # the next holder's words must not be mistaken for these
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def discard(self) -> None:
         """Remove a run in which nothing has happened, and the folders that were made for it."""
+        self.release()
         shutil.rmtree(self.directory, ignore_errors=True)
         for folder in (self.directory.parent, self.directory.parent.parent):
             with contextlib.suppress(OSError):
                 folder.rmdir()  # fails where it holds other runs
 
+    def holder(self) -> str | None:
+        """Return which live process writes here, in words; None: none does. Nothing is left behind."""
+        return self._lock.holder()
+
     def is_held(self) -> bool:
         """Whether a live process writes here."""
-        try:
-            self.lock()
-        except CheckpointError:
-            return True
-        self.release()
-        return False
+        return self.holder() is not None
+
+    def write_file(self, name: str, text: str) -> None:
+        """Write one of its files, whole or not at all."""
+        atomic_files.write_text(self.directory / name, text)
 
     def write_config(self, yaml: str, overrides: list[str]) -> None:
         """Write `config.yaml` and `overrides.yaml`."""
@@ -151,12 +136,12 @@ class Run:
 
     def imports(self) -> list[str]:
         """Return what `--import` was given when the run was started."""
-        try:
-            environment = json.loads((self.directory / "environment.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return []
-        imports = environment.get("imports") if isinstance(environment, dict) else None
+        imports = self.environment().get("imports")
         return [str(name) for name in imports] if isinstance(imports, list) else []
+
+    def environment(self) -> dict[str, Any]:
+        """Return the content of `environment.json`; {} where it is missing or damaged."""
+        return self._read_json("environment.json") or {}
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`: the run has ended."""
@@ -164,17 +149,27 @@ class Run:
 
     def summary(self) -> dict[str, Any] | None:
         """How the run ended; None while it runs, and after it was killed."""
+        return self._read_json("summary.json")
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
         try:
-            summary = json.loads((self.directory / "summary.json").read_text(encoding="utf-8"))
+            content = json.loads((self.directory / name).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return None
-        return summary if isinstance(summary, dict) else None
+        return content if isinstance(content, dict) else None
+
+    def last_step(self) -> int:
+        """Return the step of the furthest checkpoint by its name; -1 where there is none."""
+        try:
+            found = [step_of(path) for path in self.checkpoints.iterdir() if is_step(path)]
+        except OSError:
+            return -1
+        return max(found, default=-1)
 
     def never_began(self) -> bool:
         """Whether the run was stopped before its first checkpoint, so that starting anew loses nothing."""
-        steps = self.checkpoints.glob("step-*") if self.checkpoints.is_dir() else iter(())
         metrics = self.directory / "metrics.jsonl"
-        return next(steps, None) is None and not (metrics.exists() and metrics.stat().st_size)
+        return self.last_step() < 0 and not (metrics.exists() and metrics.stat().st_size)
 
     def reopen(self) -> None:
         """Let the run go on: take back that it has ended, and remove what a killed process left half-written.
@@ -190,27 +185,6 @@ class Run:
             raise atomic_files.unwritable(self.directory, error) from error
 
 
-def _holder(descriptor: int) -> str:
-    """Who holds a lock, in its own words; one of this very moment may not yet have replaced those of a dead one."""
-    for _ in range(50):
-        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-        found = re.fullmatch(r"process (\d+) on (\S+), since .*", holder)
-        if found and (found[2] != socket.gethostname() or _is_alive(int(found[1]))):
-            return holder
-        time.sleep(0.01)
-    return "another process"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # another user's
-    return True
-
-
 def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
     """Make `<output_dir>/<date>/<time>-<4 random characters><suffix>`, which no other process has.
 
@@ -219,7 +193,7 @@ def make_directory(output_dir: str | Path, suffix: str = "") -> Path:
     """
     while True:
         now = datetime.now()
-        directory = Path(output_dir).expanduser() / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{_letters(4)}{suffix}"
+        directory = expanded(output_dir) / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{_letters(4)}{suffix}"
         try:
             atomic_files.make_synced_directory(directory.parent)
             with contextlib.suppress(FileExistsError):  # another run has just taken this name

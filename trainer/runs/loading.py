@@ -1,6 +1,7 @@
 """Networks with the weights of a run."""
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.checkpoint.store import LAST, Store
+from trainer.checkpoint.names import BEST, LAST, pointed
+from trainer.checkpoint.store import Store
 from trainer.config import compose
 from trainer.config.root import Config
 from trainer.data.types import DataSpec
 from trainer.errors import CheckpointError
 from trainer.runs.build import build_model
 from trainer.runs.find import locate
+from trainer.runs.meaning import saved_config
+from trainer.runs.start_folder import resolve_paths
+from trainer.training.average import AVERAGE, saved_weights
+
+log = logging.getLogger("trainer")
 
 
 @dataclass(frozen=True)
@@ -22,11 +29,13 @@ class Trained:
     """A trained network, and what new samples need on their way to it.
 
     Attributes:
-        model: in eval mode on the CPU, with the averaged weights where the run kept them.
+        model: in eval mode on the CPU, with the weights that its checkpoint was judged by: those that were trained, or
+            their average (`trainer.ema`).
         config: of the run.
         spec, preprocessing: of its data, see `trainer.data.types.Data`.
         checkpoint: where it was loaded from.
         step: optimizer steps that it was trained for.
+        averaged: whether its weights are the averaged ones.
     """
 
     model: nn.Module
@@ -35,6 +44,12 @@ class Trained:
     preprocessing: str | None
     checkpoint: Path
     step: int
+    averaged: bool = False
+
+    @property
+    def words(self) -> str:
+        """Where it comes from, for people."""
+        return f"{self.checkpoint}, after {self.step:,} steps{', averaged weights' * self.averaged}"
 
 
 def load_model(path: str | Path, checkpoint: str = "best") -> nn.Module:
@@ -52,14 +67,15 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     Raises:
         CheckpointError: where it is missing or damaged, or its files do not belong together.
     """
-    run, named = locate(str(path), Path(), "path")
-    assert run is not None
+    run, named = locate(str(path), Path, "path")
     store = Store(run.checkpoints)
     name = checkpoint if (Path(path) / "config.yaml").is_file() else named
-    if name == "best" and not (run.checkpoints / "best").exists():
+    if name == BEST and pointed(run.checkpoints, BEST) is None:
         name = LAST  # no validation yet
     payload, found = store.load(name)
-    config = compose.to_config(compose.from_yaml(run.read_config(), str(run.config)))
+    config = compose.to_config(saved_config(run)[1])
+    for text in resolve_paths(config, run):
+        log.warning(text)
     try:
         spec, weights = DataSpec.from_dict(payload["data_spec"]), _weights(payload)
         with contextlib.suppress(NotImplementedError), torch.device("meta"):  # not every network is made there
@@ -74,7 +90,8 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     preprocessing = payload.get("preprocessing")
     if not isinstance(preprocessing, str | None):
         raise CheckpointError(f"{path}: the preprocessing in its checkpoint is no text.")
-    return Trained(model.eval(), config, spec, preprocessing, found, int(payload["step"]))
+    averaged = saved_weights(payload) == AVERAGE
+    return Trained(model.eval(), config, spec, preprocessing, found, int(payload["step"]), averaged)
 
 
 def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
@@ -83,9 +100,7 @@ def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
     Raises:
         CheckpointError: where it is missing, damaged, or of another network.
     """
-    run, name = locate(source, output_dir, "init_from")
-    if run is None:
-        raise CheckpointError(f"init_from={source}: there is no unfinished run in {output_dir}.")
+    run, name = locate(source, lambda: output_dir, "init_from")
     payload, path = Store(run.checkpoints).load(name)
     try:
         model.load_state_dict(_weights(payload))
@@ -93,13 +108,13 @@ def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
         raise CheckpointError(
             f"init_from={path}: weights of another network: {' '.join(str(error).split())[:300]}"
         ) from error
+    log.info(f"init_from {path}{', averaged weights' * (saved_weights(payload) == AVERAGE)}")
 
 
 def _weights(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the averaged weights where a run kept them, otherwise those it trained."""
-    averaged = payload["ema_state_dict"]
-    if averaged is None:
+    """Return the weights that a checkpoint was judged by: those that were trained, or their average."""
+    if saved_weights(payload) != AVERAGE:
         weights: dict[str, Any] = payload["model_state_dict"]
         return weights
     prefix = "module."
-    return {k.removeprefix(prefix): v for k, v in averaged.items() if k.startswith(prefix)}
+    return {k.removeprefix(prefix): v for k, v in payload["ema_state_dict"].items() if k.startswith(prefix)}

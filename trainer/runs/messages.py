@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from trainer.loggers.screen import TextConsole, say
 from trainer.runs.directory import Run
 from trainer.system.atomic_files import unwritable
 
@@ -30,7 +31,7 @@ class ConsoleHandler(logging.Handler):
         """Print one message."""
         prefix = "warning: " if record.levelno == logging.WARNING else ""
         try:
-            self.console.print(f"{prefix}{record.getMessage()}", soft_wrap=True, highlight=False, markup=False)
+            say(self.console, f"{prefix}{record.getMessage()}")
         except OSError as error:
             self.console.quiet = True
             if self.path is not None:
@@ -45,10 +46,11 @@ def messages_to(console: Console | None, run: Run) -> Iterator[Console]:
         TrainerError: where the log cannot be opened.
     """
     try:
-        file = open(run.log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  # its closing may fail, below
+        # Names of files that are no text are written all the same. Not `with`: its closing may fail, below.
+        file = open(run.log, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
     except OSError as error:
         raise unwritable(run.log, error) from error
-    log_console = Console(file=file, width=200, color_system=None)
+    log_console = TextConsole(file=file, width=200, color_system=None)
     handlers = [ConsoleHandler(log_console, logging.DEBUG, run.log)]
     if console is not None:
         handlers.append(ConsoleHandler(console, logging.INFO))

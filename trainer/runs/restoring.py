@@ -38,13 +38,15 @@ def open_store(run: Run, context: RunContext, resume: str | None) -> Store:
 
 def _check_sums(context: RunContext) -> None:
     """Raise `CheckpointError` for sums of scores that are not this task's."""
-    sums = context.state.train_sums
-    if sums is None:
-        return
-    try:
-        context.task.train_scores(sums.tolist())
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise CheckpointError(f"The checkpoint does not fit this task: {tuple(sums.shape)} sums of scores.") from error
+    for sums in (context.state.train_sums, context.state.epoch_sums):
+        if sums is None:
+            continue
+        try:
+            context.task.train_scores(sums.tolist())
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise CheckpointError(
+                f"The checkpoint does not fit this task: {tuple(sums.shape)} sums of scores."
+            ) from error
 
 
 def _warn_of_changes(payload: dict[str, Any], context: RunContext) -> None:

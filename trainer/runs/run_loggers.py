@@ -43,6 +43,7 @@ def open_loggers(
         hparams={k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in hparams.items()},
         labels=context.data.spec.labels,
         console=console,
+        activity=context.activity,
     )
     loggers: list[Logger] = [SafeLogger(console_logger(log_console, shown), str(run.log))]
     stats = run.directory / "gradients.jsonl"

@@ -1,17 +1,27 @@
 """What a run starts from: the config of a new run, or that of a run to go on with."""
 
+import contextlib
+import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from trainer.config import compose
+from trainer.config.quoting import shell_command
 from trainer.config.root import Config
+from trainer.config.section import FREE
 from trainer.errors import ConfigError
 from trainer.runs.changes import Change, changed_config
 from trainer.runs.directory import Run
-from trainer.runs.find import locate
+from trainer.runs.find import locate, own_run
+from trainer.runs.start_folder import resolve_paths
+from trainer.runs.start_record import CommandLine, StartRecord, write_start
+from trainer.system import atomic_files, locks
+from trainer.system.home import expanded
 from trainer.training.stopping import Pruner
 
 
@@ -22,11 +32,12 @@ class RunStart:
     Attributes:
         cfg, config: the same config, as composed and as checked dataclasses.
         run: the one to go on with, locked by this process; None: a new one is to be made.
-        overrides: what was typed, without `resume`.
-        imports: what `--import` was given.
+        command: what was typed.
         checkpoint: the one to go on from; None: the beginning.
         changes: keys changed on resuming.
         before: the config before those changes.
+        notes: what to say before anything else, each with its level of `logging`.
+        finished: the summary of a run that has nothing left to do; `run` is then not locked.
         swept: the keys that vary in the sweep that it is a trial of.
         pruner: stops a trial that will not be the best; None: nothing does.
     """
@@ -34,50 +45,120 @@ class RunStart:
     cfg: DictConfig
     config: Config
     run: Run | None = None
-    overrides: Sequence[str] = ()
-    imports: Sequence[str] = ()
+    command: CommandLine = CommandLine()
     checkpoint: str | None = None
     changes: Sequence[Change] = ()
     before: Config | None = None
+    notes: Sequence[tuple[int, str]] = ()
+    finished: dict[str, Any] | None = None
     swept: Sequence[str] = ()
     pruner: Pruner | None = None
 
 
-def understand(
-    typed: Sequence[str], imports: Sequence[str], config_dirs: Sequence[Path], lock: bool = True
-) -> RunStart:
-    """Compose the config of a new run, or find the run to resume, from the overrides of a command line.
+def understand(command: CommandLine, held: contextlib.ExitStack | None) -> RunStart:
+    """Compose the config of a new run, or find the run to resume, from a command line without `resume`.
 
     Args:
-        lock: whether to become the writer of the run to resume.
+        held: takes the lock on the folder of the runs in which no run of this command was found, for no other process
+            to begin one at the same time; None: nothing is locked, and the run is not written to.
 
     Raises:
         ConfigError, CheckpointError: for what was typed, and for a run that another process is writing.
     """
-    parsed = compose.parse(typed)
-    given = {o.key_or_group: o.value() for o in parsed if not o.is_sweep_override()}
-    swept = [o.input_line for o in parsed if o.is_sweep_override()]
-    if swept:
-        raise ConfigError(f"{swept[0]}: several values are a sweep; add -m, or write a list as [a,b].")
-    overrides = [o.input_line for o in parsed if o.key_or_group != "resume" and o.input_line]
-    resume, run = given.get("resume"), None
-    if resume is not None:
-        output_dir = Path(str(given.get("output_dir", "outputs"))).expanduser()
-        run, checkpoint = locate(str(resume), output_dir)
-        if run is None:
-            print(f"resume={resume}: no unfinished run in {output_dir}; starting a new one.")
+    resume = command.resume
+    if resume == "auto":
+        return _own(command, held)
+    if resume is None:
+        cfg = command.compose()
+        return RunStart(cfg, compose.to_config(cfg), None, command, notes=_restart_warning(command) + command.notes())
+    if command.config is not None:
+        raise ConfigError(f"--config {command.config}: is for a new run; resume={resume} takes the config of that run.")
+
+    def output_dir() -> Path:
+        typed = [text for text in command.overrides if text.lstrip("+").startswith("output_dir=")]
+        return _output_dir(compose.to_config(compose.compose(typed)))
+
+    run, checkpoint = locate(resume, output_dir)
+    return _resumed(command, run, checkpoint, None, held is not None)
+
+
+def begin(start: RunStart) -> Run:
+    """Make the directory of a new run, and write down how it was begun."""
+    run = Run.create(start.config.output_dir)
+    try:
+        write_start(run, StartRecord.of_command(start.config.run.name, start.command))
+        run.write_config(compose.to_yaml(start.cfg), list(start.command.overrides))
+    except BaseException:
+        run.discard()
+        raise
+    return run
+
+
+def _own(command: CommandLine, held: contextlib.ExitStack | None) -> RunStart:
+    """Return the start of the run that this command has begun before, or of a new one."""
+    cfg = command.compose()
+    config = compose.to_config(cfg)
+    output_dir = _output_dir(config)
+    if held is not None:
+        try:
+            atomic_files.make_synced_directory(output_dir)
+            held.enter_context(locks.sole(output_dir))
+        except OSError as error:
+            raise ConfigError(f"output_dir={output_dir}: cannot be used ({error.strerror}).") from error
+    run, texts = own_run(StartRecord.of_command(config.run.name, command), output_dir)
+    notes = command.notes() + [(logging.INFO, text) for text in texts]
     if run is None:
-        cfg = compose.compose(overrides, config_dirs)
-        return RunStart(cfg, compose.to_config(cfg), None, overrides, imports)
+        return RunStart(cfg, config, None, command, notes=notes)
+    summary = run.summary() or {}
+    if summary.get("status") == "completed" and {"reason", "steps", "seconds", "best"} <= summary.keys():
+        _, _, changes = _changed(command, run, cfg)
+        if all(change.kind == FREE for change in changes):
+            notes.append((logging.INFO, f"resume=auto: nothing to do: {run.directory} has completed."))
+            return RunStart(cfg, config, run, command, notes=notes, finished=summary)
+    return _resumed(command, run, "last", cfg, held is not None, notes)
+
+
+def _resumed(
+    command: CommandLine,
+    run: Run,
+    checkpoint: str,
+    composed: DictConfig | None,
+    lock: bool,
+    notes: Sequence[tuple[int, str]] = (),
+) -> RunStart:
+    """Return the start of a run that goes on: with its own config and the overrides, or with a composed one."""
     if lock:
         run.lock()  # before anything of it is read: what another process is changing says nothing
     try:
-        cfg, saved, changes = changed_config(run, overrides, imports, config_dirs)
+        cfg, saved, changes = _changed(command, run, composed)
         config, before = compose.to_config(cfg), compose.to_config(saved)
+        notes = [*notes, *((logging.INFO, text) for text in resolve_paths(config, run))]
         if run.never_began():
-            print(f"{run.directory} was stopped before its first checkpoint; it starts from the beginning.")
-            return RunStart(cfg, config, run, overrides, imports, None, changes, before)
+            text = f"{run.directory} was stopped before its first checkpoint; it starts from the beginning."
+            return RunStart(cfg, config, run, command, None, changes, before, [*notes, (logging.INFO, text)])
     except BaseException:
         run.release()
         raise
-    return RunStart(cfg, config, run, overrides, imports, checkpoint, changes, before)
+    return RunStart(cfg, config, run, command, checkpoint, changes, before, notes)
+
+
+def _changed(
+    command: CommandLine, run: Run, composed: DictConfig | None
+) -> tuple[DictConfig, DictConfig, list[Change]]:
+    return changed_config(run, command.overrides, command.imports, command.config_dirs, composed)
+
+
+def _output_dir(config: Config) -> Path:
+    return expanded(config.output_dir)
+
+
+def _restart_warning(command: CommandLine) -> list[tuple[int, str]]:
+    """Return a warning where a scheduler has started a job again, and this command begins from zero."""
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    if restarts in ("", "0"):
+        return []
+    line = shell_command("train", *command.flags(), "resume=auto", *command.overrides)
+    text = (
+        f"SLURM_RESTART_COUNT={restarts}: Slurm has started this job again, and it begins from zero; to go on: {line}"
+    )
+    return [(logging.WARNING, text)]

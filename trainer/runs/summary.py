@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 
-from trainer.config.durations import RunLength
+from trainer.config.durations import RunLength, parse_duration
+from trainer.config.quoting import import_flags, shell_command, typed_override
 from trainer.config.root import Config
+from trainer.config.section import Section
 from trainer.loggers.console import format_duration, format_value
-from trainer.runs.build import build_schedule
+from trainer.runs.build import build_schedule, rescales
 from trainer.runs.changes import Change
 from trainer.runs.directory import Run
 from trainer.training.context import RunContext
@@ -42,13 +44,40 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
         ("device", f"{context.compute.device}, {environment['precision']}, {cpu}, torch {torch.__version__}"),
         ("model", f"{config.model.option}, {parameters:,} parameters"),
         ("data", f"{config.data.option}, {sizes}{description}"),
-        ("task", f"{context.task.kind}{chosen}, best by {state.monitor.name} ({state.monitor.mode})"),
+        ("task", f"{context.task.kind}{chosen}{_scaled(context)}, best by {state.monitor.words}"),
         ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
         ("steps", f"{length}{resumed}"),
         ("schedule", f"{config.optimizer.option} lr {rate}, {config.scheduler.option}{warmup}"),
-        ("watch", f"tensorboard --logdir {run.tensorboard}"),
+        *rounded_lines(config, timeline),
+        ("watch", shell_command("tensorboard", "--logdir", run.tensorboard)),
         ("resume", resume_command(run, environment["imports"])),
     ]
+
+
+def _scaled(context: RunContext) -> str:
+    """Return how outputs are scaled to the target's units, where they are."""
+    config, spec = context.config, context.data.spec
+    if not rescales(config, spec):
+        return ""
+    assert spec.target_mean is not None
+    assert spec.target_std is not None
+    if spec.outputs > 1:
+        return " with outputs scaled to the target"
+    (mean,), (std,) = spec.target_mean, spec.target_std
+    return f" with outputs × {std:.4g} {'+' if mean >= 0 else '-'} {abs(mean):.4g}"
+
+
+def rounded_lines(config: Config, timeline: Timeline) -> Lines:
+    """Return one line with the durations that are another number of steps than typed; none where all fit."""
+    words = []
+    for section in (part for part in vars(config).values() if isinstance(part, Section)):
+        for name, (_, _, known) in section.keys().items():
+            typed = getattr(section, name) if known.duration else None
+            for text in typed if isinstance(typed, list) else [typed]:
+                duration = parse_duration("0" if text is None else text, section.key_name(name))
+                if steps := duration.rounded(timeline.steps_per_epoch, timeline.total):
+                    words.append(f"{section.key_name(name)}={text} is {steps}")
+    return [("rounded", ", ".join(words))] if words else []
 
 
 def change_lines(changes: Sequence[Change], before: Config | None, context: RunContext) -> Lines:
@@ -73,9 +102,9 @@ def change_lines(changes: Sequence[Change], before: Config | None, context: RunC
     return lines
 
 
-def resume_command(run: Run, imports: Sequence[str]) -> str:
+def resume_command(run: Run, imports: Sequence[str], *overrides: str) -> str:
     """Return what to type to go on with a run."""
-    return f"train {''.join(f'--import {name} ' for name in imports)}resume={run.directory}"
+    return shell_command("train", *import_flags(imports), typed_override("resume", run.directory), *overrides)
 
 
 def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Sequence[str]) -> Lines:
@@ -90,13 +119,12 @@ def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Se
         value = format_value(best["metric"], best["value"])
         where = f", in {run.directory / best['checkpoint']}" if best["checkpoint"] else ""
         lines.append(("best", f"{best['metric']} {value} at step {best['step']:,}{where}"))
-    command = resume_command(run, imports)
+    longer: tuple[str, ...] = ()
     settings = config.trainer
     if settings.fast_dev_run:
         return lines  # a trial: there is nothing to go on with
     if summary["reason"] == "early stopping":
-        command = f"{command} trainer.patience={2 * (settings.patience or 1)}   (be more patient)"
+        longer = (f"trainer.patience={2 * (settings.patience or 1)}",)
     elif summary["status"] == "completed":
-        length = f"steps={2 * settings.steps}" if settings.steps else f"epochs={2 * settings.epochs}"
-        command = f"{command} trainer.{length}   (train further)"
-    return [*lines, ("next", command)]
+        longer = (f"trainer.steps={2 * settings.steps}" if settings.steps else f"trainer.epochs={2 * settings.epochs}",)
+    return [*lines, ("next", resume_command(run, imports, *longer))]

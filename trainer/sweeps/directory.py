@@ -17,6 +17,7 @@ from trainer.runs.directory import Run, make_directory
 from trainer.runs.find import SWEEP_FILE
 from trainer.sweeps.definition import Definition, Values
 from trainer.system import atomic_files
+from trainer.system.home import expanded
 
 SUFFIX = "-sweep"  # of the directories that get their name here
 MAX_TIME = "max_time"  # the reason of a run that has stopped by itself
@@ -47,7 +48,7 @@ class SweepDirectory:
         if definition.sweep.dir is None:
             path = make_directory(output_dir, SUFFIX)
         else:
-            path = Path(definition.sweep.dir).expanduser()
+            path = expanded(definition.sweep.dir)
             if path.is_dir() and any(path.iterdir()):
                 raise ConfigError(f"sweep.dir={path}: holds other files, and no {SWEEP_FILE}; name a new directory.")
             try:

@@ -17,6 +17,7 @@ from trainer.errors import CheckpointError
 from trainer.runs.directory import Run
 from trainer.runs.run_training import run_training
 from trainer.runs.start import RunStart
+from trainer.runs.start_record import CommandLine
 from trainer.sweeps.directory import FAILED, FINISHED, SweepDirectory, status_of
 from trainer.sweeps.engine import OUTPUT, TAKEN, TrialTask
 from trainer.sweeps.pruning import SweepPruner
@@ -59,7 +60,8 @@ def _start(run: Run, task: TrialTask) -> RunStart:
     typed = yaml.safe_load((run.directory / "overrides.yaml").read_text(encoding="utf-8")) or []
     # Weights that another trial has displaced are those of a finished one, so a trial without any has none to lose.
     saved = run.checkpoints.is_dir() and next(run.checkpoints.glob("step-*"), None) is not None
-    start = RunStart(cfg, compose.to_config(cfg), run, [str(text) for text in typed], task.imports)
+    command = CommandLine([str(text) for text in typed], task.imports)
+    start = RunStart(cfg, compose.to_config(cfg), run, command)
     return dataclasses.replace(start, checkpoint="last" if saved else None, swept=task.keys, pruner=_pruner(task))
 
 

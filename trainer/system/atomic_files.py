@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import TrainerError
+from trainer.system.file_system import NO_FOLDER_SYNC, say_once
 
 TEMPORARY = ".tmp-"
 _LEFTOVER = re.compile(
@@ -101,10 +102,15 @@ def make_synced_directory(path: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make renames inside `path` survive a power failure."""
+    """Make renames inside `path` survive a power failure, where its file system can."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
+        text = "its file system does not fsync folders; a power failure may take the newest checkpoint."
+        say_once("fsync", f"{path}: {text}")
     finally:
         os.close(descriptor)
 

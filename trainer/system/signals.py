@@ -5,11 +5,12 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-STOP = (signal.SIGTERM, signal.SIGINT)
+# Besides SIGTERM and Ctrl-C: the terminal has gone; the end is near (LSF, Grid Engine); the CPU time is over.
+STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU)
 SAVING = "trainer-saving"  # the name of the thread that writes checkpoints
 SAVE, DEADLINE = signal.SIGUSR1, signal.SIGALRM
 
@@ -26,12 +27,17 @@ class Interrupted(BaseException):
         self.signal = number
 
 
+def heeded(numbers: Iterable[int]) -> list[int]:
+    """Return those signals that this process was not started to ignore, as nohup and a shell's `trap ''` ask."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 class SignalHandler:
-    """Note signals while entered: SIGTERM and the first Ctrl-C in `signal`, SIGUSR1 in `save_wanted`.
+    """Note signals while entered: the first that asks to stop (STOP) in `signal`, SIGUSR1 in `save_wanted`.
 
     Work that may be dropped without loss (importing, reading data, waiting for a batch, validating) is done
     `with signals.interruptible:`; there a request to stop raises `Interrupted`, even one that came before.
-    A Ctrl-C after a request to stop raises `KeyboardInterrupt` everywhere.
+    A Ctrl-C after a request to stop raises `KeyboardInterrupt` everywhere. What is ignored when it is entered stays so.
 
     Attributes:
         signal: the number of the first signal that asked to stop; None: none yet.
@@ -47,7 +53,7 @@ class SignalHandler:
 
     def __enter__(self) -> "SignalHandler":
         if threading.current_thread() is threading.main_thread():
-            for number in (*STOP, SAVE, DEADLINE):
+            for number in (*heeded((*STOP, SAVE)), DEADLINE):
                 self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 MAX, MIN = "max", "min"
-PREFIX = "val/"  # of the scores of a validation
+PREFIX, AVERAGED_PREFIX = "val/", "val_ema/"  # of the scores of a validation: of the weights, of their average
 
 
 class Evaluation(Protocol):

@@ -112,10 +112,9 @@ class ClassificationEvaluation:
     def update(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> None:
         """Add a batch; rows of weight 0 do not count."""
         task, outputs = self.task, outputs.float()
-        losses = task.loss(outputs, targets, weight=task.class_weights, reduction="none")
-        counts = torch.ones_like(losses) if weights is None else weights
-        class_weights = counts if task.class_weights is None else counts * task.class_weights[targets]
-        self.sums += torch.stack([(losses * counts).sum(), class_weights.sum()]).double()
+        counts = torch.ones(len(targets), device=outputs.device) if weights is None else weights
+        # The loss that is trained, also where a subclass has its own.
+        self.sums += sum_vector(task.loss_sum(outputs, targets, weights), task.weight(targets, weights))
         cell = targets * task.classes + outputs.argmax(1)
         self.matrix.index_add_(0, cell, counts.to(torch.int64))
         self.metrics.update(outputs, targets, counts)

@@ -73,8 +73,9 @@ class RegressionEvaluation:
 
     def __init__(self, task: RegressionTask, device: torch.device) -> None:
         self.task, self.metrics = task, MetricSums(task.metrics)
-        # Σ loss, rows, Σ squared error, Σ (target - shift), Σ (target - shift)², each per output
-        self.moments = torch.zeros(5, task.outputs, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # Σ loss, Σ weight
+        # Rows, Σ squared error, Σ (target - shift), Σ (target - shift)², each per output
+        self.moments = torch.zeros(4, task.outputs, dtype=torch.float64, device=device)
         self.shift: Tensor | None = None
 
     def update(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> None:
@@ -85,8 +86,9 @@ class RegressionEvaluation:
             self.shift = targets[0].double()
         centred = targets.double() - self.shift
         outputs, column = outputs.float(), counts[:, None]
+        # The loss that is trained, also where a subclass has its own.
+        self.sums += sum_vector(self.task.loss_sum(outputs, targets, weights), self.task.weight(targets, weights))
         rows = (
-            self.task.losses(outputs, targets) * column,
             column.expand_as(targets),
             (outputs - targets).double().square() * column,
             centred * column,
@@ -97,9 +99,8 @@ class RegressionEvaluation:
 
     def scores(self) -> dict[str, float]:
         """Return `loss` and the score of each metric."""
-        moments = self.moments.cpu()
-        losses, rows = moments[:2]
-        return {"loss": (losses.sum() / rows.sum()).item()} | self.metrics.scores(moments)
+        loss, weight = self.sums.tolist()
+        return {"loss": loss / weight} | self.metrics.scores(self.moments.cpu())
 
     def confusion(self) -> None:
         """Return None: there are no classes."""

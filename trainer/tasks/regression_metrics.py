@@ -1,6 +1,6 @@
 """Scores of numbers, from the moments that every evaluation keeps, or from sums of their own.
 
-`moments` are float64 (5, outputs): see `RegressionEvaluation`. Errors are averaged over all numbers; the other scores
+`moments` are float64 (4, outputs): see `RegressionEvaluation`. Errors are averaged over all numbers; the other scores
 are computed for each output and averaged.
 """
 
@@ -16,14 +16,14 @@ SMALLEST_TARGET = 1.17e-06  # as in torchmetrics: a smaller target counts as thi
 
 def rmse(moments: Tensor) -> Number:
     """Return the root of the mean squared error, over all numbers."""
-    _, rows, squares, _, _ = moments
+    rows, squares, _, _ = moments
     mean: Tensor = squares.sum() / rows.sum()
     return mean.sqrt()
 
 
 def r2(moments: Tensor) -> Number:
     """Return 1 − squared error / variation of the target, averaged over the outputs; NaN where one does not vary."""
-    _, rows, squares, first, second = moments
+    rows, squares, first, second = moments
     variation = second - first.square() / rows
     return torch.where(variation > 0, 1 - squares / variation, torch.nan).mean()
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from trainer.config.root import Config
 from trainer.config.trainer import TrainerConfig
 from trainer.data.loaders.protocols import EvalLoader, TrainLoader
 from trainer.data.types import Data
+from trainer.loggers.base import Activity
 from trainer.system.device import autocast, choose_device, choose_precision, numerics
 from trainer.tasks.base import Task
 from trainer.training.state import TrainState
@@ -78,6 +79,7 @@ class RunContext:
         timeline: how far to train, and when to do what.
         state: what training changes.
         compute: where the maths runs, and in what.
+        activity: what is being done at the moment.
     """
 
     config: Config
@@ -88,6 +90,7 @@ class RunContext:
     timeline: Timeline
     state: TrainState
     compute: Compute
+    activity: Activity = field(default_factory=Activity)
 
     def environment(self) -> dict[str, Any]:
         """Return what the bits of a result depend on beside the config, by name."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.data.types import Batch
+from trainer.models.norm import BATCH_NORMS
 from trainer.system import memory
 from trainer.training.context import RunContext
 
@@ -22,11 +23,18 @@ class MicroBatching:
         settings, self.state, self.compute = context.config.trainer, context.state, context.compute
         self.most, self.halves = settings.micro_batch or context.config.data.batch_size, settings.auto_micro_batch
         self._shrunk = False
+        self._batch_norm = any(isinstance(module, BATCH_NORMS) for module in self.state.model.modules())
+        self._model, self._said = context.config.model, False
 
     def size(self, batch: Batch) -> int:
         """Return the samples at a time: as configured, and what lack of memory has left of it."""
         left = self.state.micro_batch if self.halves and self.state.micro_batch else self.most
-        return min(batch.targets.size(0), self.most, left)
+        samples = batch.targets.size(0)
+        size = min(samples, self.most, left)
+        if self._batch_norm and size < samples:  # it takes no part of a single sample
+            sizes = (*range(size, 1, -1), *range(size + 1, samples))
+            return next((size for size in sizes if samples % size != 1), samples)
+        return size
 
     def split(self, batch: Batch) -> Iterator[MicroBatch]:
         """Yield the parts of a batch, in the memory format of the run."""
@@ -41,6 +49,15 @@ class MicroBatching:
         if self._shrunk:  # and this time the batch went through
             self._shrunk = False
             log.warning(f"{self.compute.device} is out of memory; from here on {size} samples at a time.")
+        if self._batch_norm and not self._said:
+            self._said = True
+            known = self._model.keys().get("norm")
+            offered = known is not None and "group" in (known[2].choices or ())
+            without = "model.norm=group" if offered else "A model without BatchNorm"
+            log.warning(
+                f"BatchNorm takes its statistics from {size} samples at a time, not from the batch of {samples}: the "
+                f"result is not that of whole batches. {without} does not depend on it."
+            )
 
     def shrink(self, batch: Batch, error: BaseException) -> None:
         """Halve the micro-batch after the device has run out of memory, where that is wanted and possible.
@@ -54,11 +71,13 @@ class MicroBatching:
         shape = "×".join(map(str, batch.inputs.shape[1:]))
         doing = f"in step {self.state.step + 1}, with {size} samples of {shape} at a time"
         if not self.halves:
+            same = "the batch stays the same" if self._batch_norm else "the batch and the result stay the same"
             remedy = f"set trainer.micro_batch={max(1, size // 2)}, or trainer.auto_micro_batch=true to have it found"
-            raise memory.exhausted(device, doing, f"{remedy}; the batch and the result stay the same") from error
-        if size == 1:
-            raise memory.exhausted(device, doing, "even one sample is too much; use a smaller model") from error
+            raise memory.exhausted(device, doing, f"{remedy}; {same}") from error
         self.state.micro_batch, self._shrunk = -(-size // 2), True
+        if self.size(batch) >= size:
+            least = "one sample is" if size == 1 else f"{size} samples, of which BatchNorm needs two, are"
+            raise memory.exhausted(device, doing, f"even {least} too much; use a smaller model") from error
 
     def release(self) -> None:
         """Give cached memory back to the device, so that a smaller attempt finds blocks that are whole."""

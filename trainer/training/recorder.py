@@ -90,7 +90,9 @@ class Recorder:
         self._samples, self._since = 0, time.monotonic()
 
     def record(self, output: StepOutput, seconds: float) -> LogRecord:
-        """Return the training since the last record: the one wait for the device in an interval.
+        """Return how training goes: the one wait for the device in an interval.
+
+        `train/...` are means over the epoch, where it or the run ends; `train_recent/...` those since the last record.
 
         Args:
             seconds: wall-clock time of the run.
@@ -98,9 +100,12 @@ class Recorder:
         state = self.state
         record = LogRecord(output.step, output.epoch, seconds)
         self.metrics.close()
-        if state.train_sums is not None:  # every step of the interval may have been skipped
-            scores = self.task.train_scores(state.train_sums.tolist())
-            record.scalars |= {f"train/{name}": value for name, value in scores.items()}
+        split, sums = ("train_recent", state.train_sums)
+        if output.step % self.timeline.steps_per_epoch == 0 or output.step == self.timeline.total:
+            split, sums = "train", self.metrics.epoch_sums(self.timeline.epoch(output.step - 1))
+        if sums is not None:  # every step may have been skipped
+            scores = self.task.train_scores(sums.tolist())
+            record.scalars |= {f"{split}/{name}": value for name, value in scores.items()}
         state.train_sums = None
         record.scalars["lr"] = output.lr
         if output.grad_norm is not None:

@@ -7,58 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainer.errors import CheckpointError
 from trainer.optim.schedules import Schedule
+from trainer.training.average import AVERAGE, MODEL, NoAverage, saved_weights
 from trainer.training.optimizer_state import load_optimizer
 from trainer.training.stopping import Monitor
-
-
-class NoAverage:
-    """The weights as they are trained.
-
-    Attributes:
-        module: the network to validate and to use.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.module = model
-
-    def update(self, model: nn.Module) -> None:
-        """Do nothing: the weights are the model's own."""
-
-    def state_dict(self) -> dict[str, Any] | None:
-        """Return what is saved: nothing."""
-        return None
-
-    def load_state_dict(self, saved: dict[str, Any] | None, model: nn.Module) -> None:
-        """Leave aside the average that a run may have kept before."""
-
-
-class ExponentialAverage(NoAverage):
-    """An exponential moving average of the weights, updated after each step (`torch.optim.swa_utils`)."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-        super().__init__(self._average.module)
-
-    def update(self, model: nn.Module) -> None:
-        """Take the weights of the model into the average."""
-        self._average.update_parameters(model)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the averaged weights under `module.`, and how many went in."""
-        return self._average.state_dict()
-
-    def load_state_dict(self, saved: dict[str, Any] | None, model: nn.Module) -> None:
-        """Restore the average; a run that starts averaging when it is resumed starts from the weights it has."""
-        self._average.load_state_dict(saved or AveragedModel(model).state_dict())
-
-
-def average_of(model: nn.Module, decay: float | None) -> NoAverage:
-    """Make the average that `trainer.ema` asks for; None: none."""
-    return NoAverage(model) if decay is None else ExponentialAverage(model, decay)
 
 
 def _is_number(value: object, least: float = 0.0) -> bool:
@@ -101,6 +55,8 @@ _PLAIN: dict[str, Callable[[Any], bool]] = {
     "rate": lambda value: _is_number(value) and value > 0,
     "rollbacks": _is_count,
     "skips": _is_count,
+    "sums_epoch": _is_count,
+    "weights": lambda value: value in (MODEL, AVERAGE),
 }
 
 
@@ -110,8 +66,10 @@ class TrainState:
 
     Attributes:
         step: optimizer steps done.
-        average: the weights to validate and to use.
+        average: the moving average of the weights, where one is kept.
+        weights: those that decided in the last validation and are to be used: "model" or "average".
         train_sums: sums of the training scores since the last record (see `Task.train_sums`); None: no step since.
+        epoch_sums, sums_epoch: the same since the beginning of an epoch, and which, counted from 0.
         scores: of the last validation.
         seconds: wall-clock time of the run before this process.
         records: records written so far.
@@ -129,7 +87,10 @@ class TrainState:
     monitor: Monitor
     average: NoAverage
     step: int = field(default=0, init=False)
+    weights: str = field(default=MODEL, init=False)
     train_sums: Tensor | None = field(default=None, init=False)
+    epoch_sums: Tensor | None = field(default=None, init=False)
+    sums_epoch: int = field(default=0, init=False)
     scores: dict[str, float] = field(default_factory=dict, init=False)
     seconds: float = field(default=0.0, init=False)
     records: int = field(default=0, init=False)
@@ -141,8 +102,8 @@ class TrainState:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network to validate and to use: the averaged one where there is one."""
-        return self.average.module
+        """The network to use: the one whose weights were better in the last validation."""
+        return self.average.module if self.weights == AVERAGE else self.model
 
     @property
     def recorded(self) -> int:
@@ -160,15 +121,17 @@ class TrainState:
             "ema_state_dict": self.average.state_dict(),
             "monitor": self.monitor.state_dict(),
             "tally": self.train_sums,
+            "epoch_sums": self.epoch_sums,
             **{name: getattr(self, name) for name in _PLAIN},
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave.
+        """Restore what `state_dict` gave, or that of an older version, which used the average where there was one.
 
         Raises:
             CheckpointError: where it belongs to another network or optimizer.
         """
+        saved = {"epoch_sums": None, "sums_epoch": 0, "weights": saved_weights(saved)} | saved
         try:
             self.model.load_state_dict(saved["model_state_dict"])
             load_optimizer(self.optimizer, saved["optimizer_state_dict"])
@@ -176,9 +139,7 @@ class TrainState:
             self.scaler.load_state_dict(saved["scaler_state_dict"])
             self.average.load_state_dict(saved["ema_state_dict"], self.model)
             self.monitor.load_state_dict(saved["monitor"])
-            self.train_sums = saved["tally"]
-            if not (self.train_sums is None or isinstance(self.train_sums, Tensor)):
-                raise ValueError(f"tally {self.train_sums!r:.80} is no tensor")
+            self.train_sums, self.epoch_sums = (self._sums(saved[name]) for name in ("tally", "epoch_sums"))
             for name, fits in _PLAIN.items():
                 if not fits(saved[name]):
                     raise ValueError(f"{name} {saved[name]!r:.80}")
@@ -187,5 +148,10 @@ class TrainState:
             raise CheckpointError(
                 f"The checkpoint does not fit this model and optimizer: {' '.join(str(error).split())[:300]}"
             ) from error
-        if self.train_sums is not None:
-            self.train_sums = self.train_sums.to(next(self.model.parameters()).device)
+        if self.average.module is self.model:
+            self.weights = MODEL  # it no longer keeps an average
+
+    def _sums(self, saved: object) -> Tensor | None:
+        if not (saved is None or isinstance(saved, Tensor)):
+            raise ValueError(f"sums of scores {saved!r:.80} are no tensor")
+        return None if saved is None else saved.to(next(self.model.parameters()).device)

@@ -59,6 +59,7 @@ class TrainStep:
     def __init__(self, context: RunContext, metrics: TrainMetrics) -> None:
         self.state, self.task, self.timeline = context.state, context.task, context.timeline
         self.compute, self.metrics, self.seed = context.compute, metrics, context.config.seed
+        self.reseed = seeds.reseed_all if context.config.has_outside_parts else seeds.reseed
         self.parameters = [p for p in self.state.model.parameters() if p.requires_grad]
         self.micro_batching, self.autocast = MicroBatching(context), self.compute.autocast()
         self.buffers = BufferBackup(self.state.model)
@@ -112,7 +113,7 @@ class TrainStep:
     def _backward(self, batch: Batch, weight: Tensor | float) -> tuple[list[MicroBatchOutput], Tensor]:
         """Compute the gradient of a batch; return what came of each micro-batch, and the sum of their losses."""
         state, outputs = self.state, []
-        seeds.reseed(self.compute.device, seeds.fold(self.seed, seeds.DROPOUT, state.step))
+        self.reseed(self.compute.device, seeds.fold(self.seed, seeds.DROPOUT, state.step))
         for parameter in self.parameters:
             parameter.grad = None
         for inputs, targets, weights in self.micro_batching.split(batch):

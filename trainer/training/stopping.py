@@ -16,28 +16,62 @@ class Monitor:
     Attributes:
         name: of the score, such as "val/accuracy".
         mode: "max" or "min".
-        min_delta: smallest change that counts as an improvement.
-        patience: validations without improvement after which to stop; None: never.
-        best, best_step: the best score so far, and the step it was reached at.
-        bad: validations since then.
+        min_delta: smallest change that resets the patience; what is best is the best there was, by however little.
+        patience: validations without such a change after which to stop; None: never.
+        averaged: the name of the same score of the averaged weights, where the better of the two decides; None: one
+            score does.
+        best, best_step, best_name: the best score so far, the step it was reached at, and its name.
+        bad: validations since the patience was reset.
+        reference: the score that reset it.
     """
 
     name: str
     mode: str
     min_delta: float = 0.0
     patience: int | None = None
+    averaged: str | None = None
     best: float | None = None
     best_step: int = 0
+    best_name: str = ""
     bad: int = 0
+    reference: float | None = None
 
-    def observe(self, score: float, step: int) -> bool:
-        """Take the score of a validation; return whether it is the best so far. NaN and infinity never are."""
-        gain = math.inf if self.best is None else score - self.best if self.mode == "max" else self.best - score
-        if math.isfinite(score) and gain > self.min_delta:
-            self.best, self.best_step, self.bad = score, step, 0
-            return True
-        self.bad += 1
-        return False
+    def __post_init__(self) -> None:
+        self.best_name = self.best_name or self.name
+
+    @property
+    def words(self) -> str:
+        """What decides, for people."""
+        decides = self.name if self.averaged is None else f"the better of {self.name} and {self.averaged}"
+        return f"{decides} ({self.mode})"
+
+    def deciding(self, scores: dict[str, float]) -> str:
+        """Return the name of the score that decides among those of a validation."""
+        name, other = self.name, self.averaged
+        return name if other is None or self._gain(scores[other], scores[name]) <= 0 else other
+
+    def observe(self, score: float, step: int, name: str | None = None) -> bool:
+        """Take the score that decides in a validation, and its name where it is not `name`.
+
+        Returns:
+            Whether it is the best so far; NaN and infinity never are.
+        """
+        improved = self._gain(score, self.best) > 0
+        if improved:
+            self.best, self.best_step, self.best_name = score, step, name or self.name
+        if self._gain(score, self.reference) > self.min_delta:
+            self.reference, self.bad = score, 0
+        else:
+            self.bad += 1
+        return improved
+
+    def _gain(self, score: float, than: float | None) -> float:
+        """Return by how much a score is better than another; any number is better than none, NaN and infinity."""
+        if not math.isfinite(score):
+            return -math.inf
+        if than is None or not math.isfinite(than):
+            return math.inf
+        return score - than if self.mode == "max" else than - score
 
     @property
     def exhausted(self) -> bool:
@@ -45,21 +79,27 @@ class Monitor:
         return self.patience is not None and self.bad >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the past as plain numbers."""
-        return {"name": self.name, "best": self.best, "best_step": self.best_step, "bad": self.bad}
+        """Return the past as plain data."""
+        return {name: getattr(self, name) for name in ("name", *_PAST)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the past; another score than the saved one starts without a past.
+        """Restore the past, also that of an older version; another score than the saved one starts without a past.
 
         Raises:
-            ValueError: for anything but a score, a step and a count.
+            ValueError: for anything but scores, a step and a count.
         """
-        best, counts = state["best"], (state["best_step"], state["bad"])
-        is_score = best is None or (isinstance(best, (int, float)) and math.isfinite(best))
-        if not is_score or not all(isinstance(n, int) and 0 <= n < 1 << 62 for n in counts):
+        state = {"best_name": state["name"], "reference": state["best"]} | state
+        scores, counts = (state["best"], state["reference"]), (state["best_step"], state["bad"])
+        are_scores = all(each is None or (isinstance(each, (int, float)) and math.isfinite(each)) for each in scores)
+        names = isinstance(state["name"], str) and isinstance(state["best_name"], str)
+        if not (are_scores and names and all(isinstance(n, int) and 0 <= n < 1 << 62 for n in counts)):
             raise ValueError(f"monitor {state!r:.80} is not a score, a step and a count")
         if state["name"] == self.name:
-            self.best, (self.best_step, self.bad) = best, counts
+            for name in _PAST:
+                setattr(self, name, state[name])
+
+
+_PAST = ("best", "best_step", "best_name", "bad", "reference")  # of a monitor, as they are saved
 
 
 class Pruner(Protocol):

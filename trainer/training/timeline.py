@@ -5,7 +5,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from trainer.config.durations import parse_duration
+from trainer.config.durations import parse_duration, parse_seconds
 from trainer.config.trainer import TrainerConfig
 
 
@@ -94,7 +94,7 @@ class Timeline:
             save=every("save_every"),
             histograms=every("log_histograms"),
             layer_stats=every("log_gradients"),
-            max_seconds=math.inf if limit is None else parse_duration(limit, "trainer.max_time").value,
+            max_seconds=math.inf if limit is None else parse_seconds(limit, "trainer.max_time"),
         )
 
     def epoch(self, step: int) -> int:

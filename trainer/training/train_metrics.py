@@ -1,4 +1,4 @@
-"""The sums of the training scores since the last record."""
+"""The sums of the training scores, since the last record and since the beginning of the epoch."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,16 +31,20 @@ class TrainMetrics:
 
     STEPS, NUMBERS = 64, 1 << 20  # a group is closed after so many micro-batches, or outputs
 
-    def __init__(self, state: TrainState, task: Task) -> None:
-        self.state, self.task = state, task
+    def __init__(self, state: TrainState, task: Task, steps_per_epoch: int) -> None:
+        self.state, self.task, self.steps_per_epoch = state, task, steps_per_epoch
         self.skipped_steps: list[int] = []
         self._steps: list[int] = []
         self._parts: list[MicroBatchOutput] = []
         self._found_inf: list[Tensor] = []
-        self._numbers = 0
+        self._numbers, self._epoch = 0, -1
 
     def add(self, step: int, parts: Sequence[MicroBatchOutput], found_inf: Tensor | None = None) -> None:
         """Take a step; `found_inf`, on the device, is 1 where it was not finite; None: it was."""
+        epoch = (step - 1) // self.steps_per_epoch
+        if epoch != self._epoch:  # a group is of one epoch
+            self.close()
+            self._epoch = epoch
         for part in parts:
             self._steps.append(step)
             self._parts.append(part)
@@ -62,13 +66,19 @@ class TrainMetrics:
                 torch.stack(losses).double().sum(),
                 None if weights[0] is None else torch.cat(weights),
             )
-            self.state.train_sums = sums if self.state.train_sums is None else self.state.train_sums.add_(sums)
+            state = self.state
+            state.train_sums = sums if state.train_sums is None else state.train_sums + sums
+            before = self.epoch_sums(self._epoch)
+            state.epoch_sums, state.sums_epoch = sums if before is None else before + sums, self._epoch
         self._clear()
+
+    def epoch_sums(self, epoch: int) -> Tensor | None:
+        """Return the sums of an epoch, counted from 0, up to the last step; None where no step of it counts."""
+        return self.state.epoch_sums if self.state.sums_epoch == epoch else None
 
     def forget(self) -> None:
         """Drop all that belongs to a future that the run was set back from."""
-        self.state.train_sums = None
-        self.skipped_steps = []
+        self.skipped_steps, self._epoch = [], -1
         self._clear()
 
     def _leave_out(self, found_inf: list[float]) -> None:

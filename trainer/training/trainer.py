@@ -15,6 +15,8 @@ from trainer.data.types import Batch
 from trainer.loggers.base import Logger, LogRecord
 from trainer.system import memory
 from trainer.system.signals import DEADLINE, Interrupted, SignalHandler
+from trainer.tasks.base import AVERAGED_PREFIX
+from trainer.training.average import AVERAGE, MODEL
 from trainer.training.context import RunContext
 from trainer.training.evaluation import Evaluator
 from trainer.training.non_finite import DivergenceError
@@ -49,10 +51,11 @@ class Trainer:
         self.context, self.state, self.timeline = context, context.state, context.timeline
         self.train, self.val, self.notes = context.train, context.val, context.notes()
         self.store, self.signals = store or NullStore(), signals or SignalHandler()
-        metrics = TrainMetrics(context.state, context.task)
+        metrics = TrainMetrics(context.state, context.task, context.timeline.steps_per_epoch)
         self.optimizer_step = TrainStep(context, metrics)
         self.recorder = Recorder(context, metrics)
         self.evaluator = Evaluator(context, self.store)
+        context.activity.step = context.state.step
         self.clock = RunClock(context.state.seconds, context.timeline.max_seconds, self.store)
         self.non_finite = NonFinitePolicy(context, self.recorder, self.store)
         self.pruner, self._pruned = pruner or NullPruner(), False
@@ -113,11 +116,17 @@ class Trainer:
         self.recorder.restart_watch()
         if self.train.workers:
             self.store.wait()  # workers are forked: no other thread may hold a lock then
+        activity = self.context.activity
+        activity.step = self.state.step
         with contextlib.closing(self.train.stream(self.state.step)) as stream:
             while self.state.step < self.timeline.total:
+                activity.doing = "reading"
                 with self.signals.interruptible:
                     batch = next(stream)
-                yield self.train_step(batch)
+                activity.doing = "training"
+                output = self.train_step(batch)
+                activity.step = self.state.step
+                yield output
 
     def train_step(self, batch: Batch) -> StepOutput:
         """Make one optimizer step on a batch, in micro-batches where wanted.
@@ -161,23 +170,26 @@ class Trainer:
                 for _ in batches:
                     if self.signals.save_wanted:
                         self._save_in_validation(record)
-                scores, record.confusion = self.evaluator.scores(), self.evaluator.confusion()
+                state.scores = self.evaluator.scores()
         except Interrupted:
             self.recorder.suspend(record)
             raise
-        state.scores = scores
-        record.scalars |= scores
-        score = scores[state.monitor.name]
-        state.schedule.observe(score, state.monitor.mode)
+        decides = state.monitor.deciding(state.scores)
+        state.weights = AVERAGE if decides.startswith(AVERAGED_PREFIX) else MODEL
+        record.scalars |= state.scores
+        record.confusion = self.evaluator.confusion(decides)
+        state.schedule.observe(state.scores[decides], state.monitor.mode)
         self.recorder.restart_watch()
+        score = state.scores[decides]
         self._pruned = self.pruner.observe(state.monitor.name, state.monitor.mode, state.step, score)
-        return state.monitor.observe(score, state.step)
+        return state.monitor.observe(score, state.step, decides)
 
     def validate(self) -> tuple[dict[str, float], Tensor | None]:
-        """Return the scores of the validation data (`val/...`) and the confusion matrix, see `Evaluator`."""
+        """Return the scores of the validation data, and the confusion matrix of those that decide; see `Evaluator`."""
         for _ in self.evaluator.batches():
             pass
-        return self.evaluator.scores(), self.evaluator.confusion()
+        scores = self.evaluator.scores()
+        return scores, self.evaluator.confusion(self.state.monitor.deciding(scores))
 
     def save(self, best: bool = False) -> None:
         """Save the state as `last`, and as `best` where it is; the writing goes on in the background.
@@ -185,7 +197,7 @@ class Trainer:
         Raises:
             TrainerError: of the save before; a `DivergenceError` where that state was not finite: it was not saved.
         """
-        state = self.state
+        state, self.context.activity.doing = self.state, "saving"
         self.recorder.metrics.close()
         self.non_finite.reject_deferred()
         payload = state.state_dict(self.timeline.steps_per_epoch) | {"seconds": self.clock.seconds} | self.notes

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tempfile
 import zlib
 from itertools import islice
 from pathlib import Path
@@ -492,10 +493,13 @@ def test_where_the_root_cannot_hold_a_cache_the_home_folder_does(root: Path, tmp
     assert (root / ".trainer-cache").read_text() == "in the way"
 
 
-def test_where_no_cache_can_be_held_it_works_without(root: Path, tmp_path: Path) -> None:
+def test_where_no_cache_can_be_held_it_works_without(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(root)
     (root / ".trainer-cache").write_text("in the way")
     (tmp_path / "home-cache").write_text("in the way")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "home-cache"))
     first, second = build(root), build(root)
     assert (first.description, second.description) == ("decoded", "decoded")
     assert_same(first, second)

@@ -65,7 +65,7 @@ def test_the_columns_are_shown_before_training(output: list[str], tmp_path: Path
     assert shown[7] == ["y", "target", "0", "2", "0", "what is predicted"]
     warnings = [line for line in output if line.startswith("warning: left out: ")]
     assert len(warnings) == 4
-    assert "column code, which has 80 distinct values in 80 rows, like an identifier; data.cat" in "".join(warnings)
+    assert "column code, which has 80 distinct values in 80 rows, like an identifier; 'data.cat" in "".join(warnings)
     assert all(f"data.ignore=[{name}]" in "".join(warnings) for name in ("id", "code", "remark", "void"))
     assert output.index(warnings[-1]) < next(i for i, line in enumerate(output) if line.startswith("epoch 1/1"))
     assert max(map(len, output[start : start + 9])) < 160

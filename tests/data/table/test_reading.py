@@ -378,7 +378,7 @@ def test_what_is_no_file_is_told_with_a_way_out(tmp_path: Path) -> None:
     cases: list[tuple[Any, type[Exception], str]] = [
         (tmp_path / "adlut.csv", DataError, "no such file. Did you mean 'adult.csv'?"),
         (tmp_path / "*.tsv", DataError, "no file matches this pattern"),
-        (tmp_path, DataError, f"is a directory; data.path='{tmp_path}/*.csv' reads"),
+        (tmp_path, DataError, f"is a directory; 'data.path=\"{tmp_path}/*.csv\"' reads"),
         ("/dev/null", DataError, "is no regular file"),
         (tmp_path / "no" / "file.csv", DataError, "no such file"),
     ]

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -281,9 +282,12 @@ def test_where_the_folder_cannot_be_written_the_users_cache_is_used(table: Path,
     assert list((tmp_path / "home" / "trainer").rglob("data.json"))
 
 
-def test_where_nothing_can_be_written_the_table_is_in_memory(table: Path, tmp_path: Path) -> None:
+def test_where_nothing_can_be_written_the_table_is_in_memory(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (table.parent / ".trainer-cache").write_text("")
     (tmp_path / "home").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "home"))
     data = build(table)
     assert not found_again(data)
     assert_same(data, build(table, cache_bytes=0))

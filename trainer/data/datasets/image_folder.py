@@ -21,6 +21,7 @@ from trainer.data.images.normalize import normalize_from
 from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 from trainer.errors import ConfigError, DataError
+from trainer.system.home import expanded
 
 HELD_OUT = 0.2  # share of the images held out where nothing else is given
 MEASURED = 2000  # streamed images from which the normalisation is measured
@@ -38,7 +39,7 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
     """
     if config.root is None:
         raise ConfigError("data.root is needed: the folder with train/ and val/ (or with one folder for each class).")
-    root, skip = Path(config.root).expanduser(), config.on_error == "skip"
+    root, skip = expanded(config.root), config.on_error == "skip"
     labels, listings = scan(root)
     decoder = _decoder(config, listings, skip)
     if len(listings) == 1 and not config.holds_out:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from trainer.data.images.image_data import make_image_data
 from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 from trainer.errors import ConfigError, DataError, did_you_mean
+from trainer.system.home import expanded
 
 HELD_OUT = 0.2  # share of the samples held out where nothing else is given
 INPUTS = ("x", "inputs", "images", "data", "features")
@@ -72,7 +72,7 @@ def _validation(config: Tensors) -> list[tuple[_Array, _Array]]:
     else:
         inputs, targets, affixes = config.val_inputs, config.val_targets, VAL
         path, targets_path = config.path, config.targets_path or config.path
-        if inputs is None and not _usual(arrays.array_names(Path(path).expanduser()), INPUTS, affixes):
+        if inputs is None and not _usual(arrays.array_names(expanded(path)), INPUTS, affixes):
             return []
     return [
         (
@@ -84,7 +84,7 @@ def _validation(config: Tensors) -> list[tuple[_Array, _Array]]:
 
 def _find(file: str, key: str, name: str | None, usual: Sequence[str], affixes: Sequence[str]) -> _Array:
     """Read the array that a key names, or else the one with a usual name; of an idx file, its only one."""
-    path = Path(file).expanduser()
+    path = expanded(file)
     known = arrays.array_names(path)
     if known == [""]:
         return _Array(arrays.load_array(path, ""), str(path))

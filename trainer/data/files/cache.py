@@ -1,12 +1,13 @@
 """A cache of decoded datasets beside their files, so that a second run need not decode them again."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from trainer.checkpoint import durable
 from trainer.errors import CheckpointError, TrainerError
+from trainer.system.file_system import say_once
+from trainer.system.home import is_writable, temporary_folder, user_cache
 
 FOLDER = ".trainer-cache"
 
@@ -31,6 +32,7 @@ def cached(root: Path, key: str, make: Callable[[], dict[str, Any]]) -> tuple[di
     for folder in cache_folders(root):
         try:
             durable.save_durably(folder / key, made, {"what": "decoded dataset; safe to delete"})
+            say_where(folder)
             break
         except TrainerError:  # read-only or full: the next folder, or no cache
             continue
@@ -38,6 +40,13 @@ def cached(root: Path, key: str, make: Callable[[], dict[str, Any]]) -> tuple[di
 
 
 def cache_folders(root: Path) -> list[Path]:
-    """Return where the cache of a folder may be: in it, or where that cannot be written in the user's cache folder."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    return [root / FOLDER, home / "trainer" / root.resolve().name]
+    """Return where the cache of a folder may be: in it; else in the user's cache folder; else among temporary files."""
+    home, name = user_cache(), root.resolve().name
+    temporary = [] if is_writable(home) else [temporary_folder() / "cache" / name]
+    return [root / FOLDER, home / name, *temporary]
+
+
+def say_where(folder: Path) -> None:
+    """Say that a cache is in the temporary folder, where it is."""
+    if not is_writable(user_cache()) and folder.is_relative_to(temporary_folder()):
+        say_once("cache", f"{folder}: has the cache, for {user_cache()} cannot be written.")

@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import os
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trainer.errors import DataError
-from trainer.system import atomic_files, locks
+from trainer.system import atomic_files, locks, streams
+from trainer.system.file_system import say_once
+from trainer.system.home import expanded, is_writable, temporary_folder, user_cache
 
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as lost
 ATTEMPTS = 3  # connections in a row at one address that bring nothing
@@ -44,9 +45,18 @@ class Remote:
 
 
 def datasets_folder(root: str | None) -> Path:
-    """Return the folder of the datasets: `data.root`, else `$TRAINER_DATA`, else a cache folder of the user."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "trainer" / "datasets"
-    return Path(root or os.environ.get("TRAINER_DATA") or cache).expanduser()
+    """Return the folder of the datasets: `data.root`, else `$TRAINER_DATA`, else a cache folder of the user.
+
+    Where the last is not there and cannot be made, it is in the temporary folder.
+    """
+    if named := root or os.environ.get("TRAINER_DATA"):
+        return expanded(named)
+    folder = user_cache() / "datasets"
+    if folder.is_dir() or is_writable(folder):
+        return folder
+    other = temporary_folder() / "datasets"
+    say_once("datasets", f"{other}: takes the datasets, for {folder} cannot be made; see data.root and TRAINER_DATA.")
+    return other
 
 
 def fetch(remote: Remote, folder: Path) -> Path:
@@ -162,7 +172,7 @@ def _publish(part: Path, path: Path) -> None:
 
 
 def _tell(what: str, rest: str) -> None:
-    print(f"{what:<10}{rest}", file=sys.stderr, flush=True)
+    streams.tell(f"{what:<10}{rest}")
 
 
 def _size(path: Path) -> int:

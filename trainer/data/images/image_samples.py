@@ -13,6 +13,7 @@ from trainer.data.images.image_listing import by_class, unlabelled
 from trainer.data.images.normalize import Normalize
 from trainer.data.types import DataSpec, Samples, Split
 from trainer.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from trainer.system.home import expanded
 
 WORKERS = 2  # loader processes, where the dataset has no key for them
 
@@ -47,7 +48,7 @@ def read_image_samples(
     channels, height, width = spec.input_shape
     if channels not in (1, 3):
         raise ConfigError(f"{source}: image files are read as 1 (grey) or 3 (RGB) channels; the run takes {channels}.")
-    root = Path(source).expanduser()
+    root = expanded(source)
     paths, targets = _labelled(root, spec) if labelled else _unlabelled(root)
     decoder = Decoder((height, width), channels, resize=True)
     reasons = check_all(paths, decoder) if on_error == "skip" else {}

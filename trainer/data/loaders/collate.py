@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from trainer.config.root import is_outside
 from trainer.data.loaders.sampler import Sampler
 from trainer.data.types import Augment, Batch, BatchContext, Mix, Prepare
+from trainer.system import seeds
 
 
 class Collate:
@@ -19,11 +21,14 @@ class Collate:
         self, sampler: Sampler, prepare: Prepare, augment: Augment | None = None, mix: Mix | None = None
     ) -> None:
         self.sampler, self.prepare, self.augment, self.mix = sampler, prepare, augment, mix
+        self._reseeds = any(is_outside(type(part)) and is_outside(part) for part in (augment, mix) if part is not None)
 
     def __call__(self, inputs: Tensor, targets: Tensor, weights: Tensor | None, positions: Tensor, step: int) -> Batch:
         """Return the batch of `step`; for the arguments see `trainer.data.types.Batch`."""
         if self.augment is None and self.mix is None:
             return Batch(self.prepare(inputs), targets, weights, positions)
+        if self._reseeds:  # code of a plug-in may draw from any generator
+            seeds.reseed_all(inputs.device, seeds.fold(self.sampler.seed, seeds.AUGMENT, step))
         context = BatchContext(self.sampler.seed, step, step // self.sampler.steps_per_epoch, positions)
         if self.augment is not None:
             inputs = self.augment(inputs, context)

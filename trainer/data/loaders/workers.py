@@ -2,16 +2,18 @@
 
 import contextlib
 import multiprocessing
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.process import BaseProcess
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
+from trainer.config.root import is_outside
 from trainer.data.loaders.collate import Collate, padded
 from trainer.data.types import Batch, Prepare, Split
 from trainer.errors import ConfigError, DataError, TrainerError
+from trainer.system import seeds
 from trainer.system.signals import become_worker
 
 TIMEOUT = 300.0  # seconds to wait for a batch of the workers
@@ -44,8 +46,9 @@ class WorkerLoader:
         Raises:
             DataError: for a sample that cannot be read.
         """
-        batches = (index.tolist() for index in self.sampler.blocks(start_step))
-        with _Pass(self.split, batches, self.workers, self.device, self.timeout) as loaded:
+        indices = enumerate(self.sampler.blocks(start_step), start_step)
+        batches = ([(step, i) for i in index.tolist()] for step, index in indices)
+        with _Pass(self.split, batches, self.workers, self.device, self.timeout, seed=self.sampler.seed) as loaded:
             for step, (inputs, index) in enumerate(loaded, start_step):
                 inputs = inputs.to(self.device, non_blocking=True)
                 targets = self.split.targets[index].to(self.device, non_blocking=True)
@@ -84,7 +87,7 @@ class WorkerEvalLoader:
     def __iter__(self) -> Iterator[Batch]:
         if self._pass is None:
             starts = range(0, self.samples, self.batch_size)
-            batches = [list(range(start, min(start + self.batch_size, self.samples))) for start in starts]
+            batches = [[(0, i) for i in range(start, min(start + self.batch_size, self.samples))] for start in starts]
             self._pass = _Pass(self.split, batches, self.workers, self.device, self.timeout, persistent=True)
         for inputs, index in self._pass:
             targets = self.split.targets[index].to(self.device, non_blocking=True)
@@ -98,13 +101,28 @@ class WorkerEvalLoader:
 
 
 class _Indexed(Dataset[tuple[Tensor, int]]):
-    """The samples of a dataset, each with its index: by it the targets are found, which the workers need not send."""
+    """The samples of a dataset, each with its index: by it the targets are found, which the workers need not send.
 
-    def __init__(self, dataset: Dataset[Tensor]) -> None:
-        self.dataset = dataset
+    A dataset from outside the package may draw from any generator: they are seeded for each of its samples, so that a
+    sample is a function of seed, step and index, whichever process reads it.
+    """
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.dataset[index], index
+    def __init__(self, dataset: Dataset[Tensor], seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+        while isinstance(dataset, Subset):
+            dataset = dataset.dataset
+        self.reseeds = is_outside(type(dataset))
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int]:
+        step, index = place
+        if not self.reseeds:
+            return self.dataset[index], index
+        before = torch.get_rng_state()  # where the training process reads, its generator is the model's
+        seeds.reseed_all(torch.device("cpu"), seeds.fold(self.seed, seeds.SAMPLE, step, index))
+        try:
+            return self.dataset[index], index
+        finally:
+            torch.set_rng_state(before)
 
 
 class _Pass:
@@ -112,26 +130,28 @@ class _Pass:
 
     Args:
         split: the samples; `split.inputs` must be a map-style dataset.
-        batches: the indices of each batch.
+        batches: step and index of each sample of each batch; the step is 0 in an evaluation.
         workers: how many processes; 0: the calling process reads.
         device: where the batches will be sent.
         timeout: seconds to wait for a batch of the workers.
         persistent: whether the workers stay for another pass.
+        seed: of the run.
     """
 
     def __init__(
         self,
         split: Split,
-        batches: Iterator[list[int]] | list[list[int]],
+        batches: Iterable[list[tuple[int, int]]],
         workers: int,
         device: torch.device,
         timeout: float,
         persistent: bool = False,
+        seed: int = 0,
     ) -> None:
         assert not isinstance(split.inputs, Tensor)
         self.loader = DataLoader(
-            _Indexed(split.inputs),
-            batch_sampler=batches,  # any iterable of index lists serves
+            _Indexed(split.inputs, seed),
+            batch_sampler=batches,  # any iterable of lists serves
             num_workers=workers,
             pin_memory=device.type == "cuda",
             timeout=timeout if workers else 0,

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from torch import Tensor
 
+from trainer.config.quoting import shell_override
 from trainer.data.files.mapped import THREADS, MemoryRows, Rows
 from trainer.data.table.column_statistics import Values
 from trainer.data.table.columns import LazyColumn
@@ -86,5 +87,6 @@ def _not_finite(preprocessor: Preprocessor, table: Table, start: int, values: Va
     was = "is missing" if value is None else f"is {value}"
     return DataError(
         f"{table.where(start + row)}: the column {column.name} {was}, which its transforms ({chain}) leave without a "
-        f"finite number; begin them with impute, or leave the column out with data.ignore=[{column.name}]."
+        "finite number; begin them with impute, or leave the column out with "
+        f"{shell_override('data.ignore', [column.name])}."
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainer.config.quoting import shell_override
 from trainer.data.table.column_types import Column
 from trainer.data.table.preprocess import FittedColumn, Preprocessor
 from trainer.data.table.reading import Table
@@ -96,9 +97,10 @@ def _left_out(columns: Sequence[Column]) -> list[str]:
     for reason, names in found.items():
         more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
         subject = f"column{'s' * (len(names) > 1)} {', '.join(names[:LISTED])}{more}"
-        way_out = f"data.categorical=[{names[0]}] or data.ignore=[{names[0]}] decides"
+        ignored = shell_override("data.ignore", names[:1])
+        way_out = f"{shell_override('data.categorical', names[:1])} or {ignored} decides"
         if reason.startswith("has no value"):
-            way_out = f"data.ignore=[{names[0]}] says so"
+            way_out = f"{ignored} says so"
         warnings.append(f"left out: {subject}, which {reason}; {way_out}.")
     return warnings
 
@@ -107,7 +109,7 @@ def _leak(name: str, how: str) -> str:
     """Make the warning about a column that determines the target."""
     return (
         f"the column {name} determines the target by itself ({how}). If it is not known when predicting, the scores "
-        f"mean nothing; leave it out with data.ignore=[{name}]."
+        f"mean nothing; leave it out with {shell_override('data.ignore', [name])}."
     )
 
 

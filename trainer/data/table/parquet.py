@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trainer.config.quoting import shell_override
 from trainer.config.table import Csv
 from trainer.data.table.arrow_types import NUMBER, ValueStats
 from trainer.data.table.read_options import ReadOptions
@@ -86,7 +87,8 @@ def _column(
         if pc.any(infinite).as_py():
             return column, infinite, "the value is not finite"
     elif not (pa.types.is_null(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-        raise DataError(f"{path}, column {name}: holds {kind}, not numbers, text or dates; see data.ignore=[{name}].")
+        way_out = shell_override("data.ignore", [name])
+        raise DataError(f"{path}, column {name}: holds {kind}, not numbers, text or dates; see {way_out}.")
     if name == options.target and column.null_count:
         return column, pc.is_null(column), "the target is missing"
     return column, None, ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.config.quoting import shell_override
 from trainer.config.table import Csv
 from trainer.config.transform import BOTH, CATEGORIES, KINDS, NUMBERS, TransformConfig, chain
 from trainer.data.files.mapped import THREADS
@@ -197,7 +198,11 @@ def choose_transforms(config: Csv, column: Column, levels: int) -> list[Transfor
     categories = column.kind == "categorical"
     for position, transform in enumerate(transforms):
         if transform.takes not in (BOTH, CATEGORIES if categories else NUMBERS):
-            hint = "after onehot, embed or ordinal" if categories else f"for data.categorical=[{column.name}]"
+            hint = (
+                "after onehot, embed or ordinal"
+                if categories
+                else f"for {shell_override('data.categorical', [column.name])}"
+            )
             raise ConfigError(
                 f"data.transforms.{where}: {transform.option} is for columns of {transform.takes}, and {column.name} "
                 f"has {'categories' if categories else 'numbers'} there; it can come {hint}."

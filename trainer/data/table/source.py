@@ -1,6 +1,7 @@
 """The files of a table: which they are, and a stream of their decompressed bytes."""
 
 import bz2
+import glob
 import gzip
 import io
 import lzma
@@ -11,8 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from trainer.config.quoting import shell_override
 from trainer.data.files.cache import FOLDER
 from trainer.errors import ConfigError, DataError, did_you_mean
+from trainer.system.home import expanded
 
 # A file that unpacks to more than this and to more than RATIO times its size is rejected: real data is compressed 3 to
 # 50 times, a gzip bomb 1,000 times, and bombs of other methods a million times.
@@ -50,7 +53,7 @@ def source_files(path: Any) -> tuple[Path, ...]:
     named = path if isinstance(path, list) else [path] if path is not None else []
     if not named:
         raise ConfigError("data.path is needed: the file of the table, a pattern such as 'part-*.csv', or a list.")
-    found = [match for name in named for match in _matches(Path(name).expanduser())]
+    found = [match for name in named for match in _matches(expanded(name))]
     twice = next((file for file in found if found.count(file) > 1), None) if len(found) < 10_000 else None
     if twice is not None:
         raise ConfigError(f"data.path={path}: names {twice} twice.")
@@ -62,7 +65,8 @@ def _matches(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        raise DataError(f"data.path={path}: is a directory; data.path='{path}/*.csv' reads the files in it.")
+        pattern = shell_override("data.path", f"{glob.escape(str(path))}/*.csv")
+        raise DataError(f"data.path={path}: is a directory; {pattern} reads the files in it.")
     if any(sign in str(path) for sign in "*?["):
         matches = Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))
         if found := sorted(match for match in matches if FOLDER not in match.parts and match.is_file()):

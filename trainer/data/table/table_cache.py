@@ -7,7 +7,6 @@ them, for the seed, and for the code that makes it.
 
 import contextlib
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from trainer.config.table import Csv
 from trainer.data.files import mapped
-from trainer.data.files.cache import cache_folders
+from trainer.data.files.cache import cache_folders, say_where
 from trainer.data.files.mapped import FileRows, MemoryRows, Rows
 from trainer.data.table import cache_entries
 from trainer.data.table.cache_entries import PREFIX, UNREADABLE
@@ -24,7 +23,7 @@ from trainer.data.table.cache_key import only_built_in_transforms, table_key
 from trainer.data.table.column_store import ColumnStore, DiskColumnStore, MemoryColumnStore
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
-from trainer.system import atomic_files, locks
+from trainer.system import atomic_files, locks, streams
 
 WORTHWHILE = 1 << 23  # bytes of the files from which on an entry is worth the disk: smaller ones are read in ms
 TENSORS = ("inputs", "targets", "rows", "weights")
@@ -193,7 +192,7 @@ def open_cache(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> 
     name = PREFIX + table_key(config, seed, paths, held_out) if cacheable else None
 
     def wait() -> None:
-        print(f"waiting   for another run that reads {paths[0]}", file=sys.stderr, flush=True)
+        streams.tell(f"waiting   for another run that reads {paths[0]}")
 
     with contextlib.ExitStack() as stack:
         for folder in cache_folders(paths[0].parent):
@@ -206,6 +205,7 @@ def open_cache(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> 
             except OSError as error:
                 refused = atomic_files.unwritable(folder, error)
                 continue
+            say_where(folder)
             yield cache
             return
         if config.memory == "disk":

@@ -1,7 +1,6 @@
 """Tables as data: from files to the two splits of a model's inputs."""
 
 import dataclasses
-import sys
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from trainer.data.table.reading import read_table
 from trainer.data.table.table_cache import TableCache, open_cache
 from trainer.data.types import Data, DataSpec, Samples, Split, as_float
 from trainer.errors import CheckpointError, DataError
+from trainer.system import streams
 
 SIDES = ("train", "val")
 SLOW = 1 << 28  # bytes that take more than a second to read: the user is told what is going on
@@ -42,7 +42,7 @@ def load_table(config: Csv, seed: int) -> Data:
         size = sum(path.stat().st_size for path in files)
         if size >= SLOW:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            print(f"reading   {files[0]}{more}, {size / 1e9:.2g} GB", file=sys.stderr, flush=True)
+            streams.tell(f"reading   {files[0]}{more}, {size / 1e9:.2g} GB")
         whole = dataclasses.replace(config, path=[*map(str, files)])
         try:
             return cache.commit(_prepare(whole, seed, len(held_out), cache))

@@ -1,0 +1,57 @@
+"""The names in a folder of checkpoints: `step-00001200` is a checkpoint, `last` and `best` stand for one.
+
+They are links; where the file system has none, files with the name of the checkpoint.
+"""
+
+import re
+from pathlib import Path
+
+from trainer.system import atomic_files
+from trainer.system.file_system import NO_LINKS, say_once
+
+LAST, BEST = "last", "best"
+LONGEST_NAME = 100  # characters
+
+
+def is_step(path: Path) -> bool:
+    """Return whether a path has the name of a checkpoint."""
+    return re.fullmatch(r"step-\d{8,}", path.name) is not None
+
+
+def step_of(path: Path) -> int:
+    """Return the step that a checkpoint is of."""
+    return int(path.name.removeprefix("step-"))
+
+
+def target(path: Path) -> Path:
+    """Return what a name stands for: the target of a link, what a file has in it, or the path itself."""
+    if path.is_symlink():
+        return path.with_name(path.readlink().name)
+    if path.is_file():
+        with open(path, encoding="utf-8", errors="replace") as file:
+            found = path.with_name(file.read(LONGEST_NAME).strip().partition("/")[0] or path.name)
+        return found if is_step(found) else path
+    return path
+
+
+def pointed(directory: Path, name: str) -> Path | None:
+    """Return the checkpoint that a name in a folder of checkpoints stands for; None where there is none."""
+    step = target(directory / name)
+    return step if is_step(step) and step.is_dir() else None
+
+
+def point(path: Path, step: Path) -> None:
+    """Let a name stand for another checkpoint, in one step. A link is relative, so that a run can be moved."""
+    temporary = atomic_files.temp_path(path)
+    try:
+        temporary.symlink_to(step.name)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        say_once(
+            "links", f"{path.parent}: its file system has no links; {LAST} and {BEST} are files with a name in them."
+        )
+        atomic_files.write_text(path, f"{step.name}\n")
+        return
+    temporary.replace(path)
+    atomic_files.sync_directory(path.parent)
