@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from trainer.config import plugins
+from trainer.config.yaml_files import check_folders
 from trainer.errors import ConfigError, TrainerError
 from trainer.system.signals import Interrupted, SignalHandler
 
@@ -100,9 +101,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         raise ConfigError("--resolve belongs to --cfg: train --cfg --resolve prints the config with ${...} resolved.")
     if args.multirun and args.config is not None:
         raise ConfigError(f"--config {args.config}: is for one run; a sweep begins with experiment=NAME and keys.")
-    for folder in args.config_dir:
-        if not folder.is_dir():
-            raise ConfigError(f"--config-dir {folder}: no such folder.")
+    check_folders(args.config_dir)
     return args
 
 

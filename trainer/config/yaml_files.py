@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.config import registry
+from trainer.errors import ConfigError
 
 CHOICES = (*registry.GROUPS, "experiment")  # what is chosen by a name: the sections, and files that set keys of several
 SUFFIXES = (".yaml", ".yml")
@@ -33,3 +34,10 @@ def options(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:
     """Return the options of a group: YAML files, and registered components that have none."""
     registered = registry.names(group) if group in registry.GROUPS else []
     return sorted({*registered, *yaml_files(group, config_dirs)})
+
+
+def check_folders(config_dirs: Sequence[Path]) -> None:
+    """Raise `ConfigError` for a folder of `--config-dir` that is not there."""
+    for folder in config_dirs:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: no such folder.")
