@@ -55,8 +55,9 @@ from trainer.system.process import ALL_THREADS
 Segment = Callable[[], float]  # trains for a fixed number of steps; returns samples per second
 
 
-def by_hand(model: nn.Module, loader: DataLoader, steps: int) -> Segment:
+def by_hand(model: nn.Module, loader: DataLoader, steps: int, device: str) -> Segment:
     """The loop of the tutorials."""
+    model.to(device)
     optimizer, criterion = torch.optim.Adam(model.parameters(), lr=1e-3), nn.CrossEntropyLoss()
 
     def segment() -> float:
@@ -65,7 +66,8 @@ def by_hand(model: nn.Module, loader: DataLoader, steps: int) -> Segment:
         model.train()
         done = 0
         while done < steps:
-            for inputs, targets in loader:
+            for batch in loader:
+                inputs, targets = (part.to(device) for part in batch)
                 optimizer.zero_grad()
                 outputs = model(inputs)
                 loss = criterion(outputs, targets)
@@ -118,7 +120,7 @@ class RandomRows(Dataset):
         return self.x[index], self.y[index]
 
 
-def cnn_case(root: Path, scratch: Path, steps: int) -> tuple[Segment, Segment]:
+def cnn_case(root: Path, scratch: Path, steps: int, device: str) -> tuple[Segment, Segment]:
     """CNNClassifier on an image folder."""
     from torchvision import datasets, transforms
 
@@ -139,12 +141,12 @@ def cnn_case(root: Path, scratch: Path, steps: int) -> tuple[Segment, Segment]:
         data=ImageFolder(root=str(root), batch_size=64, mean=CIFAR10_MEAN, std=CIFAR10_STD),
         optimizer=Adam(),
         scheduler=ConstantLR(),
-        trainer=TrainerConfig(steps=steps, eval_every=None, limit_val="1"),
+        trainer=TrainerConfig(steps=steps, eval_every=None, limit_val="1", device=device, precision="fp32"),
     )
-    return by_hand(CNNClassifier(len(folder.classes)), loader, steps), ours(config, scratch)
+    return by_hand(CNNClassifier(len(folder.classes)), loader, steps, device), ours(config, scratch)
 
 
-def linear_case(scratch: Path, steps: int) -> tuple[Segment, Segment]:
+def linear_case(scratch: Path, steps: int, device: str) -> tuple[Segment, Segment]:
     """Logistic regression on synthetic rows."""
     loader = DataLoader(RandomRows(100_000, 10), batch_size=32, shuffle=True)
     config = Config(
@@ -152,9 +154,9 @@ def linear_case(scratch: Path, steps: int) -> tuple[Segment, Segment]:
         data=Synthetic(num_samples=100_000, batch_size=32),
         optimizer=Adam(),
         scheduler=ConstantLR(),
-        trainer=TrainerConfig(steps=steps, eval_every=None, limit_val="1"),
+        trainer=TrainerConfig(steps=steps, eval_every=None, limit_val="1", device=device, precision="fp32"),
     )
-    return by_hand(linear_model(10, 2), loader, steps), ours(config, scratch)
+    return by_hand(linear_model(10, 2), loader, steps, device), ours(config, scratch)
 
 
 def make_images(root: Path, count: int) -> None:
@@ -184,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=("cnn", "linear", "both", "share", *CASES), default="both")
     parser.add_argument("--root", type=Path, help="image folder with train/ and test/; generated when not given")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of both (cpu)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="short segments, two rounds")
     args = parser.parse_args()
@@ -199,13 +202,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         scratch = Path(folder)
         if args.case in ("linear", "both"):
-            measure("linear", *linear_case(scratch, 600 if args.quick else 6000), rounds)
+            measure("linear", *linear_case(scratch, 600 if args.quick else 6000, args.device), rounds)
         if args.case in ("cnn", "both"):
             root = given
             if root is None:
                 root = scratch / "images"
                 make_images(root, 1280 if args.quick else 12_800)
-            measure("cnn", *cnn_case(root, scratch, 15 if args.quick else 150), rounds)
+            measure("cnn", *cnn_case(root, scratch, 15 if args.quick else 150, args.device), rounds)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import Command
 
 from trainer import cli
 from trainer.config import compose
@@ -169,3 +170,17 @@ def test_words_of_other_programs_are_answered_in_one_sentence(
     assert cli.run("train", words) == 2
     said = capsys.readouterr().err
     assert way in said and said.count("\n") == 1
+
+
+def test_list_and_explain_show_files_and_plug_ins_of_the_user(trainer: Command, tmp_path: Path) -> None:
+    write(tmp_path / "mine", experiment__short__yml="# A short one.\n" + GLOBAL + "seed: 4\n")
+    (tmp_path / "own.py").write_text(
+        "from dataclasses import dataclass\nfrom trainer import Linear, register\n\n\n"
+        '@register("model", "own")\n@dataclass\nclass Own(Linear):\n    """Of a plug-in."""\n'
+    )
+    flags = ("--config-dir", "mine", "--import", "own.py")
+    assert "experiment=short\n    A short one." in trainer("list", "experiment", *flags).stdout
+    assert "short" in trainer("explain", *flags, "experiment").stdout
+    assert "own" in trainer("list", *flags).stdout
+    assert trainer("explain", *flags, "model=own").stdout.startswith("model=own: Of a plug-in.")
+    assert "--config-dir none: no such folder." in trainer("list", "--config-dir", "none", code=2).stderr

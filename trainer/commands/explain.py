@@ -1,10 +1,11 @@
 """`trainer explain KEY`: type, default, range and meaning of a key, for every option that has it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from trainer.commands.help import one_line, options_of
-from trainer.commands.list import typed
-from trainer.config import plugins, registry
+from trainer.commands.list import parsed, typed
+from trainer.config import registry
 from trainer.config.root import Config
 from trainer.config.section import Section
 from trainer.config.yaml_files import CHOICES, OPTIONS
@@ -13,18 +14,20 @@ from trainer.errors import ConfigError, did_you_mean
 
 def main(arguments: Sequence[str]) -> int:
     """Explain each argument: a key such as `optimizer.lr`, a group, or an option such as `model=cnn`."""
-    plugins.load(())
-    if not arguments:
+    names, folders = parsed("explain", "KEY", arguments)
+    if not names:
         raise ConfigError("trainer explain KEY: name a key, such as optimizer.lr, or an option, such as model=cnn.")
-    print("\n\n".join(explain(argument) for argument in arguments))
+    print("\n\n".join(explain(name, folders) for name in names))
     return 0
 
 
-def explain(name: str) -> str:
+def explain(name: str, config_dirs: Sequence[Path] = ()) -> str:
     """Return the explanation of a key, a group or an option."""
     group, _, key = name.partition(".")
     if name in CHOICES:
-        return "\n".join([f"{name}=", *(f"  {option:<18}{line}" for option, line in options_of(name).items())])
+        return "\n".join(
+            [f"{name}=", *(f"  {option:<18}{line}" for option, line in options_of(name, config_dirs).items())]
+        )
     if "=" in name:
         group, _, option = name.partition("=")
         if group in OPTIONS:

@@ -8,8 +8,7 @@ from trainer.config.sweep import OptunaSweep
 from trainer.errors import ConfigError
 from trainer.loggers.screen import Screen, say
 from trainer.runs.find import is_sweep, sweep_to_resume
-from trainer.runs.start_record import CommandLine
-from trainer.sweeps.definition import Definition, check_trials, composer_of
+from trainer.sweeps.definition import Definition, check_trials, composer_of, replaced_files
 from trainer.sweeps.directory import SweepDirectory, own_sweep
 from trainer.sweeps.engines import open_engine
 from trainer.sweeps.preview import preview
@@ -40,8 +39,11 @@ def sweep(
         directory, device = _open(overrides, imports, config_dirs, dry_run)
     if directory is None:
         return 0
+    console = Screen()
+    for path in replaced_files(directory.definition):
+        say(console, f"config    {path} in place of the packaged one")
     engine = open_engine(directory.definition.sweep, device)
-    with SweepScreen(Screen(), directory) as screen:
+    with SweepScreen(console, directory) as screen:
         screen.opening(engine.jobs)
         run = SweepRun(directory, engine, screen, signals)
         code = run.run()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.config import registry
+from trainer.errors import ConfigError
 
 OPTIONS = (*registry.GROUPS, registry.SWEEP)  # the groups whose options are dataclasses
 CHOICES = (*OPTIONS, "experiment")  # what is chosen by a name: these, and files that set keys of several
@@ -34,3 +35,10 @@ def options(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:
     """Return the options of a group: YAML files, and registered components that have none."""
     registered = registry.names(group) if group in OPTIONS else []
     return sorted({*registered, *yaml_files(group, config_dirs)})
+
+
+def check_folders(config_dirs: Sequence[Path]) -> None:
+    """Raise `ConfigError` for a folder of `--config-dir` that is not there."""
+    for folder in config_dirs:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: no such folder.")

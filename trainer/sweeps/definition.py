@@ -202,6 +202,16 @@ def check_trials(definition: Definition) -> None:
         )
 
 
+def replaced_files(definition: Definition) -> list[Path]:
+    """Return the files of `--config-dir` that a trial reads in the place of packaged ones."""
+    if not definition.config_dirs:
+        return []
+    numbers = range(0 if definition.suggested else definition.count)
+    trials = [*_ends(definition), *(definition.overrides(n, definition.values(n)) for n in numbers)]
+    found = (path for trial in trials for path in compose.user_files(trial, definition.config_dirs))
+    return list(dict.fromkeys(found))
+
+
 def composer_of(definition: Definition) -> Callable[[Sequence[str]], DictConfig]:
     """Return what composes and checks the config of a trial, and reads each YAML file once."""
     composed: compose.Composed = {}

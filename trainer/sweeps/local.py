@@ -5,6 +5,7 @@ import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -64,6 +65,7 @@ class LocalEngine:
         self._context.set_forkserver_preload([*PRELOADED, *PRUNING.get(pruner, ("optuna",))])
         self._running: dict[int, multiprocessing.context.ForkServerProcess] = {}
         self._places: dict[int, int] = {}  # of each running trial among those that run at a time
+        multiprocessing.resource_tracker.ensure_running()  # it would let signals through again
         with _signals_wait():
             multiprocessing.forkserver.ensure_running()  # it imports while this process does other things
 

@@ -1,6 +1,5 @@
 """What a person sees of a sweep: a live table in a terminal, one line an event, the leaderboard at the end."""
 
-import shlex
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +9,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from trainer.config.quoting import import_flags, shell_command, typed_override
 from trainer.loggers.console import format_duration, format_value
 from trainer.loggers.files import read_metrics
+from trainer.loggers.screen import is_live, say
 from trainer.sweeps.directory import COMPLETED, FAILED, FINISHED, NOT_STARTED, SweepDirectory
 from trainer.sweeps.means import REPEATS, Row
 from trainer.sweeps.results import Results, ResultsReader
@@ -32,7 +33,7 @@ class SweepScreen:
         self.console, self.directory = console, directory
         self.total = directory.definition.count
         self._began, self._seconds, self._done, self._shown = time.monotonic(), 0.0, 0, 0.0
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = Live(console=console, auto_refresh=False, transient=True) if is_live(console) else None
 
     def __enter__(self) -> "SweepScreen":
         if self._live is not None:
@@ -45,7 +46,7 @@ class SweepScreen:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self.console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        say(self.console, text)
 
     def opening(self, jobs: int) -> None:
         """Say what is about to be run, where, and how to go on with it."""
@@ -113,7 +114,7 @@ class SweepScreen:
         if best is not None:
             score = format_value(best["metric"], best["best"])
             self.say(f"{'best':<10}{best['metric']} {score} in trial {best['trial']:03d}, {best['directory']}")
-            self.say(f"{'next':<10}trainer evaluate {shlex.quote(best['directory'])}")
+            self.say(f"{'next':<10}{shell_command('trainer', 'evaluate', best['directory'])}")
         if any(row["status"] not in (*FINISHED, FAILED) for row in results.rows):
             self.say(f"{'next':<10}{resume_sweep(self.directory)}")
         elif any(row["status"] == FAILED for row in results.rows):
@@ -171,8 +172,7 @@ class SweepScreen:
 
 def resume_sweep(directory: SweepDirectory) -> str:
     """Return what to type to go on with a sweep."""
-    imports = "".join(f"--import {shlex.quote(name)} " for name in directory.definition.imports)
-    return f"train {imports}resume={shlex.quote(str(directory.path))}"
+    return shell_command("train", *import_flags(directory.definition.imports), typed_override("resume", directory.path))
 
 
 def _table(*names: str) -> Table:

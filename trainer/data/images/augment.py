@@ -1,6 +1,7 @@
 """The augmentation that a config asks for: operations on whole batches, with a random draw of its own for each sample.
 
-All draws are made on the CPU, so that they are the same on every device; the pixels are changed on the device.
+All draws are made on the CPU, so that they are the same on every device, and sent there without a wait; the pixels are
+changed on the device.
 
 To add an operation: its keys in `trainer.config.data.ImageDataConfig`, its class, and its place in `STAGES`.
 """
@@ -81,14 +82,14 @@ class Warp:
     def __call__(self, images: Tensor, context: BatchContext, generator: torch.Generator) -> Tensor:
         batch, device = len(images), images.device
         mirrored = self._mirrored(batch, context, generator)
-        mirrored = None if mirrored is None else mirrored.to(device)
+        mirrored = None if mirrored is None else mirrored.to(device, non_blocking=True)
         angles = (torch.rand(batch, generator=generator) * 2 - 1) * self.degrees if self.degrees else None
         offsets = torch.randint(-self.shift, self.shift + 1, (batch, 2), generator=generator) if self.shift else None
         if angles is None and offsets is None:
             return images if mirrored is None else flip(images, mirrored)
-        x, y = positions(images, None if offsets is None else offsets.to(device), self.reflect)
+        x, y = positions(images, None if offsets is None else offsets.to(device, non_blocking=True), self.reflect)
         if angles is not None:
-            x, y = turned(x, y, (images.shape[2], images.shape[3]), angles.to(device))
+            x, y = turned(x, y, (images.shape[2], images.shape[3]), angles.to(device, non_blocking=True))
         fetch = bilinear if self.interpolate and angles is not None else nearest
         return fetch(images, x, y, mirrored)
 
@@ -119,7 +120,7 @@ class Crop:
 
     def __call__(self, images: Tensor, context: BatchContext, generator: torch.Generator) -> Tensor:
         boxes = self.boxes(len(images), images.shape[2], images.shape[3], generator)
-        return resized_crop(images, boxes.to(images.device))
+        return resized_crop(images, boxes.to(images.device, non_blocking=True))
 
     def boxes(self, batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
         """Draw top, left, height and width of each part, int64 (B, 4)."""
@@ -169,7 +170,7 @@ class Jitter:
             if strength:
                 low = max(0.0, middle - strength) if middle else -strength  # there is no factor below 0
                 factor = low + (middle + strength - low) * torch.rand(len(images), generator=generator)
-                values = change(values, factor.to(images.device))
+                values = change(values, factor.to(images.device, non_blocking=True))
         return color.from_unit(values)
 
 
@@ -196,7 +197,9 @@ class Cutout:
         x = torch.randint(width, (batch,), generator=generator) - self.side // 2
         y = torch.randint(height, (batch,), generator=generator) - self.side // 2
         boxes = torch.stack([x, y, x + self.side, y + self.side], dim=1)
-        return cut_out(images, boxes.to(images.device), self.colour.to(images.device))
+        return cut_out(
+            images, boxes.to(images.device, non_blocking=True), self.colour.to(images.device, non_blocking=True)
+        )
 
 
 def cut_out(images: Tensor, boxes: Tensor, fill: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Mixup:
     def __call__(self, images: Tensor, generator: np.random.Generator) -> tuple[np.ndarray, Tensor]:
         """See `Mixer.__call__`."""
         share = generator.beta(self.alpha, self.alpha, len(images))
-        return share, torch.from_numpy(share).float().to(images.device)[:, None, None, None]
+        return share, torch.from_numpy(share).float().to(images.device, non_blocking=True)[:, None, None, None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class CutMix:
         x, y = generator.integers(width, size=batch), generator.integers(height, size=batch)
         boxes = cut_boxes(kept, x, y, height, width)
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        inside = box_mask(torch.from_numpy(boxes).to(images.device), height, width)
+        inside = box_mask(torch.from_numpy(boxes).to(images.device, non_blocking=True), height, width)
         return area / (height * width), inside.float()
 
 
@@ -113,8 +113,10 @@ class Mixing:
             own_share, own_weights = mixer(inputs, generator)
             chosen = choice == number
             share = np.where(chosen, own_share, share)
-            weights = torch.where(torch.from_numpy(chosen).to(inputs.device)[:, None, None, None], own_weights, weights)
-        shares = torch.from_numpy(share).float().to(inputs.device)
+            weights = torch.where(
+                torch.from_numpy(chosen).to(inputs.device, non_blocking=True)[:, None, None, None], own_weights, weights
+            )
+        shares = torch.from_numpy(share).float().to(inputs.device, non_blocking=True)
         return mix(inputs, weights), mix(self._numeric(targets), shares[:, None])
 
     def _numeric(self, targets: Tensor) -> Tensor:

@@ -99,6 +99,6 @@ def apply_randaugment(images: Tensor, choices: Tensor, signs: Tensor, magnitude:
     for choice, sign in zip(choices, signs, strict=True):
         for number in choice.unique().tolist():
             rows = (choice == number).nonzero()[:, 0]
-            some = rows.to(images.device)
-            images[some] = operations[number](images[some], sign[rows].to(images.device), strength)
+            some = rows.to(images.device, non_blocking=True)
+            images[some] = operations[number](images[some], sign[rows].to(images.device, non_blocking=True), strength)
     return images

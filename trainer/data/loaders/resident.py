@@ -63,7 +63,7 @@ class ResidentEvalLoader:
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, self.samples, self.batch_size):
             stop = start + self.batch_size
-            inputs = self.inputs[start:stop].to(self.device)
+            inputs = self.inputs[start:stop].to(self.device, non_blocking=True)
             yield padded(inputs, self.targets[start:stop], self.batch_size, self.prepare)
 
     def close(self) -> None:
