@@ -39,7 +39,7 @@ MISTAKES = {  # what is typed: words of the message
     "+optimizer.foo=1": ["optimizer.foo", "no such key"],
     "++optimizer.foo=1": ["optimizer.foo", "no such key"],
     "+foo=1": ["foo", "no such key"],
-    "hydra.run.dir=here": ["hydra.run.dir", "see output_dir"],
+    "hydra.run.dir=here": ["hydra.run.dir", "output_dir"],
     "~optimizer": ["~optimizer", "cannot be removed"],
     "trainer.device=gpu": ["trainer.device=gpu", "cuda"],
     "trainer.device=cuda:99": ["trainer.device=cuda:99", "trainer.device=auto"],

@@ -135,9 +135,9 @@ def test_the_ranking_score_is_what_decides_in_each_trial() -> None:
         ("sweep.trial_max_time=5ep seed=0,1", "must be a wall-clock time"),
         ("sweep.trails=3 seed=0,1", "Did you mean 'sweep.trials'"),
         ("sweep=optuna", "nothing varies"),
-        ("hydra/launcher=joblib seed=0,1", "see sweep.engine and sweep.jobs"),
-        ("+hydra.sweeper.params.seed=0,1", "see sweep.trials"),
-        ("hydra.sweep.dir=out seed=0,1", "see sweep.dir"),
+        ("hydra/launcher=joblib seed=0,1", "sweep.engine and sweep.jobs say"),
+        ("+hydra.sweeper.params.seed=0,1", "sweep.trials, sweep.sampler"),
+        ("hydra.sweep.dir=out seed=0,1", "is sweep.dir"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence_before_anything_starts(words: str, message: str) -> None:

@@ -21,7 +21,7 @@ from trainer.config.root import Config
 from trainer.config.section import Section, is_mapping
 from trainer.config.sweep import SweepConfig
 from trainer.config.yaml_composition import Choices, blank, compose_files
-from trainer.config.yaml_files import CHOICES, OPTIONS
+from trainer.config.yaml_files import CHOICES, OPTIONS, options
 from trainer.errors import ConfigError
 
 NEWER = {"run": "default"}  # groups that the runs of an earlier version do not have, and the option that they have now
@@ -216,7 +216,12 @@ def _with_options(
     chosen: Sequence[Override], config_dirs: Sequence[Path], composed: Composed
 ) -> tuple[DictConfig, DictConfig]:
     """Have Hydra compose the YAML files of the chosen options; every other key has its default."""
-    named = _names(chosen)
+    for choice in chosen:
+        name = choice.value()
+        known = options(choice.key_or_group, config_dirs)
+        if name not in known and (name is not None or choice.key_or_group != "experiment"):
+            raise registry.unknown_option(choice.key_or_group, str(name), known)
+    named = _names([choice for choice in chosen if choice.value() is not None])
     if named not in composed:
         composed[named] = _composed(named, config_dirs)
     return copy.deepcopy(composed[named])

@@ -15,13 +15,6 @@ from trainer.config.yaml_files import CHOICES, SUFFIXES, options
 from trainer.errors import ConfigError, did_you_mean
 
 # Settings of Hydra -> what does that here; and names of keys in other programs -> ours.
-_OF_HYDRA = {
-    "hydra.run.dir": "the folder of the runs is output_dir",
-    "hydra.sweep.dir": "the folder of the sweeps is output_dir",
-    "hydra.verbose": "train.log in the run directory has everything",
-    "hydra.job.chdir": "a run stays in the folder it was started in",
-    "hydra.searchpath": "--config-dir DIR adds a folder of YAML files",
-}
 _ELSEWHERE = {
     "max_epochs": "epochs",
     "num_train_epochs": "epochs",
@@ -71,14 +64,15 @@ def not_an_override(text: str, error: Exception | None = None) -> ConfigError:
 
 # What people set of Hydra's own, and the key of ours that does it.
 HYDRA = {
-    "hydra/launcher": "sweep.engine and sweep.jobs",
-    "hydra.launcher": "sweep.engine and sweep.jobs",
-    "hydra/sweeper": "sweep=grid|zip|random|optuna",
-    "hydra.sweeper": "sweep.trials, sweep.sampler and the like (trainer list sweep)",
-    "hydra.sweep": "sweep.dir",
-    "hydra.run": "output_dir",
-    "hydra.searchpath": "--config-dir",
-    "hydra.verbose": "train.log of the run",
+    "hydra/launcher": "sweep.engine and sweep.jobs say where trials run",
+    "hydra.launcher": "sweep.engine and sweep.jobs say where trials run",
+    "hydra/sweeper": "sweep=grid|zip|random|optuna chooses the trials",
+    "hydra.sweeper": "sweep.trials, sweep.sampler and the like: trainer list sweep",
+    "hydra.sweep": "the folder of a sweep is sweep.dir",
+    "hydra.run": "the folder of the runs is output_dir",
+    "hydra.searchpath": "--config-dir DIR adds a folder of YAML files",
+    "hydra.verbose": "train.log in the run directory has everything",
+    "hydra.job.chdir": "a run stays in the folder it was started in",
 }
 
 
@@ -86,10 +80,8 @@ def hydra_setting(text: str) -> ConfigError:
     """Return the error for an override of Hydra's own settings: ours is the key that does it."""
     name = text.lstrip("+~").partition("=")[0]
     ours = next((ours for theirs, ours in HYDRA.items() if re.match(rf"{re.escape(theirs)}(\W|$)", name)), None)
-    return ConfigError(
-        f"{text}: Hydra's own settings are not used here; "
-        + (f"see {ours}." if ours else "the groups and keys that are stand in train --help.")
-    )
+    way_out = ours or "all groups and keys: train --help"
+    return ConfigError(f"{text}: no such key: Hydra's own settings are not used; {way_out}.")
 
 
 def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError:
@@ -99,10 +91,6 @@ def unknown_key(sections: Mapping[str, type[Section]], name: str) -> ConfigError
         sections: the dataclass that is chosen for each group.
         name: the full name, such as `optimizer.lrr`.
     """
-    if name.startswith("hydra"):
-        return ConfigError(
-            f"{name}: no such key: Hydra's own settings are not used; {_OF_HYDRA.get(name, 'see train --help')}."
-        )
     section, _, key = name.partition(".")
     word = key.partition(".")[0]
     if section in sections and word:
