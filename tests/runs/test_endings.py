@@ -94,7 +94,7 @@ def test_a_sweep_and_its_configs_may_be_in_folders_of_any_name(train, tmp_path):
     (experiments / "mine.yaml").write_text("# @package _global_\ntrainer:\n  epochs: 1\n")
     words = ("--config-dir", str(experiments.parent), "experiment=mine", typed_override("output_dir", NASTY))
     output = train("-m", *QUIET, *words, "seed=0,1").stdout
-    assert f"sweep     2 runs in {NASTY}/" in output
+    assert f"sweep     2 trials in {NASTY}/" in output
     [results] = (tmp_path / NASTY).glob("*/*/results.csv")
     assert f"results   {results.relative_to(tmp_path)}" in output
 
