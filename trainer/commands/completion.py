@@ -8,6 +8,7 @@ dataclasses, one line a key; verbs, losses and lessons are read in the same way.
 for that would take executing them; nor is `~key`, which `train` rejects.
 """
 
+import itertools
 import os
 import sys
 
@@ -72,7 +73,7 @@ complete -o default -F _trainer_complete train trainer
     (( ! ${#whole} )) || compadd -l -d whole_shown -a whole
     (( ! ${#begun} )) || compadd -l -S '' -d begun_shown -a begun
 }
-(( ${+functions[compdef]} )) || { autoload -Uz compinit && compinit }
+(( ${+functions[compdef]} )) || { autoload -Uz compinit && compinit; }
 compdef _trainer_complete train trainer
 """,
     "fish": r"""function __trainer_complete
@@ -92,7 +93,7 @@ complete -c trainer -f -a '(__trainer_complete)'
 
 def main(arguments: list[str]) -> int:
     """Print the script of a shell; or, after `--complete SHELL`, what the words typed so far can go on with."""
-    if len(arguments) > 2 and arguments[0] == "--complete":
+    if "--complete" in arguments[:1]:
         try:
             answer = complete(arguments[1], arguments[2:])
         except Exception:  # noqa: BLE001  # nobody who presses Tab has asked for a traceback
@@ -158,8 +159,8 @@ def candidates(words: list[str]) -> dict[str, str]:
         return overrides(before, typed)
     if verb == "explain":
         return explained(typed)
-    pairs = zip(["", *before], before, strict=False)
-    if any(word[0:1] != "-" and flags.get(flag, ("", None))[1] is None for flag, word in pairs):
+    pairs = itertools.pairwise(["", *before])
+    if any(word[:1] != "-" and flags.get(flag, ("", None))[1] is None for flag, word in pairs):
         return {}  # only the first argument is one of a list
     match verb:
         case "evaluate" | "predict":
@@ -286,7 +287,7 @@ def choices_in(path: str) -> dict[str, str]:
 
 
 def option_files(group: str, folders: list[str]) -> dict[str, str]:
-    """Return the YAML file of each option of a group; that of the first folder goes before those of the next and ours."""
+    """Return the YAML file of each option of a group; that of the first folder goes before the others, and ours."""
     found: dict[str, str] = {}
     for base in (f"{folder}/{group}" for folder in (*folders, CONF)):
         for place, _, names in os.walk(base):
@@ -298,7 +299,7 @@ def option_files(group: str, folders: list[str]) -> dict[str, str]:
 
 def flag_values(words: list[str], flag: str) -> list[str]:
     """Return the values given to a flag, as `--flag VALUE` or `--flag=VALUE`."""
-    after = [word for name, word in zip(words, words[1:], strict=False) if name == flag]
+    after = [word for name, word in itertools.pairwise(words) if name == flag]
     return after + [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
 
 
@@ -308,7 +309,7 @@ def home(path: str) -> str:
 
 
 def runs(folder: str, typed: str) -> dict[str, str]:
-    """Return the run directories below a folder that the typed path can become, the newest first; each with its line."""
+    """Return the runs below a folder that the typed path can become, the newest first, each with what was typed."""
     found: dict[str, str] = {}
     waiting, looked = [folder], 0
     while waiting and len(found) < MOST_RUNS and looked < MOST_FOLDERS:
