@@ -340,11 +340,11 @@ def test_a_tab_never_prints_an_error(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("no folder")
     for line in (
         "", "train", "train model=bad model.", "train 'a", 'train "a\\', "train =", "train .", "train +++=",
-        "trainer foo ", "train foo.bar=", "train --config-dir . model=bad model.", "train --config-dir . model=loop model.",
-        "train experiment=../.. model.", "train resume=outputs/", "train --config outputs model=x,, model.",
-        "train \udcff=",
+        "trainer foo ", "train foo.bar=", "train --config-dir . model=bad model.", "train experiment=../.. model.",
+        "train --config-dir . model=loop model.", "train --config outputs model=x,, model.", "train \udcff=",
     ):  # fmt: skip
         asked("bash", line, "", folder=tmp_path)
         asked("fish", *(line.split() or [""]), folder=tmp_path)
     assert asked("bash") == asked("fish") == ""
+    assert asked("bash", "train resume=", "", folder=tmp_path).split() == ["auto", "last", "best"]
     assert asked("bash", "train model=ml", "ml", folder=tmp_path) == "mlp\n"

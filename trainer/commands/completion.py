@@ -179,7 +179,7 @@ def overrides(before: list[str], typed: str) -> dict[str, str]:
     name, equals, value = typed.lstrip("+").partition("=")
     sign = typed[: len(typed) - len(typed.lstrip("+"))]
     given = dict(word.lstrip("+").partition("=")[::2] for word in before if "=" in word)
-    folders = [home(path) for path in flag_values(before, "--config-dir")]
+    folders = flag_values(before, "--config-dir")
     files = {group: option_files(group, folders) for group in GROUPS}
     if not equals and "." not in name:
         groups = {f"{group}=": f"options: {', '.join(files[group])}" for group in GROUPS}
@@ -191,7 +191,7 @@ def overrides(before: list[str], typed: str) -> dict[str, str]:
     if not equals:
         return {f"{sign}{group}.{key}=": doc for key, (_, doc) in keys.items()}
     if name in GROUPS:
-        found = {option: about(path) for option, path in files[name].items()}
+        found = {option: top_line(path) for option, path in files[name].items()}
     elif name == "resume":
         words = {"auto": "what this command has begun", "last": "the run begun last", "best": "its best checkpoint"}
         found = words | runs(given.get("output_dir", "outputs"), value)
@@ -208,7 +208,7 @@ def chosen_keys(
 ) -> dict[str, tuple[str, str]]:
     """Return the keys of the option, or of a sweep's options, that is chosen for a group."""
     sources = [f"{folder}/train.{suffix}" for folder in [CONF, *reversed(folders)] for suffix in ("yaml", "yml")]
-    sources += [home(path) for path in (*flag_values(before, "--config"), f"{given.get('resume', 'auto')}/config.yaml")]
+    sources += [*flag_values(before, "--config"), f"{home(given.get('resume', 'auto'))}/config.yaml"]
     sources += [files["experiment"].get(given.get("experiment", ""), "")]
     chosen = {group: option for path in sources for group, option in choices_in(path).items()} | given
     keys: dict[str, tuple[str, str]] = {}
@@ -250,7 +250,7 @@ def explained(typed: str) -> dict[str, str]:
     group = typed.replace("=", ".").partition(".")[0]
     files = option_files(group, []) if group in GROUPS[:-1] else {}
     if "=" in typed:
-        return {f"{group}={option}": about(path) for option, path in files.items()}
+        return {f"{group}={option}": top_line(path) for option, path in files.items()}
     if "." in typed:
         return {f"{group}.{key}": doc for option in files for key, (_, doc) in keys_of(group, option, files).items()}
     return dict.fromkeys(GROUPS, "a group") | {f"{group}.": "its keys" for group in GROUPS[:-1]} | KEYS
@@ -265,7 +265,7 @@ def lines(path: str) -> list[str]:
         return []
 
 
-def about(path: str) -> str:
+def top_line(path: str) -> str:
     """Return the line of doc at the top of a YAML file."""
     texts = (line.lstrip("# ").rstrip() for line in lines(path) if line.startswith("#") and "@package" not in line)
     return next(texts, "")
@@ -298,9 +298,9 @@ def option_files(group: str, folders: list[str]) -> dict[str, str]:
 
 
 def flag_values(words: list[str], flag: str) -> list[str]:
-    """Return the values given to a flag, as `--flag VALUE` or `--flag=VALUE`."""
+    """Return the paths given to a flag, as `--flag PATH` or `--flag=PATH`."""
     after = [word for name, word in itertools.pairwise(words) if name == flag]
-    return after + [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
+    return [home(path) for path in after + [w.partition("=")[2] for w in words if w.startswith(f"{flag}=")]]
 
 
 def home(path: str) -> str:
@@ -318,9 +318,10 @@ def runs(folder: str, typed: str) -> dict[str, str]:
             continue
         if lines(f"{place}/config.yaml")[:1] == ["options:\n"]:
             found[place] = " ".join(line.removeprefix("- ").rstrip() for line in lines(f"{place}/overrides.yaml"))
-        elif os.access(place, os.R_OK):
-            with os.scandir(place) as entries:
-                waiting += sorted(f"{place}/{entry.name}" for entry in entries if entry.is_dir())
+        else:
+            waiting += sorted(
+                f"{place}/{name}" for _, names, _ in itertools.islice(os.walk(place), 1) for name in names
+            )
     return found
 
 
