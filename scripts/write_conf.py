@@ -65,9 +65,9 @@ def option_yaml(component: type[Section]) -> str:
     lines = [f"# {inspect.getdoc(component)}".splitlines()[0]]
     lines += [f"defaults: [_{component.option}{', _self_' if keys else ''}]"]
     lines += [""] if keys else []
-    for name, (_, default, about) in keys.items():
-        allowed = f" [{about.allowed()}]" if about.allowed() else ""
-        lines.append(f"{name}: {literal(default)}  # {about.doc}{allowed}")
+    for name, (kind, default, about) in keys.items():
+        allowed = about.allowed() or ("true | false" if kind == "bool or null" else "")  # a default of null hides it
+        lines.append(f"{name}: {literal(default)}  # {about.doc}{f' [{allowed}]' if allowed else ''}")
     return "\n".join(lines) + "\n"
 
 

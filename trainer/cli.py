@@ -21,6 +21,7 @@ VERBS = {
     "list": ("trainer.commands.list", "list the groups, or the options of one: trainer list model"),
     "explain": ("trainer.commands.explain", "explain a key: trainer explain optimizer.lr"),
     "learn": ("trainer.commands.learn", "list the lessons on the fundamentals, or run one: trainer learn 1"),
+    "completion": ("trainer.commands.completion", "print what makes Tab complete: trainer completion bash|zsh|fish"),
 }
 
 
@@ -71,7 +72,7 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 def usage() -> str:
     """`trainer --help`."""
-    lines = [f"  {verb:<10}{line}" for verb, (_, line) in VERBS.items()]
+    lines = [f"  {verb:<12}{line}" for verb, (_, line) in VERBS.items()]
     return "\n".join(["usage: trainer VERB ...", "", "verbs:", *lines])
 
 

@@ -71,7 +71,7 @@ INSTEAD = {
     "--hydra-help": "train --help",
     "--config-name": "experiment=NAME chooses a file of keys, --config RUN/config.yaml the config of a run",
     "--config-path": "--config-dir DIR adds a folder of YAML files",
-    "--shell-completion": "train --help and trainer explain KEY list what there is",
+    "--shell-completion": 'eval "$(trainer completion bash)" makes Tab complete (also zsh, fish)',
     "--package": "keys are written with their section: trainer.epochs=3",
     "--experimental-rerun": "train --config RUN/config.yaml",
     "-o": "output_dir=DIR",
