@@ -102,7 +102,10 @@ complete -c trainer -f -a '(__trainer_complete)'
 def main(arguments: list[str]) -> int:
     """Print the script of a shell; or, after `--complete SHELL`, what the words typed so far can go on with."""
     if "--complete" in arguments[:1]:
-        answer = complete(arguments[1], arguments[2:])  # the script discards what is said of an error
+        try:
+            answer = complete(arguments[1], arguments[2:])
+        except (LookupError, ValueError, OSError):  # nobody who presses Tab has asked for an error
+            answer = ""
         sys.stdout.buffer.write(answer.encode("utf-8", "surrogateescape"))
         return 0
     if len(arguments) != 1 or arguments[0] not in SCRIPTS:
