@@ -168,7 +168,7 @@ def candidates(words: list[str]) -> dict[str, str]:
         case "list":
             return dict.fromkeys(GROUPS, "options of the group") | dict.fromkeys(PARTS, "components that keys name")
         case "learn":
-            return lessons()
+            return lesson_names()
         case "completion":
             return {shell: f"the script for {shell}" for shell in SCRIPTS}
     return {}
@@ -319,9 +319,8 @@ def runs(folder: str, typed: str) -> dict[str, str]:
         if lines(f"{place}/config.yaml")[:1] == ["options:\n"]:
             found[place] = " ".join(line.removeprefix("- ").rstrip() for line in lines(f"{place}/overrides.yaml"))
         else:
-            waiting += sorted(
-                f"{place}/{name}" for _, names, _ in itertools.islice(os.walk(place), 1) for name in names
-            )
+            below = next(os.walk(place), ("", [], []))[1]  # nothing in what cannot be read
+            waiting += sorted(f"{place}/{name}" for name in below)
     return found
 
 
@@ -331,12 +330,15 @@ def verbs() -> dict[str, str]:
     return {parts[1]: parts[5] for parts in table if len(parts) > 5}
 
 
-def lessons() -> dict[str, str]:
-    """Return the names of the lessons with their first line."""
-    files = sorted(name for name in next(os.walk(f"{PACKAGE}/lessons"))[2] if name[:2].isdecimal() and name[:2] != "00")
-    names = {name: name.removesuffix(".py").partition("_")[2] for name in files}
-    docs = {name: "".join(lines(f"{PACKAGE}/lessons/{name}")[:1]).strip('"\n') for name in files}
-    return {names[n]: docs[n] for n in files} | {str(int(n[:2])): f"{names[n]}: {docs[n]}" for n in files}
+def lesson_names() -> dict[str, str]:
+    """Return the names and numbers of the lessons with their first line."""
+    names, numbers = {}, {}
+    for file in sorted(next(os.walk(f"{PACKAGE}/lessons"))[2]):
+        number, _, name = file.removesuffix(".py").partition("_")
+        if number.isdecimal() and int(number):
+            names[name] = lines(f"{PACKAGE}/lessons/{file}")[0].strip('"\n')
+            numbers[str(int(number))] = f"{name}: {names[name]}"
+    return names | numbers
 
 
 if __name__ == "__main__":
