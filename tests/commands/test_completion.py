@@ -95,7 +95,7 @@ def asked(shell: str, *words: str, folder: Path | None = None) -> str:
 
 
 def components() -> list[tuple[str, str]]:
-    return [(group, name) for group in registry.GROUPS for name in registry.names(group)]
+    return [(group, name) for group in OPTIONS for name in registry.names(group)]
 
 
 def values_of(kind: str, key: Key) -> list[str]:
@@ -135,7 +135,7 @@ def test_the_values_of_every_key_that_has_words_for_values_are_offered(tab: Tab)
 def test_the_first_word_is_a_group_a_section_or_a_key_of_the_root(tab: Tab) -> None:
     [nospace, *words] = tab("train ")[0]
     assert nospace == "compopt -o nospace"
-    names = [*(f"{group}=" for group in CHOICES), *(f"{group}." for group in registry.GROUPS)]
+    names = [*(f"{group}=" for group in CHOICES), *(f"{group}." for group in OPTIONS)]
     assert sorted(words) == sorted([*names, *(f"{key}=" for key in Config.keys())])
     assert tab("train +se", "train ++mod", "train ~") == [
         ["compopt -o nospace", "+seed="],
