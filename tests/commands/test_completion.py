@@ -24,7 +24,7 @@ from trainer.commands.train import parse_arguments
 from trainer.config import registry
 from trainer.config.root import Config
 from trainer.config.section import Key
-from trainer.config.yaml_files import CHOICES, options
+from trainer.config.yaml_files import CHOICES, OPTIONS, options
 from trainer.errors import ConfigError
 
 Tab = Callable[..., list[list[str]]]
