@@ -42,7 +42,7 @@ def sweep(
     console = Screen()
     for path in replaced_files(directory.definition):
         say(console, f"config    {path} in place of the packaged one")
-    engine = open_engine(directory.definition.sweep, device)
+    engine = open_engine(directory, device)
     with SweepScreen(console, directory) as screen:
         screen.opening(engine.jobs)
         run = SweepRun(directory, engine, screen, signals)

@@ -33,7 +33,16 @@ class SweepConfig(Section):
     )
     jobs: str = key("1", "trials at a time, each in a process of its own: a number, or auto: one per GPU or core")
     jobs_per_device: int = key(1, "trials at a time on one GPU, for sweep.jobs=auto", at_least=1)
-    engine: str = key("local", "what runs the trials; local: processes of this machine", choices=("local",))
+    engine: str = key(
+        "local",
+        "what runs the trials; local: processes of this machine; ray: tasks of a cluster; slurm: jobs, by submitit",
+        choices=("local", "ray", "slurm"),
+    )
+    cpus: int | None = key(None, "CPU cores and threads of a trial, for ray and slurm; null: 1", at_least=1)
+    gpus: float | None = key(None, "GPUs of a trial, or a share of one, for ray and slurm; null: none", at_least=0)
+    slurm: dict[str, Any] = key(
+        {}, "parameters of submitit, as {partition: gpu, timeout_min: 60}; cluster: local tries it without Slurm"
+    )
     max_time: str | None = key(
         None, "wall-clock limit of this process, such as 8h: trials then save and stop, with exit code 124"
     )
@@ -48,6 +57,9 @@ class SweepConfig(Section):
         super().__post_init__()
         if not re.fullmatch(r"auto|[1-9]\d{0,3}", self.jobs):
             raise ConfigError(f"sweep.jobs={self.jobs}: must be auto or a number of processes, such as 2.")
+        for name in ("cpus", "gpus") if self.engine == "local" else ("slurm",) if self.engine == "ray" else ():
+            if getattr(self, name):
+                raise ConfigError(f"sweep.{name} is not for sweep.engine={self.engine}; leave it out.")
         for name in ("max_time", "trial_max_time"):
             text = getattr(self, name)
             if text is not None and durations.parse_duration(text, f"sweep.{name}").unit != "second":

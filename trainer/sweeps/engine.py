@@ -1,5 +1,6 @@
 """What runs the trials of a sweep: how it is told which, and how it says what became of them."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,10 @@ class TrialTask:
     pruned: bool = False
     threads: int | None = None
     devices: str | None = None
+
+    def with_threads(self, threads: int) -> "TrialTask":
+        """Return the task with so many CPU threads."""
+        return dataclasses.replace(self, threads=threads)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from trainer.runs.directory import Run
 from trainer.runs.run_training import run_training
 from trainer.runs.start import RunStart
 from trainer.runs.start_record import CommandLine
+from trainer.sweeps.attended import from_json
 from trainer.sweeps.directory import FAILED, FINISHED, SweepDirectory, status_of
 from trainer.sweeps.engine import OUTPUT, TAKEN, TrialTask
 from trainer.sweeps.pruning import SweepPruner
@@ -28,10 +29,20 @@ from trainer.training.stopping import Pruner
 LOCK_SECONDS = 2.0  # how long whoever looks at a trial may hold its lock
 
 
-def run_trial(task: TrialTask) -> None:
+def main() -> None:
+    """Run the trial that the standard input describes, as long as the process at its other end is there."""
+    line = sys.stdin.buffer.readline()
+    run_trial(from_json(line.decode()), os.dup(0))
+
+
+def run_trial(task: TrialTask, lifeline: int | None = None) -> None:
     """Train a trial from its beginning or from its last checkpoint, in a process of its own.
 
     The summary in the run directory says how it ended. Exits with `TAKEN` where another process has it.
+
+    Args:
+        lifeline: a pipe whose other end is closed by the death of whoever looks after this process; None: the process
+            that has started this one by multiprocessing.
     """
     _redirect(task.directory / OUTPUT)
     os.setpgid(0, 0)  # Ctrl-C in a terminal is for the sweep, which then stops its trials
@@ -41,7 +52,7 @@ def run_trial(task: TrialTask) -> None:
         limit_threads(task.threads)
     with SignalHandler() as signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP, SAVE))  # those that came while there were no handlers
-        _watch_parent()
+        _watch_parent(lifeline)
         run = _locked(Run(task.directory))
         try:
             if status_of(run.summary() or {}) in (*FINISHED, FAILED):
@@ -82,16 +93,17 @@ def _locked(run: Run) -> Run:
             time.sleep(0.02)
 
 
-def _watch_parent() -> None:
-    """Save and stop when the process of the sweep dies, however it dies."""
+def _watch_parent(lifeline: int | None) -> None:
+    """Save and stop when the process that this one belongs to dies, however it dies."""
     parent = multiprocessing.parent_process()
-    if parent is None:
+    watched = lifeline if parent is None else parent.sentinel
+    if watched is None:
         return  # whoever started this process looks after it
     main = threading.main_thread().ident
     assert main is not None
 
     def watch() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
+        multiprocessing.connection.wait([watched])
         signal.pthread_kill(main, signal.SIGTERM)
 
     threading.Thread(target=watch, name="trainer-parent", daemon=True).start()
@@ -110,3 +122,7 @@ def _redirect(path: Path) -> None:
 def _remove_empty(path: Path) -> None:
     if path.exists() and path.stat().st_size == 0:
         path.unlink()
+
+
+if __name__ == "__main__":
+    main()
