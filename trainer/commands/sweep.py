@@ -42,7 +42,11 @@ def sweep(
     console = Screen()
     for path in replaced_files(directory.definition):
         say(console, f"config    {path} in place of the packaged one")
-    engine = open_engine(directory, device)
+    try:
+        engine = open_engine(directory, device)
+    except ConfigError:
+        directory.discard()  # where nothing has begun: the message says why
+        raise
     with SweepScreen(console, directory) as screen:
         screen.opening(engine.jobs)
         run = SweepRun(directory, engine, screen, signals)

@@ -31,7 +31,11 @@ class SweepConfig(Section):
         "gives a Pareto table; null: their own",
         on_resume=FIXED,
     )
-    jobs: str = key("1", "trials at a time, each in a process of its own: a number, or auto: one per GPU or core")
+    jobs: str | None = key(
+        None,
+        "trials at a time, each in a process of its own: a number, or auto: one per GPU or core, or what a cluster has "
+        "room for; null: 1 on this machine, else auto",
+    )
     jobs_per_device: int = key(1, "trials at a time on one GPU, for sweep.jobs=auto", at_least=1)
     engine: str = key(
         "local",
@@ -55,7 +59,7 @@ class SweepConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not re.fullmatch(r"auto|[1-9]\d{0,3}", self.jobs):
+        if self.jobs is not None and not re.fullmatch(r"auto|[1-9]\d{0,3}", self.jobs):
             raise ConfigError(f"sweep.jobs={self.jobs}: must be auto or a number of processes, such as 2.")
         for name in ("cpus", "gpus") if self.engine == "local" else ("slurm",) if self.engine == "ray" else ():
             if getattr(self, name):
@@ -67,6 +71,12 @@ class SweepConfig(Section):
         names = self.metrics()
         if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
             raise ConfigError(f"sweep.metric={self.metric}: must be a score such as val/loss, or a list of several.")
+
+    @property
+    def most_jobs(self) -> int | None:
+        """How many trials are run at a time; None: as many as there is room for."""
+        jobs = self.jobs or ("1" if self.engine == "local" else "auto")
+        return None if jobs == "auto" else int(jobs)
 
     def metrics(self) -> list[str]:
         """Return the scores that rank the trials, with their prefix; []: the monitored one."""

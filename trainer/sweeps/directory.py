@@ -1,6 +1,7 @@
 """The directory of a sweep: its definition, and one run directory a trial, which are the queue and the truth."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class SweepDirectory:
     """
 
     def __init__(self, path: Path, definition: Definition) -> None:
-        self.path, self.definition = path, definition
+        self.path, self.definition, self._is_new = path, definition, False
         self._finished: dict[int, dict[str, Any]] = {}  # summaries that never change again
 
     @classmethod
@@ -56,6 +57,7 @@ class SweepDirectory:
             except OSError as error:
                 raise ConfigError(f"sweep.dir={path}: cannot be made ({error.strerror}).") from error
         made = cls(path, definition)
+        made._is_new = True
         made.write_definition()
         return made
 
@@ -105,6 +107,11 @@ class SweepDirectory:
         atomic_files.write_text(
             self.path / SWEEP_FILE, f"# How this sweep was started; go on: train resume={self.path}\n{text}"
         )
+
+    def discard(self) -> None:
+        """Remove the directory of a sweep that this process has made, before its first trial has begun."""
+        if self._is_new and not any(self.run(number).directory.exists() for number in range(self.definition.count)):
+            shutil.rmtree(self.path)
 
     def run(self, number: int) -> Run:
         """Return the run of a trial."""

@@ -58,7 +58,7 @@ class LocalEngine:
     def __init__(self, sweep: SweepConfig, device: str) -> None:
         self.devices = gpus(device)
         automatic = len(self.devices) * sweep.jobs_per_device or cores()
-        self.jobs = automatic if sweep.jobs == "auto" else int(sweep.jobs)
+        self.jobs = sweep.most_jobs or automatic
         self.threads = max(1, cores() // self.jobs)
         self._context = multiprocessing.get_context("forkserver")
         pruner = sweep.pruner if isinstance(sweep, OptunaSweep) else "none"

@@ -26,7 +26,7 @@ class RayEngine:
             self._ray.init(log_to_driver=False, logging_level=logging.ERROR)
         self.cpus, gpus = sweep.cpus or 1, sweep.gpus or 0.0
         self._task = self._ray.remote(num_cpus=self.cpus, num_gpus=gpus, max_retries=RETRIES)(attend)
-        self.jobs = int(sweep.jobs) if sweep.jobs != "auto" else self._room(gpus)
+        self.jobs = sweep.most_jobs or self._room(gpus)
         self._running: dict[Any, tuple[int, TrialTask]] = {}
 
     def _room(self, gpus: float) -> int:

@@ -52,12 +52,12 @@ class SlurmEngine:
                 "sweep.engine=slurm: there is no sbatch here; start it on a login node, or try it without Slurm: "
                 f"sweep.slurm.cluster={LOCAL}."
             )
-        self.cpus, self.jobs = sweep.cpus or 1, count if sweep.jobs == "auto" else int(sweep.jobs)
+        self.cpus, self.jobs = sweep.cpus or 1, sweep.most_jobs or count
         self._executor = submitit.AutoExecutor(directory.absolute() / FOLDER, cluster=cluster)
         resources = {"cpus_per_task": self.cpus} | ({} if sweep.gpus is None else {"gpus_per_node": int(sweep.gpus)})
         try:
             self._executor.update_parameters(slurm_array_parallelism=self.jobs, name="sweep", **resources | given)
-        except (NameError, TypeError, ValueError) as error:
+        except (NameError, TypeError, ValueError, AssertionError) as error:
             raise ConfigError(f"sweep.slurm={given}: {str(error).splitlines()[0]}") from error
         self._failed: type[Exception] = submitit.core.utils.UncompletedJobError
         self._queued: list[tuple[int, TrialTask]] = []

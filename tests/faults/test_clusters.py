@@ -1,0 +1,80 @@
+"""Trials as tasks of Ray and as jobs of submitit: the same results as here, whatever becomes of a machine."""
+
+import importlib
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from support import finish, payload, start_trainer, wait_until
+from sweeps.sweeping import bits, sweep, table, train, trials
+
+WORDS = ("model=mlp", "data=synthetic", "data.num_samples=200", "trainer.threads=1", "optimizer.lr=0.1,0.01")
+LONG = (
+    *WORDS,
+    "trainer.epochs=9000",
+    "trainer.eval_every=400ep",
+    "trainer.save_every=100ep",
+    "trainer.log_every=1000ep",
+)
+SLURM = ("sweep.engine=slurm", "sweep.slurm.cluster=local")
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sweep as this machine runs it, undisturbed."""
+    return sweep(tmp_path_factory.mktemp("whole"), "-m", *LONG, "sweep.jobs=2")[0]
+
+
+def assert_equal(found: Path, whole: Path) -> None:
+    assert table(found) == table(whole)
+    assert [bits(run) for run in trials(found) if run.name != "slurm"] == [bits(run) for run in trials(whole)]
+
+
+def last_step(run: Path) -> int:
+    return int(payload(run)["step"]) if (run / "checkpoints" / "last").exists() else -1
+
+
+def test_a_job_at_its_time_limit_saves_is_queued_again_and_goes_on(tmp_path: Path, whole: Path) -> None:
+    process = start_trainer(tmp_path, "train", "-m", *LONG, *SLURM, "sweep.dir=mine")
+    run = tmp_path / "mine" / "001"
+    wait_until(lambda: last_step(run) > 100, process)
+    jobs = [job for job in psutil.Process(process.pid).children(recursive=True) if "_submit" in " ".join(job.cmdline())]
+    for job in jobs:
+        job.send_signal(signal.SIGUSR2)  # what Slurm sends before the limit
+    assert "2 at a time" in finish(process).stdout
+    logs = "".join(path.read_text() for path in (tmp_path / "mine" / "slurm").glob("*_log.*"))
+    assert "Requeued job" in logs
+    assert_equal(tmp_path / "mine", whole)
+
+
+def test_jobs_that_are_stopped_save_and_go_on(tmp_path: Path, whole: Path) -> None:
+    process = start_trainer(tmp_path, "train", "-m", *LONG, *SLURM, "sweep.dir=mine")
+    run = tmp_path / "mine" / "001"
+    wait_until(lambda: last_step(run) > 100, process)
+    process.send_signal(signal.SIGTERM)
+    done = finish(process, code=143)
+    assert "save and stop" in done.stdout
+    assert json.loads((run / "summary.json").read_text())["reason"] == f"signal {int(signal.SIGTERM)}"
+    train(tmp_path, "resume=mine")
+    assert_equal(tmp_path / "mine", whole)
+
+
+def test_a_trial_whose_machine_is_lost_goes_on_on_another_one(tmp_path: Path, whole: Path) -> None:
+    utils: Any = importlib.import_module("ray.cluster_utils")
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        env = {"RAY_ADDRESS": cluster.address}
+        process = start_trainer(tmp_path, "train", "-m", *LONG, "sweep.engine=ray", "sweep.dir=mine", env=env)
+        wait_until(lambda: all(last_step(tmp_path / "mine" / name) > 100 for name in ("000", "001")), process)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+        done = finish(process)
+    finally:
+        cluster.shutdown()
+    assert "2 at a time" in done.stdout
+    assert_equal(tmp_path / "mine", whole)
