@@ -1,4 +1,8 @@
-"""Trials as tasks of Ray and as jobs of submitit: the same results as here, whatever becomes of a machine."""
+"""Trials as tasks of Ray and as jobs of submitit: the same results as here, whatever becomes of a machine.
+
+pytest -m faults tests/faults/test_clusters.py            # a machine of a cluster of Ray is lost
+pytest -m faults tests/faults/test_clusters.py --full     # jobs of submitit at their time limit, and stopped, too
+"""
 
 import importlib
 import json
@@ -39,7 +43,8 @@ def last_step(run: Path) -> int:
     return int(payload(run)["step"]) if (run / "checkpoints" / "last").exists() else -1
 
 
-def test_a_job_at_its_time_limit_saves_is_queued_again_and_goes_on(tmp_path: Path, whole: Path) -> None:
+def limit(tmp_path: Path, whole: Path) -> None:
+    """A job at its time limit saves, is queued again and goes on."""
     process = start_trainer(tmp_path, "train", "-m", *LONG, *SLURM, "sweep.dir=mine")
     run = tmp_path / "mine" / "001"
     wait_until(lambda: last_step(run) > 100, process)
@@ -52,7 +57,8 @@ def test_a_job_at_its_time_limit_saves_is_queued_again_and_goes_on(tmp_path: Pat
     assert_equal(tmp_path / "mine", whole)
 
 
-def test_jobs_that_are_stopped_save_and_go_on(tmp_path: Path, whole: Path) -> None:
+def stop(tmp_path: Path, whole: Path) -> None:
+    """Jobs that are stopped save, and go on when the sweep is resumed."""
     process = start_trainer(tmp_path, "train", "-m", *LONG, *SLURM, "sweep.dir=mine")
     run = tmp_path / "mine" / "001"
     wait_until(lambda: last_step(run) > 100, process)
@@ -64,7 +70,8 @@ def test_jobs_that_are_stopped_save_and_go_on(tmp_path: Path, whole: Path) -> No
     assert_equal(tmp_path / "mine", whole)
 
 
-def test_a_trial_whose_machine_is_lost_goes_on_on_another_one(tmp_path: Path, whole: Path) -> None:
+def loss(tmp_path: Path, whole: Path) -> None:
+    """A trial whose machine is lost goes on on another one."""
     utils: Any = importlib.import_module("ray.cluster_utils")
     cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
@@ -78,3 +85,14 @@ def test_a_trial_whose_machine_is_lost_goes_on_on_another_one(tmp_path: Path, wh
         cluster.shutdown()
     assert "2 at a time" in done.stdout
     assert_equal(tmp_path / "mine", whole)
+
+
+TRIALS = {"loss": loss, "limit": limit, "stop": stop}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize("what", TRIALS if metafunc.config.getoption("full") else ["loss"])
+
+
+def test_a_sweep_on_a_cluster_ends_as_one_on_this_machine(what: str, tmp_path: Path, whole: Path) -> None:
+    TRIALS[what](tmp_path, whole)

@@ -40,7 +40,7 @@ class SweepDirectory:
     """
 
     def __init__(self, path: Path, definition: Definition) -> None:
-        self.path, self.definition, self._is_new = path, definition, False
+        self.path, self.definition, self.is_new = path, definition, False
         self._finished: dict[int, dict[str, Any]] = {}  # summaries that never change again
 
     @classmethod
@@ -57,7 +57,7 @@ class SweepDirectory:
             except OSError as error:
                 raise ConfigError(f"sweep.dir={path}: cannot be made ({error.strerror}).") from error
         made = cls(path, definition)
-        made._is_new = True
+        made.is_new = True
         made.write_definition()
         return made
 
@@ -110,7 +110,7 @@ class SweepDirectory:
 
     def discard(self) -> None:
         """Remove the directory of a sweep that this process has made, before its first trial has begun."""
-        if self._is_new and not any(self.run(number).directory.exists() for number in range(self.definition.count)):
+        if self.is_new and not any(self.run(number).directory.exists() for number in range(self.definition.count)):
             shutil.rmtree(self.path)
 
     def run(self, number: int) -> Run:
