@@ -25,6 +25,8 @@ LONG = (
 )
 SLURM = ("sweep.engine=slurm", "sweep.slurm.cluster=local")
 
+SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
+
 pytestmark = pytest.mark.faults
 
 
@@ -73,7 +75,9 @@ def stop(tmp_path: Path, whole: Path) -> None:
 def loss(tmp_path: Path, whole: Path) -> None:
     """A trial whose machine is lost goes on on another one."""
     utils: Any = importlib.import_module("ray.cluster_utils")
-    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = utils.Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": SOON}
+    )
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         env = {"RAY_ADDRESS": cluster.address}
