@@ -18,6 +18,7 @@ VERBS = {
     "train": ("trainer.commands.train", "train a model (the same as the command `train`)"),
     "evaluate": ("trainer.commands.evaluate", "score a trained model: trainer evaluate RUN [SOURCE]"),
     "predict": ("trainer.commands.predict", "predict for new samples: trainer predict RUN SOURCE"),
+    "export": ("trainer.commands.export", "write a trained model for other programs: trainer export RUN"),
     "list": ("trainer.commands.list", "list the groups, or the options of one: trainer list model"),
     "explain": ("trainer.commands.explain", "explain a key: trainer explain optimizer.lr"),
     "learn": ("trainer.commands.learn", "list the lessons on the fundamentals, or run one: trainer learn 1"),

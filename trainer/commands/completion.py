@@ -50,6 +50,14 @@ FLAGS: dict[str, Flags] = {
     },
     "evaluate": TRAINED | {"--json": ("print one line of JSON", None)},
     "predict": TRAINED | {"--output": ("the file to write", ())},
+    "export": HELP
+    | {
+        "--format": ("of the file", ("onnx", "torch", "safetensors")),
+        "--checkpoint": ("of a run directory", ("best", "last")),
+        "--output": ("the file to write", ()),
+        "--overwrite": ("replace a file that is there", None),
+        "--import": ("a file or module of your own components", ()),
+    },
     "list": LOOKED_UP,
     "explain": LOOKED_UP,
 }
@@ -171,7 +179,7 @@ def candidates(words: list[str]) -> dict[str, str]:
     if any(word[:1] != "-" and flags.get(flag, ("", None))[1] is None for flag, word in pairs):
         return {}  # only the first argument is one of a list
     match verb:
-        case "evaluate" | "predict":
+        case "evaluate" | "predict" | "export":
             return runs("outputs", typed)
         case "list":
             return dict.fromkeys(GROUPS, "options of the group") | dict.fromkeys(PARTS, "components that keys name")

@@ -1,7 +1,10 @@
 """Tables as data: from files to the two splits of a model's inputs."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,7 +13,7 @@ from trainer.data.splits import from_splits
 from trainer.data.table import column_types, leakage, preprocess, row_split, source, target
 from trainer.data.table.encode import encode_rows
 from trainer.data.table.overview import describe_table
-from trainer.data.table.preprocess import Preprocessor
+from trainer.data.table.preprocess import FittedColumn, Preprocessor
 from trainer.data.table.reading import read_table
 from trainer.data.table.table_cache import TableCache, open_cache
 from trainer.data.types import Data, DataSpec, Samples, Split, as_float
@@ -138,3 +141,27 @@ def _as_trained(config: Csv, path: str, fitted: Preprocessor) -> Csv:
         ignore=[],
         transforms={},
     )
+
+
+def raw_columns(config: Csv, fitted: Preprocessor, rows: Tensor, is_raw: Callable[[FittedColumn], bool]) -> Tensor:
+    """Read rows of the run's own table again, as the columns are before their transforms.
+
+    Args:
+        config: of the run.
+        rows: their positions, int64.
+        is_raw: whether a column is wanted so; of the others come the inputs that their transforms give.
+
+    Returns:
+        float64 (rows, entries): numbers, seconds since 1970, or codes of categories; NaN where a value is missing.
+    """
+    held_out = source.source_files(config.val_path) if config.val_path is not None else ()
+    files = [*map(str, (*source.source_files(config.path), *held_out))]
+    table = read_table(dataclasses.replace(_as_trained(config, "", fitted), path=files), labelled=False)
+    order = rows.argsort()
+    at = rows[order].numpy()
+    entries: list[np.ndarray[Any, Any]] = []
+    for column in fitted.columns:
+        values = column.lazy(table).at(at)
+        entries += [values] if is_raw(column) else column.apply(values)
+    found = torch.from_numpy(np.stack(entries, axis=1).astype(np.float64))
+    return found[order.argsort()]
