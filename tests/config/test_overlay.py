@@ -146,7 +146,7 @@ def test_help_lists_the_users_options_and_cfg_resolves(
         (["--hydra-help"], "train --help"),
         (["-cn", "other"], "experiment=NAME chooses a file"),
         (["--config-path", "x"], "--config-dir DIR"),
-        (["-sc", "install=bash"], "trainer explain KEY"),
+        (["-sc", "install=bash"], "trainer completion bash"),
         (["--optimizer.lr=0.1"], "without dashes: optimizer.lr=0.1"),
         (["--lr", "0.1"], "without dashes: lr=VALUE"),
         (["hydra.run.dir=x", "--cfg"], "the folder of the runs is output_dir"),

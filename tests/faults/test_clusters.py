@@ -95,7 +95,7 @@ TRIALS = {"loss": loss, "limit": limit, "stop": stop}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    metafunc.parametrize("what", TRIALS if metafunc.config.getoption("full") else ["loss"])
+    metafunc.parametrize("what", TRIALS if metafunc.config.getoption("full") else ["limit"])
 
 
 def test_a_sweep_on_a_cluster_ends_as_one_on_this_machine(what: str, tmp_path: Path, whole: Path) -> None:

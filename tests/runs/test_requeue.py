@@ -310,15 +310,17 @@ def test_last_looks_in_the_composed_and_resolved_folder(
     assert "resumed at step 10" in printed
 
 
+RUN_SECTION = "\nrun:\n  name: null\n  tags: []\n  notes: null\n"
+
+
 def test_a_run_of_an_earlier_version_is_known_by_its_overrides(train: Train, stopped: Path, tmp_path: Path) -> None:
     content = json.loads((stopped / "environment.json").read_text())
     del content["started"]
     (stopped / "environment.json").write_text(json.dumps(content))
     config = (stopped / "config.yaml").read_text()
     assert "\n  run: default\n" in config
-    (stopped / "config.yaml").write_text(
-        config.replace("\n  run: default\n", "\n").replace("\nrun:\n  name: null\n", "\n")
-    )
+    assert RUN_SECTION in config
+    (stopped / "config.yaml").write_text(config.replace("\n  run: default\n", "\n").replace(RUN_SECTION, "\n"))
     assert "run" not in yaml.safe_load((stopped / "config.yaml").read_text())
     code, printed = train("resume=auto", *LINE)
     assert code == 0

@@ -36,6 +36,7 @@ LOOKED_UP: Flags = HELP | {
     "--import": ("a file or module of your own components", ()),
     "--config-dir": ("a folder of your own YAML files", ()),
 }
+SORTS = ("started", "run", "status", "best", "size", "sweep")
 FLAGS: dict[str, Flags] = {
     "train": HELP
     | {
@@ -58,6 +59,15 @@ FLAGS: dict[str, Flags] = {
         "--overwrite": ("replace a file that is there", None),
         "--import": ("a file or module of your own components", ()),
     },
+    "runs": HELP | {"--sort": ("by a column", SORTS), "--json": ("a line of JSON for each run", None)},
+    "compare": HELP
+    | {
+        "--metric": ("score to compare by", ()),
+        "--csv": ("write the table to this file, too", ()),
+        "--json": ("print JSON instead of tables", None),
+        "--output": ("picture of the curves", ()),
+    },
+    "clean": HELP | {"--yes": ("remove it", None)},
     "list": LOOKED_UP,
     "explain": LOOKED_UP,
 }
@@ -179,7 +189,7 @@ def candidates(words: list[str]) -> dict[str, str]:
     if any(word[:1] != "-" and flags.get(flag, ("", None))[1] is None for flag, word in pairs):
         return {}  # only the first argument is one of a list
     match verb:
-        case "evaluate" | "predict" | "export":
+        case "evaluate" | "predict" | "export" | "compare":
             return runs("outputs", typed)
         case "list":
             return dict.fromkeys(GROUPS, "options of the group") | dict.fromkeys(PARTS, "components that keys name")

@@ -1,4 +1,4 @@
-"""What a run is called."""
+"""What a run is called, and what is noted of it."""
 
 from dataclasses import dataclass
 
@@ -17,6 +17,9 @@ class RunConfig(Section):
     name: str | None = key(
         None, "by which resume=auto knows the run again, also with other settings; null: by all that was typed"
     )
+
+    tags: list[str] = key([], "words to find it by: trainer runs tag=WORD")
+    notes: str | None = key(None, "what to remember of it")
 
     def __post_init__(self) -> None:
         super().__post_init__()

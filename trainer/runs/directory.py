@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from trainer.checkpoint.names import is_step, step_of
 from trainer.config.quoting import shell_override
 from trainer.config.safe_yaml import read
@@ -115,9 +117,9 @@ class Run:
         """Write one of its files, whole or not at all."""
         atomic_files.write_text(self.directory / name, text)
 
-    def write_config(self, yaml: str, overrides: list[str]) -> None:
+    def write_config(self, text: str, overrides: list[str]) -> None:
         """Write `config.yaml` and `overrides.yaml`."""
-        atomic_files.write_text(self.config, yaml)
+        atomic_files.write_text(self.config, text)
         atomic_files.write_text(self.directory / "overrides.yaml", "".join(f"- {json.dumps(o)}\n" for o in overrides))
 
     def write_environment(self, imports: list[str], **facts: Any) -> dict[str, Any]:
@@ -138,6 +140,14 @@ class Run:
         """Return what `--import` was given when the run was started."""
         imports = self.environment().get("imports")
         return [str(name) for name in imports] if isinstance(imports, list) else []
+
+    def overrides(self) -> list[str]:
+        """Return what was typed when the run was started; [] where that is not known."""
+        try:
+            plain = yaml.safe_load(read(self.directory / "overrides.yaml"))
+        except (ConfigError, yaml.YAMLError):
+            return []
+        return [str(text) for text in plain] if isinstance(plain, list) else []
 
     def environment(self) -> dict[str, Any]:
         """Return the content of `environment.json`; {} where it is missing or damaged."""

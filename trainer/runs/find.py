@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,38 +94,6 @@ def _add(found: Survey, run: Run) -> None:
         found.runs.append(FoundRun(run, StartRecord.read(run)))
     else:
         found.pass_over(DAMAGED if "imports" in run.environment() else FOREIGN, run.directory)
-
-
-def locate(where: str, output_dir: Callable[[], Path], key: str = "resume") -> tuple[Run, str]:
-    """Return the run and the name of the checkpoint that `resume=` (or the given key) stands for.
-
-    `last` and `best` are those checkpoints of the run that was begun last; otherwise a run directory, a checkpoint
-    in it, or its `state.pt`.
-
-    Args:
-        output_dir: gives the folder in which the last run is looked for.
-
-    Raises:
-        CheckpointError: where there is no such run.
-    """
-    if where in ("last", "best"):
-        folder = output_dir()
-        found = survey(folder)
-        if not found.runs:
-            others = f" Passed over: {found.words()}." if found.passed_over else ""
-            raise CheckpointError(f"{key}={where}: there is no run in {folder}; see output_dir.{others}")
-        latest = max(found.runs, key=lambda one: (one.time, not one.is_copy, str(one.run.directory)))
-        return latest.run, where
-    path = expanded(where)
-    if not path.exists():
-        raise CheckpointError(f"{key}={where}: no such run directory or checkpoint.")
-    if path.is_file() and path.absolute().parent.name != "checkpoints":  # else a `last` or `best` without links
-        path = path.parent
-    if (path / "config.yaml").is_file():
-        return Run(path), "last"
-    if path.absolute().parent.name == "checkpoints" and (path.absolute().parent.parent / "config.yaml").is_file():
-        return Run(path.absolute().parent.parent), path.name
-    raise CheckpointError(f"{key}={where}: neither a run directory (with config.yaml) nor a checkpoint in one.")
 
 
 def own_run(command: StartRecord, output_dir: Path) -> tuple[Run | None, list[str]]:

@@ -16,8 +16,8 @@ from trainer.config.root import Config
 from trainer.data.types import DataSpec
 from trainer.errors import CheckpointError
 from trainer.runs.build import build_model
-from trainer.runs.find import locate
 from trainer.runs.meaning import saved_config
+from trainer.runs.references import locate, runs_folder
 from trainer.runs.start_folder import resolve_paths
 from trainer.training.average import AVERAGE, saved_weights
 
@@ -67,9 +67,9 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     Raises:
         CheckpointError: where it is missing or damaged, or its files do not belong together.
     """
-    run, named = locate(str(path), Path, "path")
+    run, named = locate(str(path), runs_folder, "path")
     store = Store(run.checkpoints)
-    name = checkpoint if (Path(path) / "config.yaml").is_file() else named
+    name = named if run.checkpoints.absolute() in Path(path).absolute().parents else checkpoint
     if name == BEST and pointed(run.checkpoints, BEST) is None:
         name = LAST  # no validation yet
     payload, found = store.load(name)

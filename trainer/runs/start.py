@@ -17,7 +17,8 @@ from trainer.config.section import FREE
 from trainer.errors import ConfigError
 from trainer.runs.changes import Change, changed_config
 from trainer.runs.directory import Run
-from trainer.runs.find import locate, own_run
+from trainer.runs.find import own_run
+from trainer.runs.references import locate
 from trainer.runs.start_folder import resolve_paths
 from trainer.runs.start_record import CommandLine, StartRecord, write_start
 from trainer.system import atomic_files, locks

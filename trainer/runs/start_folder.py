@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.config.root import Config
 from trainer.runs.directory import Run
-from trainer.runs.find import locate
+from trainer.runs.references import locate, runs_folder
 from trainer.runs.start_record import StartRecord
 from trainer.system.home import expanded
 
@@ -48,7 +48,7 @@ def resolve_imports(imports: Sequence[str], run: str | None) -> list[str]:
     missing = [name for name in imports if name.endswith(".py") and not Path(name).exists()]
     if not missing or run in (None, "auto", "last", "best"):
         return list(imports)
-    folder = _folder(locate(str(run), Path)[0])
+    folder = _folder(locate(str(run), runs_folder)[0])
     return (
         list(imports) if folder is None else [_resolved(name, folder) if name in missing else name for name in imports]
     )

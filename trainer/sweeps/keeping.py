@@ -3,6 +3,7 @@
 import shutil
 
 from trainer.errors import CheckpointError
+from trainer.runs.directory import Run
 from trainer.sweeps.directory import FINISHED, SweepDirectory
 from trainer.sweeps.results import Results
 
@@ -22,12 +23,17 @@ def keep_best(directory: SweepDirectory, results: Results) -> None:
         except CheckpointError:
             continue  # somebody goes on with it
         try:
-            summary = run.summary() or {}
-            for name in ("best", "last"):
-                if summary.get(name):
-                    summary[name] |= {"checkpoint": None}
-            run.write_summary(summary)
-            shutil.rmtree(run.checkpoints, ignore_errors=True)
+            drop_weights(run)
         finally:
             run.release()
         directory.forget(number)
+
+
+def drop_weights(run: Run) -> None:
+    """Remove the checkpoints of a run that this process holds; its summary names none then."""
+    summary = run.summary() or {}
+    for name in ("best", "last"):
+        if summary.get(name):
+            summary[name] |= {"checkpoint": None}
+    run.write_summary(summary)
+    shutil.rmtree(run.checkpoints, ignore_errors=True)

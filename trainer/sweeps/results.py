@@ -74,9 +74,9 @@ class ResultsReader:
     def write(self, running: Collection[int] = ()) -> Results:
         """Write `results.csv`, `results.json` and, where settings were repeated, `means.csv`; return what they say."""
         results, path = self.read(running), self.directory.path
-        atomic_files.write_text(path / "results.csv", _csv(results.rows))
+        atomic_files.write_text(path / "results.csv", to_csv(results.rows))
         if results.means:
-            atomic_files.write_text(path / "means.csv", _csv(results.means))
+            atomic_files.write_text(path / "means.csv", to_csv(results.means))
         plain = {
             "metric": results.metric,
             "mode": results.mode,
@@ -97,7 +97,7 @@ class ResultsReader:
         except OSError:
             return {}
         if number not in self._values or self._values[number][0] != changed:
-            self._values[number] = changed, _own_values(run.config, self.directory.definition.keys)
+            self._values[number] = changed, own_values(run.config, self.directory.definition.keys)
         return self._values[number][1]
 
     def title(self, number: int) -> str:
@@ -134,7 +134,7 @@ class ResultsReader:
         )
 
 
-def _own_values(config: Path, keys: list[str]) -> dict[str, str]:
+def own_values(config: Path, keys: list[str]) -> dict[str, str]:
     """Return keys and values of a trial as they are typed; what a config does not hold is taken from its overrides."""
     try:
         plain = yaml.load(read(config), Loader=_Loader)
@@ -172,7 +172,7 @@ def _rank(row: Row, metric: str | None, mode: str | None) -> float:
     return float(row["best"]) if mode == "min" else -float(row["best"])
 
 
-def _csv(rows: list[Row]) -> str:
+def to_csv(rows: list[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), restval="")
     writer.writeheader()

@@ -115,6 +115,7 @@ class SweepScreen:
             score = format_value(best["metric"], best["best"])
             self.say(f"{'best':<10}{best['metric']} {score} in trial {best['trial']:03d}, {best['directory']}")
             self.say(f"{'next':<10}{shell_command('trainer', 'evaluate', best['directory'])}")
+            self.say(f"{'next':<10}{shell_command('trainer', 'export', best['directory'])}")
         if any(row["status"] not in (*FINISHED, FAILED) for row in results.rows):
             self.say(f"{'next':<10}{resume_sweep(self.directory)}")
         elif any(row["status"] == FAILED for row in results.rows):
