@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support import Command, payload, the_run
 
 from trainer import Config, Run
 from trainer.commands.evaluate import ClassScores, class_scores
@@ -179,3 +180,23 @@ def test_the_best_checkpoint_is_taken_unless_another_is_named(tmp_path: Path) ->
     run = trained(tmp_path, rate=1e-12)  # nothing is learned: the first validation stays the best
     first, last = (load_trained(run, name).step for name in ("best", "last"))
     assert (first, last) == (load_trained(run).step, 2 * first)
+
+
+@pytest.mark.parametrize(("decay", "weights"), [("0.99999", "model"), ("0.5", "average")])
+def test_the_weights_are_those_that_the_checkpoint_was_judged_by(
+    decay: str, weights: str, tmp_path: Path, train: Command
+) -> None:
+    """Without a warm-up a slow average stays at the first weights; a fast one is nearly the last, and smoother."""
+    words = ("model=mlp", "data=digits", "trainer.epochs=6", "optimizer.lr=0.02", "trainer.monitor=loss")
+    train(*words, f"trainer.ema={decay}", "trainer.ema_warmup=false", "scheduler=constant")
+    run = the_run(tmp_path)
+    saved = payload(run, "best")
+    assert saved["weights"] == weights
+    raw = saved["model_state_dict"]
+    average = {k.removeprefix("module."): v for k, v in saved["ema_state_dict"].items() if k.startswith("module.")}
+    used, other = (raw, average) if weights == "model" else (average, raw)
+    loaded = load_trained(run)
+    assert loaded.averaged == (weights == "average")
+    found = loaded.model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in used.items())
+    assert not all(torch.equal(found[name], value) for name, value in other.items())

@@ -135,6 +135,7 @@ def test_the_ranking_score_is_what_decides_in_each_trial() -> None:
         ("sweep.trial_max_time=5ep seed=0,1", "must be a wall-clock time"),
         ("sweep.trails=3 seed=0,1", "Did you mean 'sweep.trials'"),
         ("sweep=optuna", "nothing varies"),
+        ("sweep=optuna sweep.pruner=median seed=0,1 logger=[console]", "add files to the key logger"),
         ("hydra/launcher=joblib seed=0,1", "sweep.engine and sweep.jobs say"),
         ("+hydra.sweeper.params.seed=0,1", "sweep.trials, sweep.sampler"),
         ("hydra.sweep.dir=out seed=0,1", "is sweep.dir"),

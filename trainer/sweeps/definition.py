@@ -184,7 +184,9 @@ def check_trials(definition: Definition) -> None:
     """
     composer = composer_of(definition)
     for overrides in _ends(definition):
-        composer(overrides)
+        loggers = compose.to_config(composer(overrides)).logger_configs()
+        if definition.pruned and not any(one.option == "files" for one in loggers):
+            raise ConfigError("sweep.pruner reads what the trials have recorded so far; add files to the key logger.")
     seen: dict[str, int] = {}
     monitors = set()
     for number in range(0 if definition.suggested else definition.count):
