@@ -1,4 +1,4 @@
-"""Seconds for many small trials: our sweep, `train` started for each trial, and Optuna around a plain PyTorch loop.
+"""Seconds for many small trials: our sweep, `train` for each, Lightning with Hydra, and Optuna around a plain loop.
 
     python scripts/benchmarks/bench_sweep.py --data adult.csv --target Salary    # 32 trials, two at a time
     python scripts/benchmarks/bench_sweep.py --quick                             # 4 trials on a made-up table
@@ -9,6 +9,7 @@ in each of its two processes, makes no checkpoints, logs or validation curves, a
 
 import argparse
 import csv
+import importlib.util
 import multiprocessing
 import random
 import subprocess
@@ -21,6 +22,7 @@ import optuna
 import torch
 
 JOBS, BATCH = 2, 64
+LIGHTNING = Path(__file__).with_name("lightning_sweep.py")
 
 
 def made_up_table(path: Path) -> str:
@@ -110,8 +112,15 @@ def by_optuna(data: Path, target: str, rates: list[float]) -> None:
         process.join()
 
 
+def by_lightning(folder: Path, data: Path, target: str, rates: list[float]) -> None:
+    """Run a sweep of Lightning and Hydra's basic launcher: jobs in turn, in one process."""
+    values = ",".join(map(str, rates))
+    command = [sys.executable, str(LIGHTNING), "-m", f"+data={data}", f"+target={target}", f"+lr={values}"]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def main() -> None:
-    """Measure the three, one after the other."""
+    """Measure them, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few trials on a made-up table, to see that it runs")
     parser.add_argument("--data", type=Path, help="a CSV file")
@@ -128,8 +137,12 @@ def main() -> None:
         for title, run in (
             ("sweep", lambda: sweep(folder, shared, rates)),
             ("train, one by one", lambda: one_by_one(folder, shared, rates)),
+            ("lightning + hydra", lambda: by_lightning(folder, data.absolute(), target, rates)),
             ("optuna + plain loop", lambda: by_optuna(data.absolute(), target, rates)),
         ):
+            if title.startswith("lightning") and importlib.util.find_spec("lightning") is None:
+                print("lightning is not installed (pip install lightning): left out")
+                continue
             began = time.perf_counter()
             run()
             took[title] = time.perf_counter() - began

@@ -179,7 +179,7 @@ def test_mistakes_are_one_sentence(images: Path, trainer: Command, tmp_path: Pat
     for words, message in (
         ((run, "--format", "tflite"), "--format tflite: not one of onnx, torch, safetensors."),
         ((run, "--output", "there.onnx"), "there.onnx: is there already; give --overwrite"),
-        (("nowhere",), "nowhere: no such run directory or checkpoint."),
+        (("nowhere",), "nowhere: no such run directory or checkpoint, nor a run in"),
         (("empty",), "neither a run directory"),
     ):
         assert message in trainer("export", *words, code=2).stderr
