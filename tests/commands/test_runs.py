@@ -28,7 +28,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_trainer(folder, "train", *MLP, "trainer.epochs=1", "run.name=small", "run.tags=[good,first]")
     words = (*MLP, "model.hidden=[7]", "trainer.epochs=100000", "run.name=stopped")
     process = start_trainer(folder, "train", *words)
-    wait_until(lambda: len(list(folder.glob("outputs/*/*/metrics.jsonl"))) == 6, process)
+    records = "outputs/*/*/metrics.jsonl"
+    wait_until(lambda: sum(path.stat().st_size > 0 for path in folder.glob(records)) == 6, process)
     process.send_signal(signal.SIGTERM)
     finish(process, code=143)
     return folder
@@ -170,6 +171,36 @@ def test_clean_says_what_it_would_free_and_frees_it_when_told(folder: Path) -> N
     assert changed <= {"summary.json", ".lock"}
     load_model(folder / trials[0]["run"])
     load_model(next(folder.glob("outputs/*/*/config.yaml")).parent)
+
+
+def test_clean_removes_what_never_began_and_no_folder_of_anybody_else(folder: Path) -> None:
+    """A run that was killed while it read its data; one with a note in it; and a config that was put into a folder."""
+    begun = next(path.parent for path in folder.glob("outputs/2*/*/config.yaml") if "small" in path.read_text())
+    for name in ("checkpoints", "tensorboard"):
+        shutil.rmtree(begun / name)
+    for name in ("metrics.jsonl", "metrics.csv", "summary.json"):
+        (begun / name).unlink(missing_ok=True)
+    mine = folder / "outputs" / "thesis"
+    mine.mkdir()
+    shutil.copy(begun / "config.yaml", mine)
+    (mine / "chapter.txt").write_text("a year of work")
+    for path in begun.iterdir():
+        if path.name not in (
+            ".lock",
+            "config.yaml",
+            "environment.json",
+            "overrides.yaml",
+            "resolved.json",
+            "train.log",
+        ):
+            path.unlink()
+    (begun / "note.txt").write_text("mine")
+    assert "not begun" not in run_trainer(folder, "clean", "--yes").stdout
+    assert begun.exists()
+    (begun / "note.txt").unlink()
+    assert f"not begun {begun.relative_to(folder)}" in run_trainer(folder, "clean", "--yes").stdout
+    assert not begun.exists()
+    assert (mine / "chapter.txt").read_text() == "a year of work"
 
 
 def test_an_empty_folder_is_a_sentence(trainer: Command, tmp_path: Path) -> None:

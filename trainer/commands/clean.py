@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from trainer.sweeps.collection import RunFacts
 
 CACHE = ".trainer-cache"
+# What there can be of a run that never began; a directory with anything else is left.
+OURS = {".lock", "checkpoints", "config.yaml", "environment.json", "metrics.csv", "metrics.jsonl", "overrides.yaml"}
+OURS |= {"resolved.json", "summary.json", "tensorboard", "train.log"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"{folder}: no such folder.")
     runs, _ = all_runs(folder)
     screen, total = TextConsole(), 0
-    for one in [*_weights(runs), *(one for one in runs if one.status == NEVER_BEGAN)]:
+    for one in [*_weights(runs), *(one for one in runs if one.status == NEVER_BEGAN and _is_ours(one))]:
         began = one.status != NEVER_BEGAN
         path = one.run.checkpoints if began else one.run.directory
         size = disk_usage(path)
@@ -54,6 +57,11 @@ def main(arguments: Sequence[str]) -> int:
     word = "freed" if args.yes else "would be freed; to do it: trainer clean --yes" if total else "can be freed"
     say(screen, f"{'total':<10}{total / 1e6:,.1f} MB {word}")
     return 0
+
+
+def _is_ours(one: "RunFacts") -> bool:
+    """Return whether `train` has made a directory and all that is in it."""
+    return one.is_own and {path.name for path in one.run.directory.iterdir()} <= OURS
 
 
 def _weights(runs: Sequence["RunFacts"]) -> list["RunFacts"]:

@@ -30,6 +30,7 @@ class RunFacts:
         bytes: of all its files.
         sweep: the directory of the sweep that it is a trial of; None: it is none.
         name, tags: `run.name` and `run.tags`.
+        is_own: whether `train` has begun it in this very directory: it is no copy, and no config put there.
     """
 
     run: Run
@@ -41,6 +42,7 @@ class RunFacts:
     sweep: Path | None
     name: str | None
     tags: tuple[str, ...]
+    is_own: bool
 
     @classmethod
     def of(cls, one: FoundRun) -> "RunFacts":
@@ -66,6 +68,7 @@ class RunFacts:
             parent if is_sweep(parent) else None,
             None if name in (None, "null", "") else name,
             tags,
+            one.record is not None and not one.is_copy,
         )
 
     @property
