@@ -137,6 +137,13 @@ def test_asking_imports_neither_torch_nor_hydra(arguments: str, shown: str) -> N
     assert packages & {"torch", "torchvision", "numpy", "hydra", "omegaconf", "rich"} == set()
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "export", "runs", "compare", "clean"])
+def test_the_help_of_a_verb_imports_no_torch(verb: str) -> None:
+    output, packages = imported(verb, "--help")
+    assert output.startswith(f"usage: trainer {verb}")
+    assert packages & {"torch", "torchvision", "numpy", "hydra", "omegaconf"} == set()
+
+
 def test_the_version_is_that_of_the_package(trainer, train) -> None:
     from trainer import __version__
 

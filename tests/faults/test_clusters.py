@@ -1,7 +1,6 @@
 """Trials as tasks of Ray and as jobs of submitit: the same results as here, whatever becomes of a machine.
 
-pytest -m faults tests/faults/test_clusters.py            # a machine of a cluster of Ray is lost
-pytest -m faults tests/faults/test_clusters.py --full     # jobs of submitit at their time limit, and stopped, too
+pytest -m faults tests/faults/test_clusters.py --full     # all of it; without --full nothing
 """
 
 import importlib
@@ -94,9 +93,7 @@ def loss(tmp_path: Path, whole: Path) -> None:
 TRIALS = {"loss": loss, "limit": limit, "stop": stop}
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    metafunc.parametrize("what", TRIALS if metafunc.config.getoption("full") else ["limit"])
-
-
+@pytest.mark.full
+@pytest.mark.parametrize("what", TRIALS)
 def test_a_sweep_on_a_cluster_ends_as_one_on_this_machine(what: str, tmp_path: Path, whole: Path) -> None:
     TRIALS[what](tmp_path, whole)

@@ -1,6 +1,6 @@
 """Kills of sweeps: `kill -9` of any process at random moments, gone on with until done, equals the undisturbed sweep.
 
-    pytest -m faults tests/faults/test_sweeps.py            # 2 sweeps: a grid, and TPE with a pruner
+    pytest -m faults tests/faults/test_sweeps.py            # a grid
     pytest -m faults tests/faults/test_sweeps.py --full     # 20 sweeps, and 200 trials in a row
 
 Twelve trials, two at a time: a grid, and TPE with a pruner (one at a time, where the same trials must follow). Each
@@ -42,7 +42,7 @@ PATIENCE = 240.0  # seconds for one process to do all that is left of a sweep
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "number" in metafunc.fixturenames:
-        metafunc.parametrize("number", range(20 if metafunc.config.getoption("full") else 2))
+        metafunc.parametrize("number", range(20 if metafunc.config.getoption("full") else 1))
 
 
 @pytest.fixture(scope="module")

@@ -109,6 +109,7 @@ def test_a_killed_trial_is_told_and_goes_on_where_it_was(tmp_path: Path, undistu
     assert_equal(tmp_path / "mine", undisturbed)
 
 
+@pytest.mark.full
 def test_a_second_process_joins_the_work_and_none_is_done_twice(tmp_path: Path, undisturbed: Path) -> None:
     first = start_trainer(tmp_path, "train", "-m", *LONG, "sweep.dir=mine", "sweep.jobs=1")
     second = None

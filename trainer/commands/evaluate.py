@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from trainer.config import plugins
 from trainer.errors import ConfigError
 from trainer.loggers.console import format_value
@@ -15,6 +13,7 @@ from trainer.loggers.screen import TextConsole, say
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from trainer.runs.loading import Trained
 
@@ -106,7 +105,7 @@ class ClassScores:
     recall: float | None
 
 
-def class_scores(confusion: Tensor) -> list[ClassScores]:
+def class_scores(confusion: "Tensor") -> list[ClassScores]:
     """Return the scores of each class, from a confusion matrix, int64 (classes, classes), rows are true classes."""
     hits, true, predicted = confusion.diagonal().tolist(), confusion.sum(1).tolist(), confusion.sum(0).tolist()
     return [
@@ -115,14 +114,14 @@ def class_scores(confusion: Tensor) -> list[ClassScores]:
     ]
 
 
-def _per_class(trained: "Trained", confusion: Tensor | None) -> dict[str, object]:
+def _per_class(trained: "Trained", confusion: "Tensor | None") -> dict[str, object]:
     if confusion is None or trained.spec.labels is None:
         return {}
     scores = (dataclasses.asdict(one) for one in class_scores(confusion))
     return {"classes": dict(zip(trained.spec.labels, scores, strict=True))}
 
 
-def _print_classes(screen: TextConsole, trained: "Trained", confusion: Tensor) -> None:
+def _print_classes(screen: TextConsole, trained: "Trained", confusion: "Tensor") -> None:
     from rich.table import Table
 
     table = Table("class", box=None, pad_edge=False, header_style="bold")

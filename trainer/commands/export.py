@@ -26,8 +26,9 @@ def main(arguments: Sequence[str]) -> int:
     args.device, args.on_error = "cpu", None
     trained, _ = load_requested(args)
     path = args.output or trained.checkpoint.parent.parent / f"model{SUFFIXES[args.format]}"
-    if path.exists() and not args.overwrite:
-        raise ConfigError(f"{path}: is there already; give --overwrite, or another --output.")
+    for there in (path, path.with_name(f"{path.name}.json")):
+        if there.exists() and not args.overwrite:
+            raise ConfigError(f"{there}: is there already; give --overwrite, or another --output.")
     made = export(trained, args.format, path)
     screen = TextConsole()
     lines = [

@@ -5,12 +5,15 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from trainer.commands.evaluate import load_requested, parser
-from trainer.data.types import DataSpec, Samples
 from trainer.system import streams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainer.data.types import DataSpec, Samples
 
 CLASSES = 30  # up to so many have a column of probabilities each
 
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def rows(samples: Samples, outputs: Tensor, spec: DataSpec) -> Iterator[list[object]]:
+def rows(samples: "Samples", outputs: "Tensor", spec: "DataSpec") -> Iterator[list[object]]:
     """Yield the header and a row for each sample: where it comes from, the prediction, the probabilities of classes.
 
     With more than `CLASSES` classes only the probability of the predicted one is given.

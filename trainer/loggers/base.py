@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -28,10 +30,10 @@ class LogRecord:
     time: float
     best: float | None = None
     scalars: dict[str, float] = field(default_factory=dict)
-    confusion: Tensor | None = None
-    images: Tensor | None = None
+    confusion: "Tensor | None" = None
+    images: "Tensor | None" = None
     labels: list[str] | None = None
-    histograms: dict[str, Tensor] = field(default_factory=dict)
+    histograms: "dict[str, Tensor]" = field(default_factory=dict)
     gradients: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 

@@ -23,7 +23,7 @@ from trainer.system import atomic_files
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
 PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": (), "safetensors": ()}
-TOLERANCE = 1e-5  # largest difference of an output to that of the network, in float32
+TOLERANCE = 1e-5  # largest difference of an output to that of the network, of numbers above 1 as a share of the largest
 SAMPLES = 256  # of the validation data, for that comparison
 INPUT, OUTPUT = "inputs", "outputs"
 
@@ -36,7 +36,7 @@ class Exported:
         path: the network.
         description: what stands beside it, in JSON.
         samples: of the validation data on which it was compared.
-        difference: the largest one to the network that was trained.
+        difference: the largest one to the network that was trained, of numbers above 1 as a share of the largest.
     """
 
     path: Path
@@ -106,7 +106,9 @@ def export(trained: Trained, form: str, path: Path) -> Exported:
                 found = _write_program(module, raw, made, description)
             case _:
                 found = _write_weights(trained, module, raw, made, description)
-        difference = float((found.double() - expected.double()).abs().max())
+        # Of numbers in large units, as a share of the largest: float32 itself is no finer.
+        scale = max(1.0, float(expected.abs().max()))
+        difference = float((found.double() - expected.double()).abs().max()) / scale
         if not difference <= TOLERANCE:
             raise TrainerError(
                 f"{path}: not written: on {len(raw)} validation samples its outputs differ from those of the network "
