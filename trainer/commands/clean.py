@@ -12,7 +12,6 @@ from trainer.loggers.screen import TextConsole, say
 if TYPE_CHECKING:
     from trainer.sweeps.collection import RunFacts
 
-CACHE = ".trainer-cache"
 # What there can be of a run that never began; a directory with anything else is left.
 OURS = {".lock", "checkpoints", "config.yaml", "environment.json", "metrics.csv", "metrics.jsonl", "overrides.yaml"}
 OURS |= {"resolved.json", "summary.json", "tensorboard", "train.log"}
@@ -25,9 +24,12 @@ def main(arguments: Sequence[str]) -> int:
         "metrics and summaries stay. Nothing is removed without --yes, and nothing that a process is using."
     )
     options = argparse.ArgumentParser(prog="trainer clean", description=about)
-    options.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="where runs are (outputs)")
+    options.add_argument(
+        "folder", nargs="?", type=Path, metavar="DIR", help="where runs and caches are (outputs, and caches here)"
+    )
     options.add_argument("--yes", action="store_true", help="remove it")
     args = options.parse_args(arguments)
+    from trainer.data.files.cache import FOLDER
     from trainer.runs.references import runs_folder
     from trainer.sweeps.collection import NEVER_BEGAN, all_runs, disk_usage
     from trainer.sweeps.directory import RUNNING
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
             continue
         total += size
         say(screen, f"{'weights' if began else 'not begun':<10}{path}, {size / 1e6:,.1f} MB")
-    for path in sorted(place for base in {folder, Path()} for place in base.glob(f"**/{CACHE}") if place.is_dir()):
+    for path in sorted(place for place in (args.folder or Path()).glob(f"**/{FOLDER}") if place.is_dir()):
         size = disk_usage(path)
         total += size
         say(screen, f"{'cache':<10}{path}, {size / 1e6:,.1f} MB; it is made again when it is needed")
@@ -93,8 +95,10 @@ def _remove(one: "RunFacts", began: bool) -> bool:
     try:
         if began:
             drop_weights(one.run)
-        else:
+        elif one.run.never_began():  # nor has it meanwhile
             shutil.rmtree(one.run.directory)
+        else:
+            return False
     finally:
         one.run.release()
     return True

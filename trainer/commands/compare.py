@@ -1,9 +1,8 @@
 """`trainer compare RUN ... | SWEEP | DIR`: what differs between runs, in keys and in scores."""
 
 import argparse
-import csv
-import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     from trainer.runs.references import runs_folder
     from trainer.sweeps.collection import chosen_runs, differing_keys
     from trainer.sweeps.means import compare, mean_rows
+    from trainer.sweeps.results import to_csv
 
     runs = chosen_runs(args.runs, runs_folder())
     if len(runs) < 2:
@@ -43,21 +43,18 @@ def main(arguments: Sequence[str]) -> int:
     means = mean_rows(rows, keys, metric, mode)
     tested = compare(rows, means, keys, metric)
     notes = _notes(runs, metric, rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
     if args.csv is not None:
-        args.csv.write_text(text.getvalue(), encoding="utf-8")
+        args.csv.write_text(to_csv(rows), encoding="utf-8")
     ordered = _ordered(rows, runs, curves)
     drawn = _draw(args.output, rows, keys, metric, ordered)
     if args.json:
         found = {"metric": metric, "mode": mode, "keys": keys, "runs": rows, "means": means, "test": tested}
         print(json.dumps(found | {"notes": notes, "picture": str(args.output) if drawn else None}))
         return 0
-    _print(TextConsole(), rows, keys, metric, means, tested, ordered, notes)
+    screen = TextConsole()
+    _print(screen, rows, keys, metric, means, tested, ordered, notes)
     if drawn:
-        say(TextConsole(), f"picture   {args.output}")
+        say(screen, f"picture   {args.output}")
     return 0
 
 
@@ -84,7 +81,8 @@ def _metric(runs: Sequence["RunFacts"], wanted: str | None) -> tuple[str, str]:
 def _curve(one: "RunFacts", metric: str) -> Curve:
     from trainer.loggers.files import read_metrics
 
-    return [(int(row["step"]), float(row[metric])) for row in read_metrics(one.run.directory) if metric in row]
+    rows = [(row["step"], row.get(metric)) for row in read_metrics(one.run.directory)]
+    return [(int(step), value) for step, value in rows if isinstance(value, (int, float)) and math.isfinite(value)]
 
 
 def _rows(

@@ -36,7 +36,7 @@ class Exported:
         path: the network.
         description: what stands beside it, in JSON.
         samples: of the validation data on which it was compared.
-        difference: the largest one to the network that was trained, of numbers above 1 as a share of the largest.
+        difference: the largest one to the network that was trained.
     """
 
     path: Path
@@ -80,8 +80,7 @@ def export(trained: Trained, form: str, path: Path) -> Exported:
     data, _ = build_data_and_task(trained.config)
     prepare, raw, facts = _preprocessing(trained, data)
     module = ExportedModel(prepare, trained.model, trained.spec.labels is not None).eval()
-    with torch.inference_mode():
-        expected = _outputs(trained, data, len(raw))
+    expected = _outputs(trained, data, len(raw))
     description = {
         "format": form,
         "run": str(trained.checkpoint),
@@ -106,13 +105,12 @@ def export(trained: Trained, form: str, path: Path) -> Exported:
                 found = _write_program(module, raw, made, description)
             case _:
                 found = _write_weights(trained, module, raw, made, description)
-        # Of numbers in large units, as a share of the largest: float32 itself is no finer.
-        scale = max(1.0, float(expected.abs().max()))
-        difference = float((found.double() - expected.double()).abs().max()) / scale
-        if not difference <= TOLERANCE:
+        difference = float((found.double() - expected.double()).abs().max())
+        bound = TOLERANCE * max(1.0, float(expected.abs().max()))  # of numbers in large units float32 is no finer
+        if not difference <= bound:
             raise TrainerError(
                 f"{path}: not written: on {len(raw)} validation samples its outputs differ from those of the network "
-                f"by {difference:.2g}, more than {TOLERANCE:g}."
+                f"by {difference:.2g}, more than {bound:.2g}."
             )
         beside = path.with_name(f"{path.name}.json")
         atomic_files.write_text(beside, json.dumps(description, indent=1, ensure_ascii=False) + "\n")

@@ -33,12 +33,16 @@ def request(task: TrialTask, signal: int) -> None:
     atomic_files.write_text(task.directory / REQUEST, str(signal))
 
 
+def forget_requests(task: TrialTask) -> None:
+    """Remove what was asked of an attempt before; a request that comes while a trial still waits to begin is kept."""
+    (task.directory / REQUEST).unlink(missing_ok=True)
+
+
 class AttendedTrial:
     """The process of a trial. It saves and stops when the process that has started it dies."""
 
     def __init__(self, task: TrialTask) -> None:
         self._request = task.directory / REQUEST
-        self._request.unlink(missing_ok=True)  # of an attempt before
         command = [sys.executable, "-m", "trainer.sweeps.trial"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)  # the pipe is closed by the death of this one
         assert self._process.stdin is not None

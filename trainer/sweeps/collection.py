@@ -55,9 +55,8 @@ class RunFacts:
         else:
             status = NEVER_BEGAN if run.never_began() else UNFINISHED
         parent = run.directory.parent
-        given = own_values(run.config, ["run.name", "run.tags"])
-        tags = tuple(given.get("run.tags", "").strip("[]").split(",")) if given.get("run.tags", "[]") != "[]" else ()
-        name = given.get("run.name")
+        section = config_of(run).get("run")
+        given = section if isinstance(section, dict) else {}
         return cls(
             run,
             one.time,
@@ -66,8 +65,8 @@ class RunFacts:
             tuple(run.overrides()),
             disk_usage(run.directory),
             parent if is_sweep(parent) else None,
-            None if name in (None, "null", "") else name,
-            tags,
+            None if given.get("name") is None else str(given["name"]),
+            tuple(map(str, given.get("tags") or ())),
             one.record is not None and not one.is_copy,
         )
 
@@ -76,7 +75,8 @@ class RunFacts:
         """How it can be named: its directory, or its sweep and number."""
         if self.sweep is None:
             return self.run.directory.name
-        return f"{self.sweep.name}:{int(self.run.directory.name)}"
+        number = self.run.directory.name
+        return f"{self.sweep.name}:{int(number) if number.isdecimal() else number}"
 
     def is_meant(self, key: str, pattern: str) -> bool:
         """Return whether a filter `key=pattern` lets it through: of the columns, or of any key of its config."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainer.config.sweep import SweepConfig
-from trainer.sweeps.attended import attend, request
+from trainer.sweeps.attended import attend, forget_requests, request
 from trainer.sweeps.engine import Ending, TrialTask
 
 RETRIES = 3  # of a task whose machine is lost; Ray starts it on another one, where the trial goes on
@@ -37,6 +37,7 @@ class RayEngine:
 
     def start(self, number: int, task: TrialTask) -> None:
         """See `Engine`."""
+        forget_requests(task)
         task = task.with_threads(self.cpus)
         self._running[self._task.remote(task)] = number, task
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.config.sweep import SweepConfig
 from trainer.errors import ConfigError
-from trainer.sweeps.attended import AttendedTrial, request
+from trainer.sweeps.attended import AttendedTrial, forget_requests, request
 from trainer.sweeps.engine import Ending, TrialTask
 
 FOLDER = "slurm"  # in the directory of the sweep: what submitit writes
@@ -65,6 +65,7 @@ class SlurmEngine:
 
     def start(self, number: int, task: TrialTask) -> None:
         """See `Engine`; it is submitted with all others that are started before the next `wait`."""
+        forget_requests(task)
         self._queued.append((number, task.with_threads(self.cpus)))
 
     def _submit(self) -> None:
@@ -92,6 +93,7 @@ class SlurmEngine:
 
     def send(self, number: int, signal: int) -> None:
         """See `Engine`; a job that still waits in the queue is withdrawn."""
+        self._submit()
         if number in self._running:
             job, task = self._running[number]
             if job.state == "PENDING":
