@@ -10,10 +10,12 @@ it is imported (pyarrow) is left to the processes that need it.
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import gc
 import importlib
 import json
+import multiprocessing.util
 import os
 import runpy
 import select
@@ -51,6 +53,8 @@ PRELOADED = (
 READ_AT_THE_START = ("PYTHON", "OMP_", "LD_", "MALLOC_", "GLIBC_")
 LONGEST = 1 << 20  # bytes of a request
 STREAMS = ("stdin", "stdout", "stderr")
+# A word of a command that may start trials of a sweep, which are forked from a server of `multiprocessing`.
+SWEEPS = ("-m", "--multirun", "resume", "sweep")
 
 
 # The side of the tests
@@ -242,6 +246,8 @@ def become(arguments: list[str], cwd: str, env: dict[str, str]) -> None:
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     importlib.invalidate_caches()
     sys.path.pop(0)
+    if any(word.startswith(SWEEPS) for word in arguments[2:]):
+        serve_trials_warm()
     with_folder = arguments[0] != "-P"
     match arguments if with_folder else arguments[1:]:
         case ["-m", module, *rest]:
@@ -254,6 +260,49 @@ def become(arguments: list[str], cwd: str, env: dict[str, str]) -> None:
         case [path, *rest]:
             sys.path[:0], sys.argv = [str(Path(path).parent)] * with_folder, [path, *rest]
             runpy.run_path(path, run_name="__main__")
+
+
+def serve_trials_warm() -> None:
+    """Let the fork server of `multiprocessing` be forked from this process as it is now, where a sweep will start one.
+
+    It is a child of this process, as it would be, and does what it would: only its imports have been done already.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if not pid:
+        ours.close()
+        data, descriptors, _, _ = socket.recv_fds(theirs, LONGEST, 4)
+        if not data:
+            os._exit(0)  # no sweep has been started
+        request = json.loads(data)
+        signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
+        os.environ.clear()
+        os.environ.update(request["env"])
+        moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100) for descriptor in descriptors]  # out of the way
+        for there, number in zip(moved, request["numbers"], strict=True):
+            os.dup2(there, number)
+        kept = {0, 1, 2, *request["numbers"]}
+        for number in map(int, os.listdir("/proc/self/fd")):
+            if number not in kept:
+                with contextlib.suppress(OSError):  # the folder's own
+                    os.close(number)
+        exec(request["code"], {})
+        os._exit(0)
+    theirs.close()
+    os.set_inheritable(ours.fileno(), False)
+    cold = multiprocessing.util.spawnv_passfds
+
+    def start(path: bytes, arguments: list[str], numbers: list[int]) -> int:
+        *_, code = arguments
+        if "forkserver" not in code or ours.fileno() < 0:
+            return cold(path, arguments, numbers)
+        blocked = [int(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
+        request = {"code": code, "numbers": list(numbers), "env": dict(os.environ), "blocked": blocked}
+        socket.send_fds(ours, [json.dumps(request).encode()], list(numbers))
+        ours.close()  # the next one, should this be killed, starts cold
+        return pid
+
+    multiprocessing.util.spawnv_passfds = start
 
 
 class Exit:

@@ -51,14 +51,15 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = (), composed
     return assign(cfg, values)
 
 
-def compose_sweep(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> SweepConfig:
+def compose_sweep(
+    overrides: Sequence[str], config_dirs: Sequence[Path] = (), composed: Composed | None = None
+) -> SweepConfig:
     """Compose and check the section `sweep`: of the files, of the chosen experiment and of overrides `sweep.KEY=VALUE`.
 
-    Raises:
-        ConfigError: as `compose`.
+    Arguments and errors are those of `compose`.
     """
     choices, values = _split(overrides)
-    _, beside = _with_options(choices, config_dirs, {})
+    _, beside = _with_options(choices, config_dirs, {} if composed is None else composed)
     section = OmegaConf.to_object(assign(beside, [o for o in values if is_of_sweep(o)])[registry.SWEEP])
     assert isinstance(section, SweepConfig)
     return section

@@ -20,6 +20,7 @@ from trainer.config.yaml_files import OPTIONS, conf_dir, yaml_files
 from trainer.errors import ConfigError
 
 Choices = tuple[tuple[str, str | None], ...]  # the group and the option of each choice
+_published: dict[tuple[str, str], type] = {}  # what Hydra has been given under a group and a name: it copies each
 
 
 def compose_files(chosen: Choices, config_dirs: Sequence[Path] = ()) -> DictConfig:
@@ -62,9 +63,10 @@ def _publish(config_dirs: Sequence[Path] = ()) -> None:
         files = yaml_files(group, config_dirs)
         for name in registry.names(group):
             component = registry.lookup(group, name)
-            store.store(group=group, name=f"_{name}", node=component)
-            if name not in files:
-                store.store(group=group, name=name, node=component)
+            for as_name in [f"_{name}", *([] if name in files else [name])]:
+                if _published.get((group, as_name)) is not component:
+                    store.store(group=group, name=as_name, node=component)
+                    _published[group, as_name] = component
 
 
 def blank(kind: type[Config]) -> DictConfig:

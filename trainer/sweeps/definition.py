@@ -1,11 +1,12 @@
 """Which trials a sweep has: a pure function of what was typed and of a trial's number."""
 
+import dataclasses
 import functools
 import hashlib
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -31,6 +32,7 @@ class Definition:
         imports, config_dirs: what `--import` and `--config-dir` were given.
         shared: the overrides that all trials have.
         varied: the keys that vary, without the seeds of `sweep.seeds`.
+        composed: what the YAML files give, each read once for all trials.
     """
 
     sweep: SweepConfig
@@ -39,6 +41,7 @@ class Definition:
     config_dirs: Sequence[Path]
     shared: Sequence[str]
     varied: Sequence[Parameter]
+    composed: compose.Composed = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -54,9 +57,10 @@ class Definition:
         if any(o.is_sweep_override() for o in own):
             raise ConfigError(f"{own[0].input_line}: how a sweep is run cannot be swept over.")
         experiment = [o for o in parsed if o.key_or_group == "experiment" and not o.is_sweep_override()]
-        sweep = compose.compose_sweep([o.input_line or "" for o in (*experiment, *own)], config_dirs)
+        composed: compose.Composed = {}
+        sweep = compose.compose_sweep([o.input_line or "" for o in (*experiment, *own)], config_dirs, composed)
         typed = [o.input_line or "" for o in parsed if not compose.is_of_sweep(o)]
-        return cls.make(sweep, typed, imports, config_dirs)
+        return dataclasses.replace(cls.make(sweep, typed, imports, config_dirs), composed=composed)
 
     @classmethod
     def make(
@@ -137,7 +141,7 @@ class Definition:
     @functools.cached_property
     def first_seed(self) -> int:
         """Return the first seed of each setting."""
-        seed: int = compose.compose(self.shared, self.config_dirs).seed
+        seed: int = compose.compose(self.shared, self.config_dirs, self.composed).seed
         return seed
 
     def setting(self, number: int) -> int:
@@ -215,11 +219,10 @@ def replaced_files(definition: Definition) -> list[Path]:
 
 
 def composer_of(definition: Definition) -> Callable[[Sequence[str]], DictConfig]:
-    """Return what composes and checks the config of a trial, and reads each YAML file once."""
-    composed: compose.Composed = {}
+    """Return what composes and checks the config of a trial."""
 
     def composer(overrides: Sequence[str]) -> DictConfig:
-        cfg = compose.compose(overrides, definition.config_dirs, composed)
+        cfg = compose.compose(overrides, definition.config_dirs, definition.composed)
         config = compose.to_config(cfg)
         if config.resume is not None:
             raise ConfigError("resume= cannot be given to a sweep; go on with one by train resume=SWEEP.")
