@@ -282,7 +282,7 @@ def serve_trials_warm() -> None:
         for there, number in zip(moved, request["numbers"], strict=True):
             os.dup2(there, number)
         kept = {0, 1, 2, *request["numbers"]}
-        for number in map(int, os.listdir("/proc/self/fd")):
+        for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
             if number not in kept:
                 with contextlib.suppress(OSError):  # the folder's own
                     os.close(number)

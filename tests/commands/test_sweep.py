@@ -198,7 +198,7 @@ class Fragile(ModelConfig):
 def test_a_trial_that_ends_badly_is_shown_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(ENDINGS)
     ends = ("fine", "raise", "abort", "exit", "memory", "hang", "well")
-    words = (f"model.how={','.join(ends)}", *WORDS[1:], "sweep.jobs=2", "sweep.trial_max_time=8s")
+    words = (f"model.how={','.join(ends)}", *WORDS[1:], "sweep.jobs=2", "sweep.trial_max_time=4s")
     done = run_trainer(tmp_path, "train", "--import", "fragile.py", "-m", "model=fragile", *words, code=1)
     assert done.stderr == ""
     [file] = tmp_path.glob("**/results.csv")
@@ -211,7 +211,7 @@ def test_a_trial_that_ends_badly_is_shown_with_its_reason_and_the_others_go_on(t
         "abort": "crashed with SIGABRT",
         "exit": "exit code 3",
         "memory": "not enough memory",
-        "hang": "sweep.trial_max_time=8s",
+        "hang": "sweep.trial_max_time=4s",
     }
     for how, reason in reasons.items():
         assert reason in found[how]["reason"]

@@ -366,7 +366,7 @@ def test_files_are_decoded_by_the_workers_when_they_are_asked_for(run: Path, tmp
     """The set may be larger than memory: nothing is read before the loader asks."""
     model = load_trained(run)
     (tmp_path / "one.png").write_bytes(b"no image")
-    samples = read_samples(model.config.data, str(tmp_path), model.spec, model.preprocessing, labelled=False)
+    (samples,) = read_samples(model.config.data, [str(tmp_path)], model.spec, model.preprocessing, labelled=False)
     assert isinstance(samples.split.inputs, ImageFiles)
     assert samples.workers == model.config.data.workers == 2
     with pytest.raises(DataError, match="cannot be used as an image"):

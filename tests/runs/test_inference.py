@@ -95,7 +95,7 @@ def test_predicting_needs_no_target_and_evaluating_does(trainer: Any, run: Path,
     hits = sum(row["prediction"] == true for row, true in zip(said, truth, strict=True))
     found = json.loads(trainer("evaluate", str(run), str(whole), "--json").stdout)
     assert found["accuracy"] == pytest.approx(hits / 40)
-    assert "has no such column" in trainer("evaluate", str(run), str(bare), code=2).stderr
+    assert "has no column y, which the model predicts" in trainer("evaluate", str(run), str(bare), code=2).stderr
 
 
 def test_a_category_not_seen_in_training_has_a_place(trainer: Any, run: Path, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_predictions_go_to_a_file_whole(trainer: Any, run: Path, tmp_path: Path)
     ("change", "words"),
     [
         ({"r301_size": "tall"}, "new.csv, line 3"),
-        ({"r302_day": "soon"}, "new.csv, line 4: the column day holds 'soon'"),
+        ({"r302_day": "soon"}, "new.csv, line 4, column day: 'soon' is not a date"),
     ],
 )
 def test_what_is_not_as_it_was_names_its_line(

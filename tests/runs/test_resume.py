@@ -187,7 +187,7 @@ def test_stopped_again_and_again_it_ends_in_the_same_bits(
     assert bits(tmp_path / "run") == expected
 
 
-@pytest.mark.parametrize("back_to", [0, 9, 12])
+@pytest.mark.parametrize("back_to", [9, *(pytest.param(step, marks=pytest.mark.full) for step in (0, 12))])
 def test_set_back_to_an_earlier_checkpoint_it_ends_in_the_same_bits(
     tmp_path: Path, uninterrupted: Callable[..., Any], back_to: int
 ) -> None:
@@ -283,7 +283,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return the_run(folder)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.full), (signal.SIGINT, 130)]
+)
 def test_a_process_stopped_by_a_signal_is_resumed_to_the_same_bits(
     tmp_path: Path, whole: Path, number: signal.Signals, code: int
 ) -> None:
@@ -342,7 +344,7 @@ def whole_streamed(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> 
     return the_run(folder)
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("workers", [2, *(pytest.param(count, marks=pytest.mark.full) for count in (0, 1))])
 def test_a_streaming_run_killed_and_stopped_is_resumed_to_the_same_bits(
     tmp_path: Path, pictures: Path, whole_streamed: Path, workers: int
 ) -> None:
@@ -602,7 +604,7 @@ AVERAGING = ("trainer.ema=0.9", "trainer.ema_warmup=false")
         (*AVERAGING, "trainer.monitor=val_ema/accuracy"),
     ],
 )
-@pytest.mark.parametrize("checkpoint", ["best", "last"])
+@pytest.mark.parametrize("checkpoint", ["best", pytest.param("last", marks=pytest.mark.full)])
 def test_a_loaded_model_scores_what_the_summary_says(
     tmp_path: Path, extra: tuple[str, ...], checkpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,9 @@ def curve(number: int) -> list[float]:
     return [top * (1 - 0.6**i) + noise * draw.random() for i in range(1, VALIDATIONS + 1)]
 
 
-@pytest.mark.parametrize("kind", list(PRUNERS))
+@pytest.mark.parametrize(
+    "kind", ["median", "asha", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("hyperband", "wilcoxon"))]
+)
 def test_it_decides_as_optuna_does(kind: str, tmp_path: Path) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     words = ["optimizer.lr=interval(0.1,1)"]

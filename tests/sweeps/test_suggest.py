@@ -46,7 +46,7 @@ def test_a_suggestion_depends_on_the_past_alone(sampler: str) -> None:
     assert len({known.values for known in past.values()}) > 8
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.full) for name in ("cmaes", "gp"))])
 def test_the_suggestions_get_better(sampler: str) -> None:
     past = work_off(definition(sampler, NUMBERS), 40)
     costs = [known.cost or 0.0 for known in past.values()]

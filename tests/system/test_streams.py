@@ -72,7 +72,9 @@ def test_an_answer_that_cannot_be_written_is_a_failure_in_one_line(answer: tuple
     assert done.stderr == "error: the answer could not be written (No space left on device).\n"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    "encoding", ["ascii", *(pytest.param(name, marks=pytest.mark.full) for name in ("latin-1", "cp1252"))]
+)
 def test_a_screen_that_lacks_characters_shows_others(encoding: str, tmp_path: Path) -> None:
     def shown(*words: str) -> str:
         with open(tmp_path / "shown", "wb") as file:
@@ -91,7 +93,6 @@ def test_the_environment_may_ask_for_ascii(tmp_path: Path) -> None:
     done = finish(start_trainer(tmp_path, *WORDS, env=environment))
     completed(tmp_path)
     assert "x 1 process" in done.stdout
-    finish(start_trainer(tmp_path, "learn", "1", env=environment))
 
 
 def test_what_an_encoding_lacks_is_replaced_and_bytes_of_file_names_stay() -> None:

@@ -3,7 +3,8 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from trainer.config import plugins
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from trainer.data.types import Samples
     from trainer.runs.loading import Trained
 
+KEY = re.compile(r"data\.\w+(\.[^=]+)?=")  # how a word begins that is no source
 CLASSES = 30  # up to so many are listed one by one
 
 
@@ -33,8 +36,16 @@ def parser(verb: str, about: str) -> argparse.ArgumentParser:
     return arguments
 
 
-def load_requested(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
-    """Load the trained model that is asked for, and choose the device to run it on."""
+def load_requested(args: argparse.Namespace, words: Sequence[str]) -> "tuple[list[str], Trained, torch.device]":
+    """Load the trained model that is asked for, and choose the device to run it on.
+
+    Args:
+        args: of `parser`.
+        words: sources, and data.KEY=VALUE of how they are read.
+
+    Returns:
+        The sources; the model, whose config says what was asked for; and the device.
+    """
     from trainer.runs.start_folder import resolve_imports
 
     plugins.load(resolve_imports(args.imports, args.run))
@@ -44,13 +55,17 @@ def load_requested(args: argparse.Namespace) -> "tuple[Trained, torch.device]":
 
     device = choose_device(TrainerConfig(device=args.device).device)
     trained = load_trained(args.run, args.checkpoint)
+    sources = [word for word in words if not KEY.match(word)]
+    overrides = [word for word in words if KEY.match(word)]
     if args.on_error is not None:
-        data, changes = trained.config.data, {"on_error": args.on_error}
-        if not hasattr(data, "on_error"):
-            raise ConfigError(f"--on-error {args.on_error}: data={data.option} has no data.on_error.")
-        config = dataclasses.replace(trained.config, data=dataclasses.replace(data, **changes))
-        trained = dataclasses.replace(trained, config=config)
-    return trained, device
+        if not hasattr(trained.config.data, "on_error"):
+            raise ConfigError(f"--on-error {args.on_error}: data={trained.config.data.option} has no data.on_error.")
+        overrides.append(f"data.on_error={args.on_error}")
+    if sources or overrides:
+        from trainer.runs.loading import for_other_files
+
+        trained = dataclasses.replace(trained, config=for_other_files(trained.config, overrides))
+    return sources, trained, device
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,37 +73,47 @@ def main(arguments: Sequence[str]) -> int:
     about = "Score a trained model on its validation data, or on labelled rows of a table or images."
     options = parser("evaluate", about)
     source = "a table with targets, or a folder of images for each class; without it: what the run validated on"
-    options.add_argument("source", nargs="?", help=source)
+    options.add_argument("source", nargs="*", help=f"{source}; data.KEY=VALUE says how a table is written")
     options.add_argument("--json", action="store_true", help="print one line of JSON")
     args = options.parse_args(arguments)
-    trained, device = load_requested(args)
-    from trainer.data.types import Data, Samples
+    sources, trained, device = load_requested(args, args.source)
+    from trainer.data.types import Data
     from trainer.runs.build import build_data_and_task, build_task, read_samples
     from trainer.runs.inference import evaluate
 
     config = trained.config
-    data: Data | Samples
-    if args.source is None:
+    samples, rejected, notes = 0, list[str](), list[str]()
+
+    def counted(parts: "Iterator[Samples]") -> "Iterator[Samples]":
+        nonlocal samples
+        for part in parts:
+            samples += len(part.split)
+            rejected.extend(part.rejected)
+            notes.extend(part.notes)
+            yield part
+
+    data: Data | Iterator[Samples]
+    if not sources:
         data, task = build_data_and_task(config)
+        samples = len(data.val)
     else:
-        data = read_samples(config.data, args.source, trained.spec, trained.preprocessing, labelled=True)
+        data = counted(read_samples(config.data, sources, trained.spec, trained.preprocessing, labelled=True))
         task = build_task(config.task, trained.spec)
     task.to(device)
     scores, confusion = evaluate(trained, data, task, device)
-    samples = len(data.val) if isinstance(data, Data) else len(data.split)
-    rejected = () if isinstance(data, Data) else data.rejected
     if args.json:
         found = {"checkpoint": str(trained.checkpoint), "step": trained.step, "samples": samples, **scores}
         print(json.dumps(found | {"rejected": len(rejected)} | _per_class(trained, confusion)))
         return 0
     screen = TextConsole()
-    where = args.source or f"{config.data.option}, as it was validated on"
+    where = " ".join(sources) or f"{config.data.option}, as it was validated on"
     lines = [
         ("model", trained.words),
         ("data", f"{where}: {samples:,} samples"),
     ]
     lines += [(name, format_value(f"val/{name}", value)) for name, value in scores.items()]
     lines += [("rejected", f"{len(rejected)}, first: {rejected[0]}")] if rejected else []
+    lines += [("note", note) for note in notes]
     for name, text in lines:
         say(screen, f"{name:<10}{text}")
     if confusion is not None and trained.spec.outputs <= CLASSES:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
 
     check_format(args.format)
     args.device, args.on_error = "cpu", None
-    trained, _ = load_requested(args)
+    _, trained, _ = load_requested(args, ())
     path = args.output or trained.checkpoint.parent.parent / f"model{SUFFIXES[args.format]}"
     for there in (path, path.with_name(f"{path.name}.json")):
         if there.exists() and not args.overwrite:

@@ -1,66 +1,103 @@
-"""`trainer predict RUN SOURCE`: what a trained model says of new samples, as CSV."""
+"""`trainer predict RUN SOURCE...`: what a trained model says of new samples, as a table."""
 
-import csv
-import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.commands.evaluate import load_requested, parser
+from trainer.commands.evaluate import CLASSES, load_requested, parser
+from trainer.errors import ConfigError
 from trainer.system import streams
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from trainer.data.types import DataSpec, Samples
+    from trainer.runs.predictions import Columns
 
-CLASSES = 30  # up to so many have a column of probabilities each
+ALL, TOP, NONE = "all", "top5", "none"
+PLACES = 5  # of the likeliest classes
+SHOWN = 10  # samples that are listed as left out
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print or write the predictions; what cannot be used of the source is told on the other stream."""
-    about = "Predict for each row of a table, or each image: one line of CSV each."
+    about = "Predict for each row of a table, or each image: one line each."
     options = parser("predict", about)
-    options.add_argument("source", help="a table (targets are not needed), an image, or a folder of images")
-    options.add_argument("--output", type=Path, help="the file to write; without it: the standard output")
+    options.add_argument(
+        "source",
+        nargs="+",
+        help="tables (targets are not needed), images, or folders of images; data.KEY=VALUE: how a table is written",
+    )
+    options.add_argument(
+        "--output",
+        type=Path,
+        help="the file to write, .csv, .parquet or .jsonl; without it: CSV on the standard output",
+    )
+    options.add_argument("--keep", default="", help="columns of the table to write beside the prediction: id,name")
+    options.add_argument(
+        "--proba",
+        choices=(ALL, TOP, NONE),
+        help=f"probabilities of all classes, of the likeliest {PLACES}, or none (all, up to {CLASSES} classes)",
+    )
     args = options.parse_args(arguments)
-    trained, device = load_requested(args)
+    sources, trained, device = load_requested(args, args.source)
+    if not sources:
+        raise ConfigError("trainer predict: name the table or the images to predict for after the run.")
     from trainer.runs.build import read_samples
     from trainer.runs.inference import predict
-    from trainer.system import atomic_files
+    from trainer.runs.predictions import open_predictions
 
-    samples = read_samples(trained.config.data, args.source, trained.spec, trained.preprocessing, labelled=False)
-    lines = rows(samples, predict(trained, samples, device), trained.spec)
-    if args.output is None:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
-    else:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(lines)
-        atomic_files.write_text(args.output, text.getvalue())
-    for reason in samples.rejected:
+    keep = [name for name in args.keep.split(",") if name]
+    parts = read_samples(trained.config.data, sources, trained.spec, trained.preprocessing, labelled=False, keep=keep)
+    several = len(sources) > 1
+    used, rejected = 0, list[str]()
+    with open_predictions(args.output, sys.stdout) as write:
+        for samples in parts:
+            for note in samples.notes:
+                streams.tell(f"note: {note}")
+            rejected += samples.rejected
+            columns = predictions(samples, predict(trained, samples, device), trained.spec, args.proba)
+            several = several or samples.files is not None
+            write(columns)
+            used += len(samples.names)
+    for reason in islice(rejected, SHOWN):
         streams.tell(f"warning: left out: {reason}")
-    used, rejected = len(samples.names), len(samples.rejected)
+    if len(rejected) > SHOWN:
+        streams.tell(f"warning: left out: {len(rejected) - SHOWN:,} more")
     where = "" if args.output is None else f", in {args.output}"
-    streams.tell(f"{used + rejected:,} samples: {used:,} predicted, {rejected:,} left out{where}")
+    streams.tell(f"{used + len(rejected):,} samples: {used:,} predicted, {len(rejected):,} left out{where}")
     return 0
 
 
-def rows(samples: "Samples", outputs: "Tensor", spec: "DataSpec") -> Iterator[list[object]]:
-    """Yield the header and a row for each sample: where it comes from, the prediction, the probabilities of classes.
+def predictions(samples: "Samples", outputs: "Tensor", spec: "DataSpec", proba: str | None = None) -> "Columns":
+    """Return the columns of predictions: where each sample comes from, what is kept of it, and what is predicted.
 
-    With more than `CLASSES` classes only the probability of the predicted one is given.
+    Args:
+        samples: as they were read.
+        outputs: of the network, float32 (N, outputs).
+        spec: says the names of the classes.
+        proba: which probabilities of classes; None: of all up to `CLASSES`, else of the predicted one.
     """
-    if spec.labels is None:
+    columns: Columns = {}
+    if samples.files is not None:
+        columns["file"] = list(samples.files)
+    columns[samples.place] = list(samples.names)
+    columns |= {name: list(values) for name, values in samples.kept.items()}
+    labels = spec.labels
+    if labels is None:
         names = ["prediction"] if spec.outputs == 1 else [f"prediction_{i}" for i in range(spec.outputs)]
-        yield [samples.place, *names]
-        for name, values in zip(samples.names, outputs.tolist(), strict=True):
-            yield [name, *(f"{value:.7g}" for value in values)]
-        return
+        return columns | {name: outputs[:, i].tolist() for i, name in enumerate(names)}
     probabilities = outputs.softmax(1)
-    best, chosen = probabilities.max(1)
-    each = spec.outputs <= CLASSES
-    yield [samples.place, "prediction", *([f"p({label})" for label in spec.labels] if each else ["probability"])]
-    shares = probabilities.tolist() if each else best.unsqueeze(1).tolist()
-    for name, place, values in zip(samples.names, chosen.tolist(), shares, strict=True):
-        yield [name, spec.labels[place], *(f"{value:.6f}" for value in values)]
+    best, chosen = probabilities.topk(min(PLACES, spec.outputs) if proba == TOP else 1, dim=1)
+    columns["prediction"] = [labels[i] for i in chosen[:, 0].tolist()]
+    if proba == NONE:
+        return columns
+    if proba == ALL or (proba is None and spec.outputs <= CLASSES):
+        return columns | {f"p({label})": probabilities[:, i].tolist() for i, label in enumerate(labels)}
+    columns["probability"] = best[:, 0].tolist()
+    for place in range(1, best.shape[1]):
+        columns[f"prediction_{place + 1}"] = [labels[i] for i in chosen[:, place].tolist()]
+        columns[f"probability_{place + 1}"] = best[:, place].tolist()
+    return columns

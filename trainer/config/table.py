@@ -1,5 +1,7 @@
 """Tables as data: the keys of `data=csv`."""
 
+import contextlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,11 @@ from trainer.errors import ConfigError
 
 ROLES = ("target", "weight", "group", "split")  # keys that name one column
 LISTS = ("numeric", "categorical", "boolean", "datetime", "text", "ignore")  # keys that name several
-MISSING = ["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "null", "NULL", "None"]
+MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None")
+SPELLED = ("", ".0", ".00")  # after a whole number
+# How a file writes its table. `evaluate` and `predict` find it anew in each file, unless they are given the key.
+WRITING = ("delimiter", "quote", "escape", "encoding", "decimal", "header", "skip_lines", "comment")
+READING = (*WRITING, "missing", "missing_defaults", "formats", "on_error")  # what they may be given
 
 
 @register("data", "csv")
@@ -34,7 +40,14 @@ class Csv(DataConfig):
     )
     skip_lines: int = key(0, "lines to skip before the header or the first row", at_least=0)
     comment: str | None = key(None, "skip lines that begin with this, such as '#'; null: none")
-    missing: list[str] = key(MISSING, "values that stand for a missing one")
+    missing: list[str] = key(
+        [], "values that stand for a missing one, beside the usual: numbers as numbers, words as words"
+    )
+    missing_defaults: bool = key(
+        True, f"whether these stand for a missing value, too: nothing, {', '.join(MISSING[1:])}"
+    )
+    formats: dict[str, Any] = key({}, "for a column of dates: how they are written, such as '%d.%m.%Y %H:%M'")
+    order: dict[str, Any] = key({}, "for a column of categories: its levels in their order, as [low,mid,high]")
     on_error: str = key(
         "raise",
         "raise: stop at a row that cannot be read and say where it is; skip: leave it out and list it",
@@ -96,6 +109,7 @@ class Csv(DataConfig):
                 "task.class_weights=balanced weighs the classes instead."
             )
         self._check_split()
+        self._check_columns_keys()
         self.chains()
         self.named_columns()
 
@@ -111,6 +125,31 @@ class Csv(DataConfig):
                     raise ConfigError(f"data.{role}={value}: holds the target, {name}; see data.target_type.")
                 raise ConfigError(f"data.{named[name]} and data.{role} both name the column {name}; leave it in one.")
         return named
+
+    def missing_words(self) -> list[str]:
+        """Return the texts that stand for a missing value; of a number the usual ways to write it."""
+        numbers = [f"{number:.0f}{end}" for number in self.missing_numbers() if number.is_integer() for end in SPELLED]
+        return list(dict.fromkeys([*(MISSING if self.missing_defaults else ()), *self.missing, *numbers]))
+
+    def missing_numbers(self) -> list[float]:
+        """Return the numbers that stand for a missing value in a column of numbers, however they are written there."""
+        found = []
+        for word in self.missing:
+            with contextlib.suppress(ValueError):
+                found.append(float(word))
+        return [number for number in found if math.isfinite(number)]
+
+    def _check_columns_keys(self) -> None:
+        """Check `formats` and `order`, and give their values one type."""
+        for name, form in self.formats.items():
+            if not isinstance(form, str) or not form:
+                raise ConfigError(
+                    f"data.formats.{name}={form}: expected how its dates are written, such as '%d.%m.%Y'."
+                )
+        for name, levels in self.order.items():
+            if not isinstance(levels, list) or len(set(map(str, levels))) < max(2, len(levels)):
+                raise ConfigError(f"data.order.{name}={levels}: expected a list of two or more different levels.")
+        self.order = {name: [str(level) for level in levels] for name, levels in self.order.items()}
 
     def _check_split(self) -> None:
         """Raise `ConfigError` where more than one key says which rows are held out."""

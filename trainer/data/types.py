@@ -225,15 +225,18 @@ class Data:
 
 @dataclass(frozen=True)
 class Samples:
-    """New samples for a trained model.
+    """New samples for a trained model, or a part of them.
 
     Attributes:
         split: the samples; unknown targets are 0.
         prepare: applied to every batch, see `Data`.
         place: what a name in `names` is: "line" or "file".
         names: where each sample comes from: the line of a table, the file of an image.
-        rejected: the samples that cannot be used, one sentence each.
+        rejected: the samples that cannot be used, one sentence each; of all parts, in the first one.
         workers: see `Data`.
+        files: the file of each sample, where there are several; None: there is one.
+        kept: values that are handed on beside the prediction, by the name of their column.
+        notes: what a user might not expect, one sentence each; of all parts, in the first one.
     """
 
     split: Split
@@ -242,3 +245,6 @@ class Samples:
     names: Sequence[str | int]
     rejected: tuple[str, ...] = ()
     workers: int = 0
+    files: Sequence[str] | None = None
+    kept: dict[str, Sequence[str | None]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ run imports only what it uses.
 """
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -89,37 +90,52 @@ def build_data(config: DataConfig, seed: int) -> Data:
     raise no_builder(config, "build(self, seed) -> Data")
 
 
-def read_samples(config: DataConfig, source: str, spec: DataSpec, preprocessing: str | None, labelled: bool) -> Samples:
-    """Read new samples for a model that was trained on the data of `config`.
+def read_samples(
+    config: DataConfig,
+    sources: Sequence[str],
+    spec: DataSpec,
+    preprocessing: str | None,
+    labelled: bool,
+    keep: Sequence[str] = (),
+) -> Iterator[Samples]:
+    """Read new samples for a model that was trained on the data of `config`, in parts.
 
     Args:
         config: of the training data.
-        source: a file or folder.
+        sources: files or folders.
         spec, preprocessing: as the training data gave them.
         labelled: whether they must have targets.
+        keep: columns of a table to hand on with its samples.
 
     Raises:
-        ConfigError: where this dataset reads no new samples.
+        ConfigError: where this dataset reads no new samples, or has no columns.
         DataError: for a source that cannot be read.
     """
+    if keep and not isinstance(config, Csv):
+        raise ConfigError(f"--keep {','.join(keep)}: data={config.option} has no columns.")
     if own := own_builder(config, "read"):
-        samples: Samples = own(source, spec, preprocessing, labelled)
-        return samples
+        yield from (own(source, spec, preprocessing, labelled) for source in sources)
+        return
     match config:
         case Csv():
             from trainer.data.table.table_data import read_table_samples
 
-            return read_table_samples(config, source, spec, preprocessing, labelled)
+            yield from read_table_samples(config, sources, spec, preprocessing, labelled, keep)
+            return
         case ImageFolder():
             from trainer.data.images.image_samples import read_image_samples
 
-            return read_image_samples(config, source, spec, preprocessing, labelled, config.workers, config.on_error)
+            for source in sources:
+                yield read_image_samples(config, source, spec, preprocessing, labelled, config.workers, config.on_error)
+            return
         case ImageDataConfig():
             from trainer.data.images.image_samples import read_image_samples
 
-            return read_image_samples(config, source, spec, preprocessing, labelled)
+            for source in sources:
+                yield read_image_samples(config, source, spec, preprocessing, labelled)
+            return
     raise ConfigError(
-        f"{source}: a run of data={config.option} takes no new samples from a file; those of tables and images "
+        f"{sources[0]}: a run of data={config.option} takes no new samples from a file; those of tables and images "
         "do. Its network is there in Python: trainer.load_model(RUN)."
     )
 
@@ -243,7 +259,11 @@ def _check_task(config: TaskConfig, task: Task) -> None:
 
 def build_data_and_task(config: Config) -> tuple[Data, Task]:
     """Make the data of a config, and what is learned of it."""
-    data = build_data(config.data, config.seed)
-    if config.task.option == "regression":
+    source = config.data
+    numbers = config.task.option == "regression"
+    if numbers and isinstance(source, Csv) and source.target_type == "auto":
+        source = dataclasses.replace(source, target_type="number")  # the task decides, however few values there are
+    data = build_data(source, config.seed)
+    if numbers:
         data = data.as_regression()
     return data, build_task(config.task, data.spec)

@@ -1,7 +1,7 @@
 """What a trained network says of samples, and how well."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -16,12 +16,15 @@ from trainer.tasks.base import Task
 
 @torch.inference_mode()
 def evaluate(
-    trained: Trained, data: Data | Samples, task: Task, device: torch.device
+    trained: Trained, data: Data | Iterable[Samples], task: Task, device: torch.device
 ) -> tuple[dict[str, float], Tensor | None]:
     """Score the validation samples of some data, or new samples; return scores and confusion matrix (`Evaluation`).
 
     Args:
+        trained: the network.
+        data: whose validation samples count, or the parts of new samples.
         task: of the run, on the device.
+        device: where the network runs.
 
     Raises:
         CheckpointError: where the data is not of the kind that the network was trained with.
@@ -35,8 +38,9 @@ def evaluate(
                 "it was, or new samples: trainer evaluate RUN SOURCE."
             )
     sums = task.evaluation(device)
-    for outputs, batch in _forward(trained, data, device):
-        sums.update(outputs, batch.targets, batch.weights)
+    for part in [data] if isinstance(data, Data) else data:
+        for outputs, batch in _forward(trained, part, device):
+            sums.update(outputs, batch.targets, batch.weights)
     return sums.scores(), sums.confusion()
 
 

@@ -1,7 +1,9 @@
 """Networks with the weights of a run."""
 
 import contextlib
+import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from trainer.checkpoint.names import BEST, LAST, pointed
 from trainer.checkpoint.store import Store
 from trainer.config import compose
 from trainer.config.root import Config
+from trainer.config.table import READING, WRITING, Csv
 from trainer.data.types import DataSpec
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, ConfigError
 from trainer.runs.build import build_model
 from trainer.runs.meaning import saved_config
 from trainer.runs.references import locate, runs_folder
@@ -92,6 +95,34 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
         raise CheckpointError(f"{path}: the preprocessing in its checkpoint is no text.")
     averaged = saved_weights(payload) == AVERAGE
     return Trained(model.eval(), config, spec, preprocessing, found, int(payload["step"]), averaged)
+
+
+def for_other_files(config: Config, overrides: Sequence[str]) -> Config:
+    """Return the config of a run for files that were not its own.
+
+    How such a file writes its table is found in it, whatever the keys said of the run's own files; `overrides` say it.
+
+    Args:
+        config: of the run.
+        overrides: data.KEY=VALUE, of the keys of `trainer.config.table.READING`.
+
+    Raises:
+        ConfigError: for any other key.
+    """
+    data = config.data
+    if isinstance(data, Csv):
+        defaults = Csv()
+        data = dataclasses.replace(data, **{name: getattr(defaults, name) for name in WRITING})
+    allowed = READING if isinstance(data, Csv) else [key for key in ("on_error",) if hasattr(data, key)]
+    for override in compose.parse(overrides):
+        name = override.key_or_group.split(".")[1]
+        if name not in allowed:
+            known = ", ".join(f"data.{key}" for key in allowed) or "none"
+            raise ConfigError(
+                f"{override.input_line}: only what says how new files are read can be given here: {known}."
+            )
+    changed = dataclasses.replace(config, data=data)
+    return compose.to_config(compose.assign(compose.from_config(changed), compose.parse(overrides)))
 
 
 def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:

@@ -119,8 +119,8 @@ def test_a_column_that_is_gone_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        ([1, "m1", "perhaps", "2024-01-01", "a", 0], "line 3: the column flag holds 'perhaps', neither yes nor no"),
-        ([1, "m1", "no", "soon", "a", 0], "line 3: the column day holds 'soon', not a date written as ISO 8601"),
+        ([1, "m1", "perhaps", "2024-01-01", "a", 0], "line 3, column flag: 'perhaps' is neither yes nor no"),
+        ([1, "m1", "no", "soon", "a", 0], "line 3, column day: 'soon' is not a date written as ISO 8601"),
     ],
 )
 def test_a_value_that_cannot_be_read_as_in_training_is_named(tmp_path: Path, cells: list[object], words: str) -> None:
@@ -133,7 +133,7 @@ def test_a_value_that_cannot_be_read_as_in_training_is_named(tmp_path: Path, cel
 def test_a_word_where_numbers_were_is_named(tmp_path: Path) -> None:
     measured, _, config = fitted(tmp_path)
     config = dataclasses.replace(config, categorical=["n"])  # the file may be read, the model may not have it
-    with pytest.raises(DataError, match=r"line 3: the column n holds 'lots', not a finite number"):
+    with pytest.raises(DataError, match=r"line 3, column n: 'lots' is not a finite number"):
         encode_rows(measured, other(tmp_path, config, ["lots", "m1", "no", "2024-01-01", "a", 0]))
 
 

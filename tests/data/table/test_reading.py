@@ -139,7 +139,7 @@ HEADERS: list[tuple[str, str, dict[str, Any], list[str]]] = [
     ("a missing value in the first row", "?,2\n3,4\n", {"target": "1"}, ["0", "1"]),
     ("as the key says: none", "a,b\nc,d\n", {"target": "1", "header": "false"}, ["0", "1"]),
     ("as the key says: one", "1,2\n3,4\n", {"target": "2", "header": "true"}, ["1", "2"]),
-    ("an index without a name", ",a,y\n0,5,1\n1,6,0\n", {}, ["index", "a", "y"]),
+    ("an index without a name", ",a,y\n0,5,1\n1,6,0\n", {}, ["a", "y"]),
     ("lines before it", "Made by us\nin 2020\na,y\n1,0\n2,1\n", {"skip_lines": 2}, ["a", "y"]),
     ("comments before it", "# Made by us, in 2020\n\na,y\n1,0\n2,1\n", {"comment": "#"}, ["a", "y"]),
     ("one column", "y\n1\n0\n", {}, ["y"]),
@@ -274,7 +274,9 @@ def text_file(path: Path, **keys: Any) -> CsvFile:
 def test_blank_lines_and_blanks_beside_missing_words_do_not_need_the_slow_way(tmp_path: Path) -> None:
     file = text_file(written(tmp_path, "x,y\n1.5,0\n   \n NA ,1\n\n"))
     config = Csv(path=str(file.path), target="y", missing=["NA"])
-    options = ReadOptions(config, ["x", "y"], frozenset(), None, lambda rejection: None, MemoryColumnStore())
+    options = ReadOptions(
+        config, ["x", "y"], frozenset(), frozenset(), None, lambda rejection: None, MemoryColumnStore()
+    )
     table = file.read_fast({"x": pa.float32(), "y": pa.int32()}, options)
     assert table.to_pydict() == {"x": [1.5, None], "y": [0, 1]}
 
@@ -478,11 +480,23 @@ def test_parquet_columns_take_the_same_types(tmp_path: Path) -> None:
 
 
 def test_parquet_obeys_the_keys(tmp_path: Path) -> None:
-    path = parquet(tmp_path, a=[1, 2, 3], b=["1.5", "x", "2"], c=[[1], [2], [3]], d=[1.0, np.inf, 2.0], y=[0, 1, 0])
+    path = parquet(
+        tmp_path,
+        a=[1, 2] + [3] * 28,
+        b=["1.5", "x"] + ["2"] * 28,
+        c=[[1]] * 30,
+        d=[1.0, np.inf] + [2.0] * 28,
+        y=[0, 1] + [0] * 28,
+    )
     table = load(path, categorical=["a"], numeric=["b"], ignore=["c"], on_error="skip", target_type="class")
-    assert table.columns.to_pydict() == {"a": ["1", "3"], "b": [1.5, 2], "d": [1, 2], "y": ["0", "0"]}
+    assert table.columns.to_pydict() == {
+        "a": ["1"] + ["3"] * 28,
+        "b": [1.5] + [2] * 28,
+        "d": [1] + [2] * 28,
+        "y": ["0"] * 29,
+    }
     assert [(rejection.line, rejection.column) for rejection in table.rejected] == [(2, "b")]
-    assert table.rows_read == 3
+    assert table.rows_read == 30
 
 
 def test_parquet_and_text_may_be_read_together(tmp_path: Path) -> None:
@@ -510,22 +524,30 @@ def test_packed_files_are_told_by_their_bytes_not_their_names(
 # Columns that the header does not name.
 
 
+INDEX = "its first column, index, is an index and left out (else: 'data.numeric=[index]')"
+
+
 @pytest.mark.parametrize(
     ("content", "names", "note"),
     [
-        (",a,y\n5,1.5,0\n6,2.5,1\n7,3.5,0\n", ["index", "a", "y"], "its first column has no name and is called index"),
-        ("a,y\n5,1.5,0\n6,2.5,1\n7,3.5,0\n", ["index", "a", "y"], "its first column has no name and is called index"),
-        ("a,y,\n1.5,0,\n2.5,1,\n3.5,0,\n", ["a", "y", "unnamed"], "its last column has no name and is called unnamed"),
-        ("a,y\n1.5,0,\n2.5,1,\n3.5,0,\n", ["a", "y", "unnamed"], "its last column has no name and is called unnamed"),
-        ("a\ty\t\n1.5\t0\t\n2.5\t1\t\n", ["a", "y", "unnamed"], "its last column has no name and is called unnamed"),
+        (",a,y\n5,1.5,0\n6,2.5,1\n7,3.5,0\n", ["a", "y"], INDEX),
+        ("a,y\n5,1.5,0\n6,2.5,1\n7,3.5,0\n", ["a", "y"], INDEX),
+        ("Unnamed: 0,a,y\n5,1.5,0\n6,2.5,1\n7,3.5,0\n", ["a", "y"], INDEX.replace("index,", "Unnamed: 0,", 1)),
+        ("a,y,\n1.5,0,\n2.5,1,\n3.5,0,\n", ["a", "y"], "1 column without name and values, left out"),
+        ("a,y\n1.5,0,\n2.5,1,\n3.5,0,\n", ["a", "y"], "1 column without name and values, left out"),
+        ("a\ty\t\t\n1.5\t0\t\t\n2.5\t1\t\t\n", ["a", "y"], "2 columns without name and values, left out"),
+        ("a,,y\n1.5,3,0\n2.5,4,1\n", ["a", "unnamed", "y"], "its column 2 has no name and is called unnamed"),
     ],
-    ids=["pandas", "R", "every line ends with a comma", "every row does", "tabs"],
+    ids=["pandas", "R", "saved twice", "every line ends with a comma", "every row does", "tabs", "in the middle"],
 )
 def test_a_column_beside_the_header_gets_a_name(tmp_path: Path, content: str, names: list[str], note: str) -> None:
     path = written(tmp_path, content)
     table = read_table(Csv(path=str(path), target="y"))
     assert table.columns.column_names == names
-    assert table.notes == (f"{path}: {note}.",)
+    assert [
+        text.replace("numeric=['Unnamed: 0']", "numeric=[index]").replace('["Unnamed: 0"]', "[index]")
+        for text in table.notes
+    ] == [f"{path}: {note}."]
     assert table.columns["a"].to_pylist()[:2] == [1.5, 2.5] and table.columns["y"].to_pylist()[:2] == [0, 1]
 
 

@@ -75,7 +75,7 @@ def test_any_table_is_read_as_python_reads_it(case: tuple[Rows, dict[str, str], 
     keys = {"delimiter": options["delimiter"], "quote": options["quotechar"], "encoding": encoding}
     with file(content.encode(encoding)) as path:
         keys |= {"path": str(path), "target": "c0", "target_type": "class", "categorical": names[1:]}
-        config = Csv(header="true", missing=[], decimal=".", **keys)
+        config = Csv(header="true", missing_defaults=False, decimal=".", **keys)
         table = read_table(config)
         last = table.where(len(rows) - 1)
     found = [[cell.strip() for cell in row.values()] for row in table.columns.to_pylist()]
@@ -111,7 +111,9 @@ def test_the_fast_and_the_exact_way_give_one_table(rows: list[tuple[str, ...]]) 
         tables = []
         for exact in (False, True):
             files = [CsvFile(path, sniff(config, path))]
-            options = ReadOptions(config, ["a", "b", "c", "y"], frozenset(), None, unexpected, MemoryColumnStore())
+            options = ReadOptions(
+                config, ["a", "b", "c", "y"], frozenset(), frozenset(), None, unexpected, MemoryColumnStore()
+            )
             tables.append(CsvReader(options, files, exact).read()[0][0])
     assert tables[0].equals(tables[1])
     for index, name in enumerate("ab"):
@@ -120,7 +122,7 @@ def test_the_fast_and_the_exact_way_give_one_table(rows: list[tuple[str, ...]]) 
             continue
         for value, row in zip(column, rows, strict=True):
             word = row[index].strip()
-            if word in config.missing:
+            if word in config.missing_words():
                 assert value is None
             else:
                 expected = float(word) if pa.types.is_floating(exact_type) else int(word)

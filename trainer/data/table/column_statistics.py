@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 Values = NDArray[Any]
 
 SAMPLE = 100_000  # values from which quantiles are measured: their rank is then uncertain by 0.2 %
+TINY = 1e-140  # whose square is still a number
 CHUNK = 1 << 14  # values added up at a time
 
 
@@ -28,6 +29,10 @@ def moments(values: Values) -> tuple[float, float]:
     values = known(values)
     if not len(values):
         return 0.0, 0.0
+    reach = float(np.abs(values).max())
+    if reach and not TINY < reach < 1 / TINY:  # the squares would be 0 or infinite
+        mean, deviation = moments(values.astype(np.float64) / reach)
+        return mean * reach, deviation * reach
     shift = float(values[0])  # near the mean, so that the squares lose no digits
     total = squares = 0.0
     for start in range(0, len(values), CHUNK):

@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from trainer.data.table.arrow_types import without_sentinels
 from trainer.data.table.byte_streams import CheckedStream, DoubtError, RewrittenStream, TypesError
 from trainer.data.table.dialect import Dialect
 from trainer.data.table.read_options import ReadOptions
@@ -38,6 +39,12 @@ class CsvFile:
     path: Path
     dialect: Dialect
     quoted: bool = False
+    unit: ClassVar[str] = "line"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the columns."""
+        return tuple(name for name in self.dialect.names if name not in self.dialect.unread)
 
     @property
     def plain(self) -> bool:
@@ -51,7 +58,7 @@ class CsvFile:
         Raises:
             DoubtError: where that may not be what the file says.
         """
-        missing, store = options.config.missing, options.store
+        missing, store = options.config.missing_words(), options.store
 
         def parts() -> Iterator[pa.Table]:
             arguments = self._arguments(types, missing, self.dialect, self.quoted)
@@ -59,15 +66,17 @@ class CsvFile:
                 for name in part.column_names:
                     if pa.types.is_floating(part[name].type) and not _finite(part[name]):
                         raise TypesError(f"column {name} is not finite")
-                yield _trimmed(part, missing)
+                yield without_sentinels(_trimmed(part, missing), options.config.missing_numbers())
 
         return store.store(pa.schema(types), parts())
 
     def read_exactly(self, types: Types, schema: Schema, options: ReadOptions) -> pa.Table:
         """Read the rows that can be used, each validated by itself; the others are rejected."""
         stream = RewrittenStream(self._valid_rows(schema, options.reject))
-        arguments = self._arguments(types, options.config.missing, self._rewritten_dialect(), True)
-        parts = self._parse(stream, arguments, options.store.by_parts, exact=True)
+        arguments = self._arguments(types, options.config.missing_words(), self._rewritten_dialect(), True)
+        sentinels = options.config.missing_numbers()
+        parsed = self._parse(stream, arguments, options.store.by_parts, exact=True)
+        parts = (without_sentinels(part, sentinels) for part in parsed)
         return options.store.store(pa.schema(types), parts)
 
     def head(self, columns: Iterable[str]) -> Iterator[pa.Table]:

@@ -68,7 +68,8 @@ class CsvReader:
         """Read all files in the current way; raise `DoubtError` where the result may be wrong."""
         stats, options = self._collect_stats(), self.options
         types = {
-            name: found.type(name in options.config.numeric, name in options.text) for name, found in stats.items()
+            name: found.type(name in options.config.numeric, name in options.text, name in options.exact)
+            for name, found in stats.items()
         }
         numbers = {name for name, kind in types.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)}
         schema = self._schema(numbers, options.target)
@@ -84,16 +85,16 @@ class CsvReader:
 
     def _collect_stats(self) -> dict[str, ValueStats]:
         """Collect statistics of the values of each column: of the first blocks, or of all rows."""
-        columns, missing = self.options.columns, self.options.config.missing
+        columns = self.options.columns
         stats = {name: ValueStats() for name in columns}
         for file in self.files:
             if self._exact:  # of rows, only what can be required before types are known
                 blocks = file.blocks(columns, self._schema(set(), None))
             else:
                 blocks = file.blocks(columns) if self._from_all_rows else file.head(columns)
-            collect_stats(blocks, stats, missing, file.dialect.decimal)
+            collect_stats(blocks, stats, self.options.config, file.dialect.decimal)
         return stats
 
     def _schema(self, numbers: set[str], target: str | None) -> Schema:
-        columns, missing = frozenset(self.options.columns), frozenset(self.options.config.missing)
+        columns, missing = frozenset(self.options.columns), frozenset(self.options.config.missing_words())
         return Schema(frozenset(numbers), columns, target, missing)

@@ -22,6 +22,7 @@ class Dialect:
         blanks: whether runs of blanks and tabs separate values; `delimiter` is then a blank.
         decimal: the decimal point.
         names: of the columns, in the order of the file.
+        unread: those of them that are no columns of the table: an index, and columns without name and values.
         lines: physical lines before the first row.
         offset: bytes before the first row, in UTF-8 and without a byte order mark.
         notes: what was detected that a user might not expect, one sentence each.
@@ -35,6 +36,7 @@ class Dialect:
     blanks: bool = False
     decimal: str = "."
     names: tuple[str, ...] = ()
+    unread: frozenset[str] = frozenset()
     lines: int = 0
     offset: int = 0
     notes: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from trainer.config.quoting import shell_override
@@ -62,6 +63,21 @@ def encode_rows(
         for _ in pool.map(block, range(0, rows, step)):
             pass
     return [output.tensor() for output in outputs]
+
+
+class RangeEncoder:
+    """Turns any range of the rows of a table into inputs, float32 (rows, inputs); see `encode_rows`."""
+
+    def __init__(self, preprocessor: Preprocessor, table: Table) -> None:
+        self._preprocessor, self._table = preprocessor, table
+        self._sources = [column.lazy(table) for column in preprocessor.columns]
+
+    def __call__(self, start: int, stop: int) -> Tensor:
+        """Return the inputs of the rows from `start` to `stop`; raise `DataError` for one that is not finite."""
+        values = _rows(self._preprocessor, self._sources, start, stop)
+        if not np.isfinite(values).all():
+            raise _not_finite(self._preprocessor, self._table, start, values)
+        return torch.from_numpy(values)
 
 
 def _rows(preprocessor: Preprocessor, sources: Sequence[LazyColumn], start: int, stop: int) -> Values:

@@ -20,6 +20,7 @@ _PURPOSES = {
     "weight": "how much a row counts; no input",
     "group": "which rows belong together; no input",
     "split": "which rows are for training; no input",
+    "time": "which rows are the latest; no input",
 }
 
 
@@ -38,7 +39,13 @@ class Overview:
     files: dict[str, str]
 
 
-def describe_table(table: Table, columns: Sequence[Column], fitted: Preprocessor, leaks: dict[str, str]) -> Overview:
+def describe_table(
+    table: Table,
+    columns: Sequence[Column],
+    fitted: Preprocessor,
+    leaks: dict[str, str],
+    doubts: Sequence[str] = (),
+) -> Overview:
     """Describe the columns of a table.
 
     Args:
@@ -46,6 +53,7 @@ def describe_table(table: Table, columns: Sequence[Column], fitted: Preprocessor
         columns: what each column is.
         fitted: what the inputs become.
         leaks: how columns determine the target, by their names; see `trainer.data.table.leakage`.
+        doubts: further warnings, see `trainer.data.table.inspection`.
     """
     made = {column.name: column for column in fitted.columns}
     rows = [_row(column, made.get(column.name)) for column in columns]
@@ -55,7 +63,8 @@ def describe_table(table: Table, columns: Sequence[Column], fitted: Preprocessor
         counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
         notes.append(f"… and {len(rows) - SHOWN:,} more columns: {counts}; all are in columns.csv of the run")
     files = {"columns.csv": _csv(HEADER, rows)}
-    warnings = [*_left_out(columns), *(_leak(name, how) for name, how in leaks.items())]
+    warnings = [*_left_out(columns), *(one.warning for one in columns if one.warning)]
+    warnings += [*(_leak(name, how) for name, how in leaks.items()), *doubts]
     if table.rejected:
         cells = [(str(one.path), one.line, one.column or "", one.reason, one.text) for one in table.rejected]
         files["rejected.csv"] = _csv(("file", "line", "column", "reason", "text"), cells)

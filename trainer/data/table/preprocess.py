@@ -12,6 +12,7 @@ from trainer.config.quoting import shell_override
 from trainer.config.table import Csv
 from trainer.config.transform import BOTH, CATEGORIES, KINDS, NUMBERS, TransformConfig, chain
 from trainer.data.files.mapped import THREADS
+from trainer.data.table import column_types
 from trainer.data.table.column_statistics import Values
 from trainer.data.table.column_types import Column
 from trainer.data.table.columns import Categories, LazyColumn, boolean_column, datetime_column, numeric_column
@@ -35,7 +36,7 @@ class FittedColumn:
 
     Attributes:
         name, kind, form: see `trainer.data.table.column_types.Column`.
-        levels: of a category, the values of the training rows, sorted; their codes count from 1.
+        levels: of a category, the values of the training rows in their order; their codes count from 1.
         transforms: applied in this order.
         states: what each transform has measured, one state for each column that it is given.
     """
@@ -72,14 +73,15 @@ class FittedColumn:
         """Find the column in a table; raise `DataError` where it is not there or not as it was in training."""
         if table.columns.schema.get_field_index(self.name) < 0:  # a list of the names would be made for each column
             raise DataError(f"{table.files[0]}: has no column {self.name}, which the model was trained with.")
-        match self.kind:
-            case "numeric":
-                return numeric_column(table, self.name)
+        if self.kind == "categorical":
+            return Categories(table.columns[self.name]).codes(self.levels)
+        kind, form = column_types.as_written(self.kind, self.form, table, self.name)
+        match kind:
             case "boolean":
                 return boolean_column(table, self.name)
             case "datetime":
-                return datetime_column(table, self.name, self.form)
-        return Categories(table.columns[self.name]).codes(self.levels)
+                return datetime_column(table, self.name, form)
+        return numeric_column(table, self.name, form)
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def _fit(config: Csv, table: Table, column: Column, rows: Values) -> FittedColum
     blank = FittedColumn(column.name, column.kind, column.form, (), (), ())
     if column.kind == "categorical":
         categories = Categories(table.columns[column.name])
-        levels = categories.levels(rows)
+        levels = categories.levels(rows, config.order.get(column.name, ()))
         values = categories.codes(levels).at(rows)
     else:
         values = blank.lazy(table).at(rows)

@@ -16,6 +16,7 @@ class ReadOptions:
         config: says what means missing, which columns are numbers, and more.
         columns: the columns to read, in this order.
         text: the columns that become strings, whatever they hold.
+        exact: the columns whose numbers are not rounded to float32.
         target: a column in which a missing value makes a row unusable; None: none.
         reject: is called with each row that cannot be used; may raise.
         store: holds the columns that were read.
@@ -24,6 +25,7 @@ class ReadOptions:
     config: Csv
     columns: list[str]
     text: frozenset[str]
+    exact: frozenset[str]
     target: str | None
     reject: Callable[[Rejection], None]
     store: ColumnStore

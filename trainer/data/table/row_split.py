@@ -1,5 +1,7 @@
 """Which rows of a table are for training and which for validation, and how much each counts."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,10 +10,13 @@ from torch import Tensor
 
 from trainer.config.table import Csv
 from trainer.data.splits import split_samples
-from trainer.data.table import dates
-from trainer.data.table.column_types import is_text
-from trainer.data.table.columns import Categories, datetime_column, numeric_column
-from trainer.data.table.reading import Table, require_column
+from trainer.data.table.arrow_types import is_text
+from trainer.data.table.column_store import ColumnStore
+from trainer.data.table.column_types import Column, counted
+from trainer.data.table.columns import Categories, datetime_column, numeric_column, read_texts
+from trainer.data.table.dates import date_format
+from trainer.data.table.reading import Misfit, Table, require_column
+from trainer.data.table.row_parser import excerpt
 from trainer.errors import ConfigError, DataError
 
 TRAINING = ("train", "training", "fit", "learn")
@@ -19,7 +24,9 @@ VALIDATION = ("val", "valid", "validation", "dev", "eval")
 TEST = ("test", "testing", "holdout")
 
 
-def split_rows(config: Csv, table: Table, targets: Tensor, held_out_files: int, seed: int) -> tuple[Tensor, Tensor]:
+def split_rows(
+    config: Csv, table: Table, columns: Sequence[Column], targets: Tensor, held_out_files: int, seed: int
+) -> tuple[Tensor, Tensor]:
     """Split the rows of a table.
 
     Validation rows are those of files of their own, those that a column names, the latest ones, or drawn with the seed:
@@ -28,6 +35,7 @@ def split_rows(config: Csv, table: Table, targets: Tensor, held_out_files: int, 
     Args:
         config: says which of these ways.
         table: all rows.
+        columns: what each column is.
         targets: of all rows.
         held_out_files: how many of the table's files, the last ones, are for validation.
         seed: of the run.
@@ -51,7 +59,7 @@ def split_rows(config: Csv, table: Table, targets: Tensor, held_out_files: int, 
             "data.val_path, data.split or data.time."
         )
     if config.time is not None:
-        return _by_time(table, config.time, config.val_fraction)
+        return _by_time(table, config.time, config.val_fraction, columns)
     groups = None if config.group is None else _groups(table, config.group)
     return split_samples(config, targets, seed, groups)
 
@@ -84,10 +92,10 @@ def _by_column(table: Table, name: str) -> tuple[Tensor, Tensor]:
     return train, val
 
 
-def _by_time(table: Table, name: str, fraction: float) -> tuple[Tensor, Tensor]:
+def _by_time(table: Table, name: str, fraction: float, columns: Sequence[Column]) -> tuple[Tensor, Tensor]:
     """Hold out the latest rows; rows of the same moment are on one side."""
     require_column(name, "data.time", tuple(table.columns.column_names), table.files[0])
-    times = _times(table, name)
+    times = _times(table, name, columns)
     if np.isnan(times).any():
         raise DataError(f"{table.where(int(np.isnan(times).argmax()))}: the column {name} (data.time) is empty.")
     wanted = max(1, round(len(times) * fraction))
@@ -99,21 +107,65 @@ def _by_time(table: Table, name: str, fraction: float) -> tuple[Tensor, Tensor]:
     return (~later).nonzero().flatten(), later.nonzero().flatten()
 
 
-def _times(table: Table, name: str) -> np.ndarray:
+def _times(table: Table, name: str, columns: Sequence[Column]) -> np.ndarray:
     """Read a column of dates or numbers as float64 (N,)."""
     column = table.columns[name]
-    form = ""
     if is_text(column.type):
-        distinct = pc.unique(pc.drop_null(column.cast(pa.string())))
-        found = dates.date_format(distinct) if len(distinct) else None
-        if found is None:
-            raise DataError(
-                f"data.time: the column {name} holds '{distinct[0] if len(distinct) else ''}'; its values must be "
-                "numbers, or dates that are all written in one way."
-            )
-        form = found
-    source = datetime_column(table, name, form) if form else numeric_column(table, name)
+        form = _date_form(table, name, columns)
+        source = datetime_column(table, name, form)
+    else:
+        source = numeric_column(table, name)
     return source.between(0, source.rows).astype(np.float64)
+
+
+def _date_form(table: Table, name: str, columns: Sequence[Column]) -> str:
+    """Return how a column of text writes its dates: as its column is known to, or found here."""
+    known = next((one.form for one in columns if one.name == name and one.kind == "datetime"), "")
+    if known:
+        return known
+    texts, counts = counted(table.columns[name])
+    found = date_format(texts, counts) if len(texts) else None
+    if found is None:
+        raise DataError(
+            f"data.time: the column {name} holds '{texts[0] if len(texts) else ''}'; its values must be "
+            f"numbers, or dates that are all written in one way, which data.formats.{name}='%d.%m.%Y' may say."
+        )
+    return found
+
+
+def without_misfits(config: Csv, table: Table, columns: Sequence[Column], store: ColumnStore) -> Table:
+    """Return the table without the rows whose weight, time or side cannot be read, where `data.on_error` skips."""
+    if config.on_error != "skip":
+        return table
+    found: dict[int, Misfit] = {}
+    for key, name in (("weight", config.weight), ("time", config.time), ("split", config.split)):
+        if name is not None and name in table.columns.column_names:
+            wrong = _wrong(key, name, table, columns)
+            for row in np.flatnonzero(wrong).tolist():
+                value = table.columns[name][row].as_py()
+                what = "is empty" if value is None else f"is {excerpt(str(value))}"
+                found.setdefault(row, Misfit(name, f"data.{key} {what}", "" if value is None else str(value)))
+    return table.without(found, store) if found else table
+
+
+def _wrong(key: str, name: str, table: Table, columns: Sequence[Column]) -> np.ndarray:
+    """Return which rows have no usable value in a column of this purpose, bool (N,)."""
+    column = table.columns[name]
+    if key == "split":
+        texts = pc.utf8_lower(column.cast(pa.string()))
+        return ~np.asarray(pc.is_in(texts, value_set=pa.array([*TRAINING, *VALIDATION, *TEST])))
+    if is_text(column.type):
+        categories = Categories(column)
+        kind, form = ("numeric", "") if key == "weight" else ("datetime", _date_form(table, name, columns))
+        values = np.append(read_texts(categories.texts, kind, form)[0], np.nan)[categories.positions()]
+    else:
+        values = _lazy_values(table, name)
+    return ~(values >= 0) if key == "weight" else np.isnan(values)
+
+
+def _lazy_values(table: Table, name: str) -> np.ndarray:
+    source = numeric_column(table, name)
+    return source.between(0, source.rows)
 
 
 def _groups(table: Table, name: str) -> Tensor:

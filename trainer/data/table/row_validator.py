@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from trainer.config.quoting import shell_override
 from trainer.data.table.dialect import Dialect
 from trainer.data.table.row_parser import TextRow, excerpt
 
@@ -155,7 +156,7 @@ def _cell_error(
         return None
     return (
         f"{excerpt(cell)} is not a finite number, as most of the column are",
-        f"set data.missing=[...,{cell}] if it means missing, or name the column in data.categorical",
+        f"set {shell_override('data.missing', [cell])} if it means missing, or name the column in data.categorical",
     )
 
 

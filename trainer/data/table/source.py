@@ -4,8 +4,12 @@ import bz2
 import glob
 import gzip
 import io
+import itertools
+import json
 import lzma
+import re
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,19 +32,42 @@ PACKED: dict[bytes, Callable[[Path], Any]] = {
     b"\xfd7zXZ\0": lzma.open,
     b"\x28\xb5\x2f\xfd": lambda path: pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"),
 }
-FOREIGN = {  # the first bytes of files that are often given by mistake
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"GIF8": "a GIF image",
-    b"%PDF": "a PDF document",
-    b"PK\x03\x04": "a ZIP archive or an Excel workbook; unpack it, or export the sheet as CSV",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook; export the sheet as CSV",
-    b"SQLite format 3": "an SQLite database",
-    b"\x89HDF": "an HDF5 file",
-    b"\x93NUMPY": "a NumPy array",
-    b"ARROW1": "an Arrow file; write it as Parquet",
-    b"\x7fELF": "a program",
-}
+# What files are that are often given by mistake, by how they begin, and what to do about it.
+_CSV = "write it as CSV or Parquet"
+FOREIGN: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    (re.compile(start, re.DOTALL | re.IGNORECASE), what)
+    for start, what in (
+        (rb"version https://git-lfs", "a Git LFS pointer, not the file itself; fetch it: git lfs pull"),
+        (rb"\s*(<!doctype html|<html)", "a web page, perhaps of an error or a login; download the file itself"),
+        (rb"\s*<(\?xml|error|\w+:)", f"XML, perhaps an error of a server; download the file itself, or {_CSV}"),
+        (rb"\s*\[?\s*\{\s*\"", "JSON in one piece; write an object in each line (JSON lines), or CSV"),
+        (rb"\s*\[\s*\[", "JSON in one piece; write an object in each line (JSON lines), or CSV"),
+        (rb".{257}ustar", "a tar archive; unpack it, and name the table in it"),
+        (rb"\x89PNG", "a PNG image"),
+        (rb"\xff\xd8\xff", "a JPEG image"),
+        (rb"GIF8", "a GIF image"),
+        (rb"%PDF", "a PDF document; copy its table to CSV"),
+        (rb"PK\x03\x04", "a ZIP archive; unpack it, and name the table in it"),
+        (rb"\xd0\xcf\x11\xe0", "an old Excel workbook or another document of Office; export the sheet as CSV"),
+        (rb"SQLite format 3", f"an SQLite database; {_CSV}"),
+        (rb"\x89HDF", f"an HDF5 file; {_CSV}"),
+        (rb"\x93NUMPY", "a NumPy array; see data=tensors"),
+        (rb"ARROW1|FEA1|\xff\xff\xff\xff", "an Arrow or Feather file; write it as Parquet"),
+        (rb"ORC", "an ORC file; write it as Parquet"),
+        (rb"Obj\x01", "an Avro file; write it as Parquet"),
+        (rb"\$FL[23]", f"an SPSS file (.sav); {_CSV}: pandas.read_spss reads it"),
+        (rb"<stata_dta>|[\x69-\x73][\x01\x02]\x01\x00", f"a Stata file (.dta); {_CSV}: pandas.read_stata reads it"),
+        (rb"\0{12}\xc2\xea\x81\x60", f"a SAS file (.sas7bdat); {_CSV}: pandas.read_sas reads it"),
+        (
+            rb"RD[AX][23]\n|[XAB]\n\0\0\0[\x02\x03]",
+            "an R data file; write it as CSV: write.csv(x, 'x.csv', row.names=FALSE)",
+        ),
+        (rb"\x80[\x02-\x05][\x95c}\]q(]", f"a Python pickle, which can run code and is not read; {_CSV}: to_parquet"),
+        (rb"\x7fELF", "a program"),
+    )
+)
+FOREIGN_BYTES = 512  # of the beginning, in which they show
+EXCEL = (b"xl/workbook", b"xl/worksheets", b"xl/_rels")  # of which one is among the names at the beginning
 
 
 def source_files(path: Any) -> tuple[Path, ...]:
@@ -65,7 +92,10 @@ def _matches(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        pattern = shell_override("data.path", f"{glob.escape(str(path))}/*.csv")
+        endings = Counter(file.suffix for file in itertools.islice(path.rglob("*.*"), 1000) if file.is_file())
+        ending = endings.most_common(1)[0][0] if endings else ".csv"
+        deep = "" if any(path.glob(f"*{ending}")) or not endings else "**/"
+        pattern = shell_override("data.path", f"{glob.escape(str(path))}/{deep}*{ending}")
         raise DataError(f"data.path={path}: is a directory; {pattern} reads the files in it.")
     if any(sign in str(path) for sign in "*?["):
         matches = Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))
@@ -87,9 +117,38 @@ def first_bytes(path: Path, count: int = 16) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def is_parquet(path: Path) -> bool:
-    """Return whether it is a Parquet file, whatever its name."""
-    return first_bytes(path, 4) == b"PAR1"
+def typed_kind(path: Path) -> str | None:
+    """Return which format of typed values a file has, whatever its name; None for text.
+
+    JSON lines begin with an object that ends in the first line, and go on; ARFF begins with its relation.
+    """
+    start = first_bytes(path, FOREIGN_BYTES)
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start.startswith(b"PK\x03\x04"):
+        return "excel" if any(name in first_bytes(path, 1 << 16) for name in EXCEL) else None
+    if any(start.startswith(magic) for magic in PACKED):
+        with Unpacked(path) as file:
+            start = file.read(FOREIGN_BYTES)
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if re.match(rb"\{\s*\"", text):
+        with Unpacked(path) as file:
+            lines = file.read(BLOCK).lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n", 2)
+        return "jsonl" if len(lines) > 1 and lines[1].strip() and _is_object(lines[0]) else None
+    return "arff" if re.match(rb"(%[^\n]*\n|\s*\n)*\s*@relation\s", text, re.IGNORECASE) else None
+
+
+def _is_object(line: bytes) -> bool:
+    """Return whether a line is an object of JSON."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def foreign_kind(start: bytes) -> str | None:
+    """Return what a file is that is no table, by its first bytes (unpacked), and what to do about it; None: text."""
+    return next((what for pattern, what in FOREIGN if pattern.match(start)), None)
 
 
 class Unpacked(io.RawIOBase):

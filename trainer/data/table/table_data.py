@@ -1,17 +1,24 @@
 """Tables as data: from files to the two splits of a model's inputs."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from trainer.config.table import Csv
 from trainer.data.splits import from_splits
-from trainer.data.table import column_types, leakage, preprocess, row_split, source, target
-from trainer.data.table.encode import encode_rows
+from trainer.data.table import column_types, inspection, leakage, preprocess, row_split, source, target
+from trainer.data.table.column_store import ColumnStore, DiskColumnStore, MemoryColumnStore
+from trainer.data.table.columns import without_misfits
+from trainer.data.table.encode import RangeEncoder, encode_rows
 from trainer.data.table.overview import describe_table
 from trainer.data.table.preprocess import FittedColumn, Preprocessor
 from trainer.data.table.reading import read_table
@@ -21,6 +28,7 @@ from trainer.errors import CheckpointError, DataError
 from trainer.system import streams
 
 SIDES = ("train", "val")
+PART = 1 << 16  # rows that are handed on at a time
 SLOW = 1 << 28  # bytes that take more than a second to read: the user is told what is going on
 ONE_CLASS = (
     "there is nothing to learn",
@@ -56,12 +64,17 @@ def load_table(config: Csv, seed: int) -> Data:
 
 def _prepare(config: Csv, seed: int, held_out: int, cache: TableCache) -> Data:
     """Read the files of `config.path`, the last `held_out` of which are for validation, and make data of them."""
-    table = read_table(config, cache.column_store())
+    store = cache.column_store()
+    table = read_table(config, store)
     columns = column_types.infer_columns(config, table)
+    column_types.check_transforms(config, columns)
+    strict = [(one.name, one.kind, one.form) for one in columns if one.is_input] + target.strict(config, table)
+    table = without_misfits(table, strict, config.on_error, store)
+    table = row_split.without_misfits(config, table, columns, store)
     assert config.target is not None  # read_table has checked it
     targets, labels = target.infer_target(table, config.target, config.target_type)
     targets = cache.spill("targets", targets)
-    rows_of = row_split.split_rows(config, table, targets, held_out, seed)
+    rows_of = row_split.split_rows(config, table, columns, targets, held_out, seed)
     sides = [cache.spill(f"{side}.rows", rows) for side, rows in zip(SIDES, rows_of, strict=True)]
     del rows_of
     _check_classes(config.target, targets, labels, sides)
@@ -69,7 +82,8 @@ def _prepare(config: Csv, seed: int, held_out: int, cache: TableCache) -> Data:
     train, val = (rows.numpy() for rows in sides)
     fitted = preprocess.fit_preprocessor(config, table, columns, train)
     leaks = leakage.find_leaks(fitted, table, targets.numpy(), train, labels is not None)
-    overview = describe_table(table, columns, fitted, leaks)
+    doubts = inspection.find_doubts(config, table, columns, fitted, targets, labels, (train, val))
+    overview = describe_table(table, columns, fitted, leaks, doubts)
     outputs = [
         cache.rows(f"{side}.inputs", (len(rows), fitted.width()))
         for side, rows in zip(SIDES, (train, val), strict=True)
@@ -83,7 +97,7 @@ def _prepare(config: Csv, seed: int, held_out: int, cache: TableCache) -> Data:
         data,
         spec=dataclasses.replace(data.spec, cardinalities=fitted.cardinalities),
         notes=overview.notes,
-        warnings=overview.warnings,
+        warnings=(*overview.warnings, *inspection.repeated_rows(splits)),
         files=overview.files,
         preprocessing=fitted.to_json(),
     )
@@ -96,14 +110,25 @@ def _check_classes(name: str, targets: Tensor, labels: tuple[str, ...] | None, s
             raise DataError(f"The target {name} is {labels[int(alone)]} in every {side} row: {why}.")
 
 
-def read_table_samples(config: Csv, path: str, spec: DataSpec, preprocessing: str | None, labelled: bool) -> Samples:
-    """Read the rows of another table, transformed exactly like the training rows.
+def read_table_samples(
+    config: Csv,
+    paths: Sequence[str],
+    spec: DataSpec,
+    preprocessing: str | None,
+    labelled: bool,
+    keep: Sequence[str] = (),
+) -> Iterator[Samples]:
+    """Read the rows of other tables, transformed exactly like the training rows, in parts of bounded size.
+
+    Only the columns that the model takes are read and judged; how a file writes its table is found anew for each, by
+    their names.
 
     Args:
-        config: of the run that trained the model.
-        path: a file, or a pattern.
+        config: of the run that trained the model, with what the user says of the new files: see `as_asked`.
+        paths: files, or patterns.
         spec, preprocessing: of the training data.
-        labelled: whether the table must have the target.
+        labelled: whether the tables must have the target.
+        keep: columns to hand on with the samples.
 
     Raises:
         CheckpointError: where the preprocessing is damaged, or not the model's.
@@ -114,21 +139,65 @@ def read_table_samples(config: Csv, path: str, spec: DataSpec, preprocessing: st
     fitted = Preprocessor.from_json(preprocessing)
     if fitted.width() != spec.features or fitted.cardinalities != spec.cardinalities:
         raise CheckpointError("The saved preprocessing is not that of the model.")
-    table = read_table(_as_trained(config, path, fitted), labelled=labelled)
-    (inputs,) = encode_rows(fitted, table)
+    asked = _as_trained(config, [*paths], fitted, keep)
+    files = source.source_files(asked.path)
+    with contextlib.ExitStack() as stack:
+        store: ColumnStore = MemoryColumnStore()
+        if sum(path.stat().st_size for path in files) >= SLOW:  # it may not fit into memory
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="trainer-table-"))
+            store = DiskColumnStore(Path(folder))
+        yield from _parts(asked, fitted, spec, labelled, keep, store)
+
+
+def _parts(
+    config: Csv, fitted: Preprocessor, spec: DataSpec, labelled: bool, keep: Sequence[str], store: ColumnStore
+) -> Iterator[Samples]:
+    """Yield the rows of `read_table_samples` in parts."""
+    name = str(config.target)
+    inputs = [column.name for column in fitted.columns]
+    wanted = dict.fromkeys([*inputs, *([name] if labelled else []), *keep])
+    table = read_table(config, store, labelled=labelled, wanted=[*wanted])
+    strict = [(one.name, *column_types.as_written(one.kind, one.form, table, one.name)) for one in fitted.columns]
+    table = without_misfits(table, strict, config.on_error, store)
+    if labelled and spec.labels is not None and config.on_error == "skip":
+        strangers = target.unknown_classes(table, name, spec.labels)
+        table = table.without(strangers, store) if strangers else table
+    if not table.columns.num_rows:
+        raise DataError(f"{table.files[0]}: none of its {table.rows_read:,} rows can be used: {table.rejected[0]}.")
     if not labelled:
-        targets = torch.zeros(len(inputs), dtype=torch.int64)
+        targets = None
     elif spec.labels is not None:
-        targets = target.class_codes(table, str(config.target), spec.labels)
+        targets = target.class_codes(table, name, spec.labels)
     else:
-        targets, _ = target.infer_target(table, str(config.target), "number")
-    return Samples(Split(inputs, targets), as_float, "line", table.lines(), tuple(map(str, table.rejected)))
+        targets = target.numbers(table, name)
+    notes = (*table.notes, *inspection.unknown_levels(fitted, table))
+    rejected = tuple(map(str, table.rejected))
+    encode, places = RangeEncoder(fitted, table), table.places()
+    several = len(table.files) > 1
+    for start in range(0, table.columns.num_rows, PART):
+        stop = min(start + PART, table.columns.num_rows)
+        here = list(itertools.islice(places, stop - start))
+        yield Samples(
+            Split(
+                encode(start, stop),
+                torch.zeros(stop - start, dtype=torch.int64) if targets is None else targets[start:stop],
+            ),
+            as_float,
+            "line",
+            [line for _, line in here],
+            rejected if not start else (),
+            files=[path for path, _ in here] if several else None,
+            kept={column: table.columns[column][start:stop].cast(pa.string()).to_pylist() for column in keep},
+            notes=notes if not start else (),
+        )
 
 
-def _as_trained(config: Csv, path: str, fitted: Preprocessor) -> Csv:
-    """Return the config for another file, in which each column is of the kind that it had in training."""
+def _as_trained(config: Csv, path: Any, fitted: Preprocessor, keep: Sequence[str] = ()) -> Csv:
+    """Return the config for other files, in which each column is of the kind that it had in training."""
     kinds = {column.name: column.kind for column in fitted.columns}
-    numeric, categorical = ([name for name, kind in kinds.items() if kind == one] for one in ("numeric", "categorical"))
+    numeric, categorical, dates = (
+        [name for name, kind in kinds.items() if kind == one] for one in ("numeric", "categorical", "datetime")
+    )
     return dataclasses.replace(
         config,
         path=path,
@@ -136,9 +205,15 @@ def _as_trained(config: Csv, path: str, fitted: Preprocessor) -> Csv:
         numeric=numeric,
         categorical=categorical,
         boolean=[],
-        datetime=[],
-        text=[],
+        datetime=dates,
+        text=[name for name in keep if name not in kinds],
+        formats={},
+        order={},
         ignore=[],
+        group=None,
+        weight=None,
+        split=None,
+        time=None,
         transforms={},
     )
 
@@ -156,7 +231,8 @@ def raw_columns(config: Csv, fitted: Preprocessor, rows: Tensor, is_raw: Callabl
     """
     held_out = source.source_files(config.val_path) if config.val_path is not None else ()
     files = [*map(str, (*source.source_files(config.path), *held_out))]
-    table = read_table(dataclasses.replace(_as_trained(config, "", fitted), path=files), labelled=False)
+    names = [column.name for column in fitted.columns]
+    table = read_table(_as_trained(config, files, fitted), labelled=False, wanted=names)
     order = rows.argsort()
     at = rows[order].numpy()
     entries: list[np.ndarray[Any, Any]] = []

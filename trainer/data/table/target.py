@@ -1,13 +1,20 @@
 """The column to predict: classes or numbers."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from trainer.data.table.column_types import HEAD, is_text
-from trainer.data.table.reading import Table
+from trainer.config.table import Csv
+from trainer.data.table.arrow_types import is_text
+from trainer.data.table.column_types import HEAD, is_padded
+from trainer.data.table.columns import Categories, level_values, match_levels, read_texts, sort_levels
+from trainer.data.table.reading import Misfit, Table
+from trainer.data.table.row_parser import excerpt
+from trainer.data.table.written_numbers import number_style
 from trainer.errors import DataError
 
 MAX_CLASSES = 20  # distinct whole numbers up to which a numeric target is read as classes
@@ -28,91 +35,113 @@ def infer_target(table: Table, name: str, target_type: str) -> tuple[Tensor, tup
         DataError: for a target that cannot be learned: constant, not a number where one is needed, free text.
     """
     column = table.columns[name]
-    numbers = _numbers(column)
+    numbers = _numbers(table, name)
     if numbers is None and target_type == "number":
-        row, word = _first_word(column)
+        row, word = _first_word(table, name)
         raise DataError(
             f"data.target_type=number: the column {name} holds '{word}' ({table.where(row)}), not a finite number."
         )
-    if numbers is not None and (target_type == "number" or (target_type == "auto" and not _few(numbers))):
+    if numbers is not None and (
+        target_type == "number" or (target_type == "auto" and not _few(numbers, len(column) // 2))
+    ):
         values = np.asarray(numbers.cast(pa.float32(), safe=False)).astype(np.float32)  # a copy: arrow's is read-only
         if values.min() == values.max():
             raise DataError(f"The target {name} is {column[0]} in every row: there is nothing to learn.")
         return torch.from_numpy(values).unsqueeze(1), None
-    labels = _labels(column, numbers is not None)
+    texts = pc.unique(column).cast(pa.string())
+    first: dict[str, str] = {}  # of each value the spelling in which it first occurs
+    for value, text in zip(level_values(texts).to_pylist(), texts.to_pylist(), strict=True):
+        first.setdefault(value, text)
+    labels = tuple(first[value] for value in sort_levels(first))
     if len(labels) < 2:
         raise DataError(f"The target {name} is {labels[0]} in every row: there is nothing to learn.")
     if len(labels) > len(column) // 2:
+        as_number = "" if numbers is None else ", or set data.target_type=number (task=regression does so)"
         raise DataError(
             f"The target {name} has {len(labels)} distinct values in {len(column)} rows: too many for classes. Is "
-            "data.target the right column?"
+            f"data.target the right column? If so, give more rows{as_number}."
         )
     return class_codes(table, name, labels), labels
 
 
+def numbers(table: Table, name: str) -> Tensor:
+    """Read a column of numbers to compare predictions with, float32 (N, 1); raise `DataError` for any other value."""
+    found = _numbers(table, name)
+    if found is None:
+        row, word = _first_word(table, name)
+        raise DataError(f"{table.where(row)}: the column {name} holds '{word}', not a finite number.")
+    return torch.from_numpy(np.array(found.cast(pa.float32(), safe=False), dtype=np.float32)).unsqueeze(1)
+
+
+def strict(config: Csv, table: Table) -> list[tuple[str, str, str]]:
+    """Return name, kind and form of the target where the config says that it is numbers; see `without_misfits`."""
+    name = str(config.target)
+    if config.target_type != "number" or not is_text(table.columns[name].type):
+        return []
+    texts = pc.unique(pc.drop_null(table.columns[name].cast(pa.string())))
+    return [(name, "numeric", number_style(texts, np.ones(len(texts)), table.decimal)[0])]
+
+
 def class_codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
-    """Find the class of each row, int64 (N,), as its position in `labels`; 1, 1.0 and 1e0 are the same class.
+    """Find the class of each row, int64 (N,), as its position in `labels`; see `match_levels`.
 
     Raises:
-        DataError: naming a row whose class is none of them.
+        DataError: naming a row whose class is none of them, and how many there are.
     """
+    strangers = unknown_classes(table, name, labels)
+    if strangers:
+        row = min(strangers)
+        words = Counter(misfit.text for misfit in strangers.values()).most_common(3)
+        shown = ", ".join(f"{excerpt(text)} in {count:,} rows" for text, count in words)
+        raise DataError(
+            f"{table.where(row)}: {strangers[row].reason} {', '.join(labels[:10])}; such are {shown}. "
+            "data.on_error=skip (--on-error skip) leaves such rows out."
+        )
+    column = Categories(table.columns[name])
+    return torch.from_numpy(match_levels(column.texts, labels)[column.positions()] - 1)
+
+
+def unknown_classes(table: Table, name: str, labels: tuple[str, ...]) -> dict[int, Misfit]:
+    """Find the rows whose class is none of `labels`."""
+    column = Categories(table.columns[name])
+    new = np.append(match_levels(column.texts, labels) == 0, False)
+    if not new.any():
+        return {}
+    positions = column.positions()
+    found = {}
+    for row in np.flatnonzero(new[positions]).tolist():
+        text = column.texts[int(positions[row])].as_py()
+        found[row] = Misfit(name, f"{name} is {excerpt(text)}, none of the classes", text)
+    return found
+
+
+def _numbers(table: Table, name: str) -> pa.ChunkedArray | None:
+    """Return the column as numbers, also of such as 1,234.50; None where a value is not a finite number, or a code."""
     column = table.columns[name]
-    codes = {label: code for code, label in enumerate(labels)}
-    canonical = [_canonical(label) for label in labels]
-    numeric = None not in canonical
-    codes |= {number: code for code, number in enumerate(canonical) if number is not None and numeric}
-    encoded = pc.dictionary_encode(column).combine_chunks()
-    texts = encoded.dictionary.cast(pa.string()).to_pylist()
-    lookup = np.array([codes.get(text, codes.get(_canonical(text) or "", -1)) for text in texts])
-    found = lookup[np.asarray(encoded.indices)]
-    if (found < 0).any():
-        row = int((found < 0).argmax())
-        raise DataError(f"{table.where(row)}: {name} is '{column[row]}', none of the classes {', '.join(labels[:10])}.")
-    return torch.from_numpy(found.astype(np.int64, copy=False))
-
-
-def _canonical(text: str) -> str | None:
-    """Return one spelling for each number, so that 1, 1.0 and 1e0 are the same class; None for what is no number."""
-    try:
-        return format(float(text), ".17g")
-    except ValueError:
+    if not is_text(column.type):
+        return column if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) else None
+    written = Categories(column)
+    if not len(written.texts) or is_padded(written.texts):
         return None
+    form, share = number_style(written.texts, np.ones(len(written.texts)), table.decimal)
+    if share < 1:
+        return None
+    values = np.append(read_texts(written.texts, "numeric", form)[0], np.nan)
+    return pa.chunked_array([values[written.positions()]])
 
 
-def _labels(column: pa.ChunkedArray, numeric: bool) -> tuple[str, ...]:
-    """Return the names of the classes in order; a number keeps the spelling in which it first occurs."""
-    texts = pc.unique(column).cast(pa.string()).to_pylist()
-    if not numeric:
-        return tuple(sorted(texts))
-    first: dict[float, str] = {}
-    for text in texts:
-        first.setdefault(float(text), text)
-    return tuple(first[number] for number in sorted(first))
-
-
-def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Return the column as numbers; None where a value is not a finite number."""
-    if is_text(column.type):
-        try:
-            column = column.cast(pa.string()).cast(pa.float64())
-        except pa.ArrowInvalid:
-            return None
-        return column if pc.all(pc.is_finite(column)).as_py() else None
-    return column if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) else None
-
-
-def _few(numbers: pa.ChunkedArray) -> bool:
-    """Return whether the numbers are whole, and few enough to be classes."""
+def _few(numbers: pa.ChunkedArray, most: int) -> bool:
+    """Return whether the numbers are whole, and few enough to be classes: `most` of them at most."""
     if len(pc.unique(numbers.slice(0, HEAD))) > MAX_CLASSES:
         return False  # mostly enough; the whole would need a table of all its values
     distinct = pc.unique(numbers)
-    return len(distinct) <= MAX_CLASSES and pc.all(pc.equal(distinct, pc.round(distinct))).as_py()
+    return len(distinct) <= min(MAX_CLASSES, max(2, most)) and pc.all(pc.equal(distinct, pc.round(distinct))).as_py()
 
 
-def _first_word(column: pa.ChunkedArray) -> tuple[int, str]:
+def _first_word(table: Table, name: str) -> tuple[int, str]:
     """Find the first value that is not a finite number, and its row."""
-    for row, value in enumerate(column.cast(pa.string()).to_pylist()):
-        number = _canonical(value)
-        if number is None or not np.isfinite(float(number)):
-            return row, value
-    raise AssertionError("every value is a number")
+    texts = table.columns[name].cast(pa.string())
+    distinct = pc.unique(texts)
+    wrong = read_texts(distinct, "numeric", number_style(distinct, np.ones(len(distinct)), table.decimal)[0])[1]
+    word = distinct[int(wrong.argmax())]
+    return pc.index(texts, word).as_py(), word.as_py()

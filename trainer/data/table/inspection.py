@@ -1,0 +1,188 @@
+"""What a statistician would ask of a table before training on it: each doubt is a sentence with a way out."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from trainer.config.quoting import shell_override
+from trainer.config.table import Csv
+from trainer.data.table.column_statistics import Values, known, sample
+from trainer.data.table.column_types import Column
+from trainer.data.table.columns import Categories
+from trainer.data.table.preprocess import Preprocessor
+from trainer.data.table.reading import Table
+from trainer.data.table.row_parser import excerpt
+from trainer.data.types import Split
+
+LISTED = 5  # names or values in a sentence
+RARE = 5  # rows of a class below which nothing can be said of it
+SKEWED = 4.0  # skewness of a target with a long tail: that of an exponential distribution is 2
+FEW_ROWS = 30  # below which a shape tells nothing
+CELLS = 50_000_000  # inputs up to which rows are compared
+REPEATED, CHANCE = 0.01, 4.0  # share of repeated validation rows that is told: at least, and times what chance gives
+EXAMINED = 10_000  # rows of which distinct values are counted
+
+
+def find_doubts(
+    config: Csv,
+    table: Table,
+    columns: Sequence[Column],
+    fitted: Preprocessor,
+    targets: Tensor,
+    labels: tuple[str, ...] | None,
+    sides: tuple[Values, Values],
+) -> list[str]:
+    """Return what may be wrong with a table that is about to be trained on, one sentence each.
+
+    Args:
+        config: says the purpose of columns.
+        table: all rows.
+        columns: what each column is.
+        fitted: what the inputs become.
+        targets: of all rows, class codes (N,) or numbers (N, 1).
+        labels: the names of the classes; None for numbers.
+        sides: the rows for training and for validation, int64.
+    """
+    doubts = _constant(columns, table)
+    if labels is not None:
+        doubts += _classes(str(config.target), targets, labels, sides)
+    else:
+        doubts += _long_tail(str(config.target), config, targets.numpy()[sides[0], 0])
+    doubts += [f"validation: {sentence}" for sentence in unknown_levels(fitted, table, sides[1])]
+    if config.group is not None and config.group in table.columns.column_names:
+        doubts += _divided_groups(config.group, table, sides)
+    return doubts
+
+
+def unknown_levels(fitted: Preprocessor, table: Table, rows: Values | None = None) -> list[str]:
+    """Return a sentence for each column with values that were never seen in training, with their counts.
+
+    Args:
+        fitted: on the training rows.
+        table: with the columns.
+        rows: those that count, int64; None: all.
+    """
+    found = []
+    for column in fitted.columns:
+        if column.kind != "categorical":
+            continue
+        new = Categories(table.columns[column.name]).unknown(column.levels, rows)
+        if new:
+            total = table.columns.num_rows if rows is None else len(rows)
+            found.append(
+                f"{column.name}: {new.total():,} of {total:,} rows have levels never seen in training: {_list(new)}."
+            )
+    return found
+
+
+def repeated_rows(splits: Sequence[Split]) -> list[str]:
+    """Return the warning that validation rows are training rows, too, where more are than chance explains."""
+    train, val = splits
+    if not isinstance(train.inputs, Tensor) or not isinstance(val.inputs, Tensor) or train.inputs.numel() > CELLS:
+        return []  # on disk, or many
+    of_train, of_val = _hashes(train.inputs, train.targets), _hashes(val.inputs, val.targets)
+    repeated = int(np.isin(of_val, of_train).sum())
+    some = train.inputs[:: -(-len(train) // EXAMINED)].numpy()
+    possible = math.prod(len(np.unique(column)) for column in some.T)
+    by_chance = len(train) / possible  # where all rows that could be are equally likely
+    if repeated < max(3.0, REPEATED * len(of_val), CHANCE * by_chance * len(of_val)):
+        return []
+    text = f"{repeated:,} of {len(of_val):,} validation rows are training rows, too, target and all: the scores say how"
+    text += (
+        " well rows are remembered. Remove repeated rows, or keep what belongs together on one side with data.group."
+    )
+    return [text]
+
+
+def _hashes(inputs: Tensor, targets: Tensor) -> Values:
+    """Return a number for each row that is the same for equal rows, uint64 (N,)."""
+    rows = torch.cat([inputs, targets.reshape(len(targets), -1).to(inputs.dtype)], dim=1).contiguous().numpy()
+    draw = np.random.default_rng(0)
+    odd: Values = np.asarray(draw.integers(0, 1 << 63, size=rows.shape[1], dtype=np.uint64)) | np.uint64(1)
+    hashes = np.zeros(len(rows), dtype=np.uint64)
+    bits = rows.view(np.uint32)
+    for column in range(rows.shape[1]):
+        mixed = (bits[:, column].astype(np.uint64) + 1) * odd[column]
+        hashes += mixed ^ (mixed >> np.uint64(31))
+    return hashes
+
+
+def _constant(columns: Sequence[Column], table: Table) -> list[str]:
+    """Tell of inputs with one value in all rows."""
+    names = [
+        one.name
+        for one in columns
+        if one.is_input and one.distinct == 1 and not one.missing and len(pc.unique(table.columns[one.name])) == 1
+    ]
+    if not names:
+        return []
+    verb = "has one value" if len(names) == 1 else "have one value each"
+    return [f"{_names(names)} {verb} in all rows, and tell{'s' * (len(names) == 1)} nothing."]
+
+
+def _classes(name: str, targets: Tensor, labels: tuple[str, ...], sides: tuple[Values, Values]) -> list[str]:
+    """Tell of classes on one side only, of rare ones, and of those that differ in their spelling alone."""
+    train, val = (torch.bincount(targets[torch.from_numpy(rows)], minlength=len(labels)) for rows in sides)
+    doubts = []
+    for here, there, side, other in ((val, train, "validation", "training"), (train, val, "training", "validation")):
+        only = [labels[i] for i in ((here > 0) & (there == 0)).nonzero().flatten().tolist()]
+        if only:
+            what = "cannot be predicted" if side == "validation" else "is not validated"
+            doubts.append(
+                f"{_names(only, 'class')} of {name}: in {side} rows only, not in {other}. Files may spell classes in "
+                f"two ways; what is in {side} only {what}."
+            )
+    rare = [f"{labels[i]} ({int(train[i])})" for i in ((train > 0) & (train < RARE)).nonzero().flatten().tolist()]
+    if rare:
+        doubts.append(f"{_names(rare, 'class')} of {name} with fewer than {RARE} training rows: too few to learn from.")
+    spelled = Counter(label.strip().casefold() for label in labels)
+    alike = [label for label in labels if spelled[label.strip().casefold()] > 1]
+    if alike:
+        doubts.append(
+            f"{_names(alike, 'class')} of {name} differ in upper and lower case alone; if they are meant to be "
+            "the same, spell them alike."
+        )
+    return doubts
+
+
+def _long_tail(name: str, config: Csv, numbers: Values) -> list[str]:
+    """Suggest a logarithm for a target without negative values and with a long tail."""
+    there = known(sample(numbers)).astype(np.float64)
+    if len(there) < FEW_ROWS or there.min() < 0 or name in config.transforms or there.std() == 0:
+        return []
+    skewness = float((((there - there.mean()) / there.std()) ** 3).mean())
+    logs = np.log1p(there)
+    flat = logs.std() == 0 or abs(float((((logs - logs.mean()) / logs.std()) ** 3).mean())) > abs(skewness)
+    if skewness < SKEWED or flat:
+        return []
+    way_out = shell_override(f"data.transforms.{name}", ["log1p"])
+    text = (
+        f"the target {name} has a long tail (skewness {skewness:.1f}), and a few rows decide the loss; {way_out} trains"
+    )
+    return [f"{text} on its logarithm."]
+
+
+def _divided_groups(name: str, table: Table, sides: tuple[Values, Values]) -> list[str]:
+    """Tell of groups with rows on both sides, as files or a column of their own can divide them."""
+    positions = Categories(table.columns[name]).positions()
+    train, val = (positions[rows][positions[rows] >= 0] for rows in sides)
+    both = np.intersect1d(train, val)
+    if not len(both):
+        return []
+    return [f"{len(both):,} groups of {name} have rows in training and in validation: the scores are too good."]
+
+
+def _list(counts: Counter[str]) -> str:
+    shown = ", ".join(excerpt(value)[1:-1] for value, _ in counts.most_common(LISTED))
+    return shown + (f" and {len(counts) - LISTED:,} more" if len(counts) > LISTED else "")
+
+
+def _names(names: Sequence[str], noun: str = "column") -> str:
+    plural = "es" if noun == "class" else "s"
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return f"{noun}{plural * (len(names) > 1)} {', '.join(names[:LISTED])}{more}"
