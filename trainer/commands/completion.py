@@ -50,7 +50,12 @@ FLAGS: dict[str, Flags] = {
         "--version": ("print the version", None),
     },
     "evaluate": TRAINED | {"--json": ("print one line of JSON", None)},
-    "predict": TRAINED | {"--output": ("the file to write", ())},
+    "predict": TRAINED
+    | {
+        "--output": ("the file to write", ()),
+        "--keep": ("columns of the table to write beside the prediction", ()),
+        "--proba": ("which probabilities of classes", ("all", "top5", "none")),
+    },
     "export": HELP
     | {
         "--format": ("of the file", ("onnx", "torch", "safetensors")),

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer.data.on_disk import OnDisk
+from trainer.data.target_steps import Step, apply_steps
 from trainer.errors import ConfigError
 from trainer.system import seeds
 
@@ -41,8 +42,9 @@ class DataSpec:
         outputs: number of classes, or of predicted numbers.
         labels: the names of the classes; None for regression.
         class_counts: training samples of each class; None for regression.
-        target_mean, target_std: mean and standard deviation of each predicted number over the training split; None for
-            classification.
+        target_mean, target_std: mean and standard deviation of each predicted number over the training split, as it is
+            learned, after `target_steps`; None for classification.
+        target_steps: the transforms of the predicted numbers, see `trainer.data.target_steps`; the model undoes them.
         cardinalities: the number of category codes of each of the last inputs, which are whole numbers in the float
             tensor; empty where there are none.
     """
@@ -54,6 +56,7 @@ class DataSpec:
     target_mean: tuple[float, ...] | None = None
     target_std: tuple[float, ...] | None = None
     cardinalities: tuple[int, ...] = ()
+    target_steps: tuple[Step, ...] = ()
 
     @classmethod
     def of(cls, input_shape: tuple[int, ...], targets: Tensor, labels: tuple[str, ...] | None) -> "DataSpec":
@@ -70,6 +73,18 @@ class DataSpec:
         numbers = targets.double()
         mean, std = numbers.mean(0).tolist(), numbers.std(0, correction=0).tolist()
         return cls(input_shape, targets.shape[1], None, target_mean=tuple(mean), target_std=tuple(std))
+
+    def with_target_steps(self, steps: tuple[Step, ...], targets: Tensor) -> "DataSpec":
+        """Return the spec of numbers that are learned after some transforms.
+
+        Args:
+            steps: the transforms.
+            targets: of the training split, float32 (N, outputs), in the original unit.
+        """
+        learned = DataSpec.of(self.input_shape, apply_steps(targets.double(), steps), None)
+        return dataclasses.replace(
+            self, target_steps=steps, target_mean=learned.target_mean, target_std=learned.target_std
+        )
 
     @property
     def features(self) -> int:
@@ -89,6 +104,9 @@ class DataSpec:
     def from_dict(cls, values: dict[str, Any]) -> "DataSpec":
         """Make a spec from what `to_dict` returned; raise `ValueError` or `TypeError` for anything else."""
         kwargs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        kwargs["target_steps"] = tuple(
+            (str(name), float(centre), float(width)) for name, centre, width in kwargs.get("target_steps", ())
+        )
         spec = cls(**kwargs)
         numbers: tuple[object, ...] = (*spec.input_shape, spec.outputs, *(spec.class_counts or ()), *spec.cardinalities)
         if not all(isinstance(number, int) and 0 <= number < 1 << 31 for number in numbers):

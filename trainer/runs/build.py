@@ -21,6 +21,7 @@ from trainer.config.scheduler import SchedulerConfig
 from trainer.config.table import Csv
 from trainer.config.task import Auto, Classification, Regression, TaskConfig
 from trainer.data.checks import checked_data
+from trainer.data.target_steps import UndoSteps
 from trainer.data.types import Data, DataSpec, Samples
 from trainer.errors import ConfigError
 from trainer.models.plugin import checked_network
@@ -155,11 +156,12 @@ def build_model(config: Config, spec: DataSpec) -> nn.Module:
         model: nn.Module = nn.Sequential(front, build_network(config.model, widened))
     else:
         model = build_network(config.model, spec)
+    undo = [UndoSteps(spec.target_steps)] if spec.target_steps else []
     if not rescales(config, spec):
-        return model
+        return nn.Sequential(model, *undo) if undo else model
     assert spec.target_mean is not None
     assert spec.target_std is not None
-    return nn.Sequential(model, Rescale(spec.target_mean, spec.target_std))
+    return nn.Sequential(model, Rescale(spec.target_mean, spec.target_std), *undo)
 
 
 def rescales(config: Config, spec: DataSpec) -> bool:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.data.target_steps import apply_steps
 from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
 from trainer.tasks.base import PREFIX, Evaluation, Task
@@ -18,6 +19,8 @@ from trainer.tasks.sums import TINY, sum_vector
 
 class RegressionTask(Task):
     """A loss between outputs and float targets, both (B, outputs), averaged over all numbers; the lowest is best.
+
+    Where the target is transformed, the loss is that of the transformed, and the metrics are those in its own unit.
 
     Args:
         spec: data without classes.
@@ -34,7 +37,7 @@ class RegressionTask(Task):
         if spec.labels is not None:
             raise ConfigError("task=regression: the data has classes; use task=classification.")
         self.losses: Losses = losses or partial(F.mse_loss, reduction="none")
-        self.outputs, self.metrics = spec.outputs, metrics
+        self.outputs, self.metrics, self.steps = spec.outputs, metrics, spec.target_steps
         self.score_names = ("loss", *(metric.name for metric in metrics))
 
     def weight(self, targets: Tensor, weights: Tensor | None = None) -> Tensor | float:
@@ -45,7 +48,7 @@ class RegressionTask(Task):
 
     def loss_sum(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the sum over the batch, weighted."""
-        losses = self.losses(outputs, targets)
+        losses = self.losses(apply_steps(outputs, self.steps), apply_steps(targets, self.steps))
         return losses.sum() if weights is None else (losses * weights[:, None]).sum()
 
     def train_sums(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -149,7 +149,7 @@ def _as_configured(config: Csv, key: str, name: str, table: Table) -> Found:
     texts, counts = counted(column.cast(pa.string()))
     form = config.formats.get(name)
     if form is not None:
-        dates.check_format(form, f"data.formats.{name}")
+        dates.check_date_format(form, f"data.formats.{name}")
         return Found("datetime", form=form)
     form = dates.date_format(texts, counts)
     if form is None:

@@ -114,7 +114,7 @@ def far(seconds: Seconds) -> NDArray[np.bool_]:
     return (seconds >= _FAR) | (seconds < _YEAR_2)
 
 
-def check_format(form: str, key: str) -> None:
+def check_date_format(form: str, key: str) -> None:
     """Raise `ConfigError` for a format with a part that is not known."""
     unknown = [letter for letter in re.findall(r"%(.?)", form) if letter not in (*_PARTS, "%")]
     if form in (ISO, *UNIX):

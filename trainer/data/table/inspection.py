@@ -21,7 +21,7 @@ from trainer.data.types import Split
 
 LISTED = 5  # names or values in a sentence
 RARE = 5  # rows of a class below which nothing can be said of it
-SKEWED = 4.0  # skewness of a target with a long tail: that of an exponential distribution is 2
+SKEWED = 3.0  # skewness of a target with a long tail: that of an exponential distribution is 2
 FEW_ROWS = 30  # below which a shape tells nothing
 CELLS = 50_000_000  # inputs up to which rows are compared
 REPEATED, CHANCE = 0.01, 4.0  # share of repeated validation rows that is told: at least, and times what chance gives

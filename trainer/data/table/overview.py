@@ -45,6 +45,7 @@ def describe_table(
     fitted: Preprocessor,
     leaks: dict[str, str],
     doubts: Sequence[str] = (),
+    target_chain: Sequence[str] = (),
 ) -> Overview:
     """Describe the columns of a table.
 
@@ -54,9 +55,10 @@ def describe_table(
         fitted: what the inputs become.
         leaks: how columns determine the target, by their names; see `trainer.data.table.leakage`.
         doubts: further warnings, see `trainer.data.table.inspection`.
+        target_chain: the transforms of the target.
     """
     made = {column.name: column for column in fitted.columns}
-    rows = [_row(column, made.get(column.name)) for column in columns]
+    rows = [_row(column, made.get(column.name), target_chain) for column in columns]
     notes = [*table.notes, *_aligned([HEADER, *rows[:SHOWN]])]
     if len(rows) > SHOWN:
         kinds = Counter(column.kind for column in columns[SHOWN:])
@@ -75,13 +77,15 @@ def describe_table(
     return Overview(tuple(notes), tuple(warnings), files)
 
 
-def _row(column: Column, made: FittedColumn | None) -> tuple[str, ...]:
+def _row(column: Column, made: FittedColumn | None, chain: Sequence[str]) -> tuple[str, ...]:
     distinct = f"{column.distinct:,}" + "+" * column.sampled
-    return (column.name, column.kind, f"{column.missing:,}", distinct, column.example, _becomes(column, made))
+    return (column.name, column.kind, f"{column.missing:,}", distinct, column.example, _becomes(column, made, chain))
 
 
-def _becomes(column: Column, made: FittedColumn | None) -> str:
+def _becomes(column: Column, made: FittedColumn | None, chain: Sequence[str] = ()) -> str:
     """Describe what becomes of a column, such as "impute → standardize: 1 input"."""
+    if column.kind == "target" and chain:
+        return f"{' → '.join(chain)}: what is learned; it is predicted in its own unit"
     if column.kind in _PURPOSES:
         return _PURPOSES[column.kind]
     if made is None:

@@ -133,7 +133,7 @@ def _date_form(table: Table, name: str, columns: Sequence[Column]) -> str:
     return found
 
 
-def without_misfits(config: Csv, table: Table, columns: Sequence[Column], store: ColumnStore) -> Table:
+def without_unusable(config: Csv, table: Table, columns: Sequence[Column], store: ColumnStore) -> Table:
     """Return the table without the rows whose weight, time or side cannot be read, where `data.on_error` skips."""
     if config.on_error != "skip":
         return table

@@ -27,6 +27,7 @@ COMMA_NUMBER, POINT_NUMBER = (re.compile(rf"\s*[+-]?\d*{point}\d+([eE][+-]?\d+)?
 WHOLE, FRACTION = re.compile(r"\s*-?[0-9]{1,15}\s*"), re.compile(r"\s*[+-]?[0-9]*[.,][0-9]+([eE][+-]?[0-9]+)?\s*")
 INDEX = re.compile(r"Unnamed: 0|index|level_0")  # what pandas calls an index that is read as a column
 SEP = re.compile(r"sep=([^\r\n])\r?(?:\n|$)", re.IGNORECASE)  # what Excel reads, and some programs write for it
+FEW = 2  # columns of which one may well be empty in a row
 MOST_TITLES = 20  # lines above a header
 YEAR = re.compile(r"\s*(1[89]|20)\d\d\s*")
 Cells = list[str]
@@ -151,7 +152,8 @@ def _titles(rows: Sequence[TextRow]) -> int:
         return 0
     titles = 0
     for row in rows[:MOST_TITLES]:
-        if len(row.cells) == width or sum(bool(cell.strip()) for cell in row.cells) > 1:
+        filled = sum(bool(cell.strip()) for cell in row.cells)
+        if filled > 1 or (len(row.cells) == width and (filled == 0 or width == FEW)):
             break
         titles += 1
     return titles if titles < len(rows) and len(rows[titles].cells) == width else 0

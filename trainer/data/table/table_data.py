@@ -70,7 +70,7 @@ def _prepare(config: Csv, seed: int, held_out: int, cache: TableCache) -> Data:
     column_types.check_transforms(config, columns)
     strict = [(one.name, one.kind, one.form) for one in columns if one.is_input] + target.strict(config, table)
     table = without_misfits(table, strict, config.on_error, store)
-    table = row_split.without_misfits(config, table, columns, store)
+    table = row_split.without_unusable(config, table, columns, store)
     assert config.target is not None  # read_table has checked it
     targets, labels = target.infer_target(table, config.target, config.target_type)
     targets = cache.spill("targets", targets)
@@ -82,8 +82,11 @@ def _prepare(config: Csv, seed: int, held_out: int, cache: TableCache) -> Data:
     train, val = (rows.numpy() for rows in sides)
     fitted = preprocess.fit_preprocessor(config, table, columns, train)
     leaks = leakage.find_leaks(fitted, table, targets.numpy(), train, labels is not None)
+    steps = target.fit_steps(config, None if labels is not None else targets[sides[0]])
     doubts = inspection.find_doubts(config, table, columns, fitted, targets, labels, (train, val))
-    overview = describe_table(table, columns, fitted, leaks, doubts)
+    overview = describe_table(
+        table, columns, fitted, leaks, doubts, [one.option for one in config.chains().get(config.target, [])]
+    )
     outputs = [
         cache.rows(f"{side}.inputs", (len(rows), fitted.width()))
         for side, rows in zip(SIDES, (train, val), strict=True)
@@ -93,9 +96,12 @@ def _prepare(config: Csv, seed: int, held_out: int, cache: TableCache) -> Data:
         for inputs, rows in zip(encode_rows(fitted, table, [train, val], outputs), sides, strict=True)
     ]
     data = from_splits(splits[0], splits[1], labels, description=fitted.words())
+    spec = dataclasses.replace(data.spec, cardinalities=fitted.cardinalities)
+    if steps:
+        spec = spec.with_target_steps(steps, splits[0].targets)
     return dataclasses.replace(
         data,
-        spec=dataclasses.replace(data.spec, cardinalities=fitted.cardinalities),
+        spec=spec,
         notes=overview.notes,
         warnings=(*overview.warnings, *inspection.repeated_rows(splits)),
         files=overview.files,

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from trainer.config.table import Csv
+from trainer.config.transform import Log1p, MinMax, Nothing, Robust, Standardize
 from trainer.data.table.arrow_types import is_text
 from trainer.data.table.column_types import HEAD, is_padded
 from trainer.data.table.columns import Categories, level_values, match_levels, read_texts, sort_levels
 from trainer.data.table.reading import Misfit, Table
 from trainer.data.table.row_parser import excerpt
+from trainer.data.table.transforms import build_transform
 from trainer.data.table.written_numbers import number_style
-from trainer.errors import DataError
+from trainer.data.target_steps import LOG1P, SCALE, Step, apply_steps
+from trainer.errors import ConfigError, DataError
 
 MAX_CLASSES = 20  # distinct whole numbers up to which a numeric target is read as classes
 
@@ -71,6 +74,41 @@ def numbers(table: Table, name: str) -> Tensor:
         row, word = _first_word(table, name)
         raise DataError(f"{table.where(row)}: the column {name} holds '{word}', not a finite number.")
     return torch.from_numpy(np.array(found.cast(pa.float32(), safe=False), dtype=np.float32)).unsqueeze(1)
+
+
+def fit_steps(config: Csv, numbers: Tensor | None) -> tuple[Step, ...]:
+    """Fit the transforms of the target that the config asks for; () where it asks for none.
+
+    Args:
+        config: says which.
+        numbers: of the training rows, float32 (N, 1); None: the target is classes.
+
+    Raises:
+        ConfigError: for classes, and for a transform that cannot be undone.
+    """
+    name = str(config.target)
+    steps: list[Step] = []
+    for transform in config.chains().get(name, []):
+        if numbers is None:
+            raise ConfigError(
+                f"data.transforms.{name}: the target is classes, which have no transform; data.target_type=number "
+                "reads it as numbers."
+            )
+        match transform:
+            case Nothing():
+                continue
+            case Log1p():
+                steps.append((LOG1P, 0.0, 1.0))
+            case Standardize() | Robust() | MinMax():
+                values = apply_steps(numbers.double(), steps).numpy()[:, 0]
+                state = build_transform(transform).fit(values, 0)
+                steps.append((SCALE, float(state["center"]), float(state["scale"]) or 1.0))
+            case _:
+                raise ConfigError(
+                    f"data.transforms.{name}: {transform.option} of the target cannot be undone; there are log1p, "
+                    "standardize, robust and minmax."
+                )
+    return tuple(steps)
 
 
 def strict(config: Csv, table: Table) -> list[tuple[str, str, str]]:

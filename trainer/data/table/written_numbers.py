@@ -41,10 +41,11 @@ def parse_numbers(texts: pa.Array, style: str) -> Floats:
     thousands, decimal = STYLES[style]
     digits = pc.replace_substring_regex(chosen.field("number"), thousands, "")
     values = np.asarray(pc.replace_substring(digits, decimal, ".").cast(pa.float64()))
-    negative = np.zeros(len(values), dtype=bool)
-    for name in ("bracket", "sign", "after"):
-        negative ^= np.asarray(pc.is_in(chosen.field(name), value_set=pa.array(["(", "-", "−"])))
-    numbers[fits] = np.where(negative, -values, values)
+    signs = [np.asarray(pc.not_equal(chosen.field(name), "")) for name in ("opened", "closed", "sign", "after")]
+    opened, closed, sign, after = signs
+    minus = [np.asarray(pc.is_in(chosen.field(name), value_set=pa.array(["-", "−"]))) for name in ("sign", "after")]
+    wrong = (opened != closed) | (sign & after) | (opened & (sign | after))
+    numbers[fits] = np.where(wrong, np.nan, np.where(opened | minus[0] | minus[1], -values, values))
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
@@ -69,5 +70,5 @@ def _pattern(style: str) -> str:
     thousands, decimal = STYLES[style]
     mark = f"[{decimal}]"
     number = rf"(?:[0-9]{{1,3}}(?:{thousands}[0-9]{{3}})+|[0-9]+)(?:{mark}[0-9]*)?|{mark}[0-9]+"
-    before = rf"(?P<bracket>\(?)\s*(?P<sign>[+\-−]?)\s*{_CURRENCY}?\s*(?P<after>[+\-−]?)"
-    return rf"^{before}(?P<number>(?:{number})(?:[eE][+-]?[0-9]+)?)\s*(?:%|‰|{_CURRENCY})?\s*\)?$"
+    before = rf"(?P<opened>\(?)\s*(?P<sign>[+\-−]?)\s*{_CURRENCY}?\s*(?P<after>[+\-−]?)"
+    return rf"^{before}(?P<number>(?:{number})(?:[eE][+-]?[0-9]+)?)\s*(?:%|‰|{_CURRENCY})?\s*(?P<closed>\)?)$"
