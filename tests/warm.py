@@ -268,8 +268,9 @@ def serve_trials_warm() -> None:
     It is a child of this process, as it would be, and does what it would: only its imports have been done already.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1))
     pid = os.fork()
-    if not pid:
+    if not pid:  # until it is needed it is not there, so that no signal is for it
         ours.close()
         data, descriptors, _, _ = socket.recv_fds(theirs, LONGEST, 4)
         if not data:
@@ -288,6 +289,7 @@ def serve_trials_warm() -> None:
                     os.close(number)
         exec(request["code"], {})
         os._exit(0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     os.set_inheritable(ours.fileno(), False)
     cold = multiprocessing.util.spawnv_passfds

@@ -36,7 +36,6 @@ RECIPES = {
     ),
 }
 MOST_KILLS = 3
-LONGEST = 20.0  # seconds until a kill
 PATIENCE = 240.0  # seconds for one process to do all that is left of a sweep
 
 
@@ -56,15 +55,22 @@ def reference(recipe: str, references: dict[str, Path]) -> Path:
     if recipe not in references:
         folder = references[""] / recipe.replace(" ", "-")
         folder.mkdir()
+        begun = time.monotonic()
         run_trainer(folder, "train", "-m", *RECIPES[recipe], "sweep.dir=mine", timeout=PATIENCE)
+        (folder / "seconds").write_text(str(time.monotonic() - begun))
         references[recipe] = folder / "mine"
     return references[recipe]
 
 
-def strike(folder: Path, words: list[str], draw: random.Random) -> tuple[int | None, str]:
+def duration(reference: Path) -> float:
+    """How many seconds that sweep took, within which it is killed."""
+    return float((reference.parent / "seconds").read_text())
+
+
+def strike(folder: Path, words: list[str], draw: random.Random, longest: float) -> tuple[int | None, str]:
     """Start a sweep and kill one of its processes; returns its exit code, and which process it was."""
     process = start_trainer(folder, "train", *words)
-    time.sleep(draw.uniform(0.1, LONGEST) * draw.random())
+    time.sleep(draw.uniform(0.1, longest) * draw.random())
     family: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
@@ -104,7 +110,7 @@ def test_a_killed_sweep_ends_as_one_that_was_not(
     words = ["-m", *RECIPES[recipe], "sweep.dir=mine"]
     kills = draw.randint(1, MOST_KILLS)
     for _ in range(kills):
-        strike(tmp_path, words, draw)
+        strike(tmp_path, words, draw, duration(expected))
     run_trainer(tmp_path, "train", *words, timeout=PATIENCE)
     wrong = differences(tmp_path / "mine", expected, recipe)
     verdict([wrong and f"{recipe}, {kills} kills: {wrong}"], kills=kills)
@@ -118,7 +124,8 @@ def test_a_signal_at_any_moment_stops_a_sweep_after_saving(
     words = ["-m", *RECIPES["grid"], "sweep.dir=mine"]
     request, code = ((signal.SIGTERM, 143), (signal.SIGINT, 130))[number % 2]
     process = start_trainer(tmp_path, "train", *words)
-    time.sleep(draw.uniform(0.3, LONGEST / 2))
+    time.sleep(draw.uniform(0.3, 0.8 * duration(expected)))
+    family: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, request)  # as a terminal does: to all processes of the group

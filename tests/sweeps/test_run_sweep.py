@@ -109,6 +109,23 @@ def test_a_killed_trial_is_told_and_goes_on_where_it_was(tmp_path: Path, undistu
     assert_equal(tmp_path / "mine", undisturbed)
 
 
+def test_a_killed_trial_that_later_ones_depend_on_goes_on_at_once_and_no_more_than_once(tmp_path: Path) -> None:
+    suggested = ("sweep=optuna", "sweep.trials=2", "optimizer.lr=interval(0.1,0.2)", "sweep.jobs=1")
+    words = [word for word in LONG if not word.startswith(("optimizer.lr", "seed", "sweep."))]
+    process = start_trainer(tmp_path, "train", "-m", *words, *suggested, "sweep.dir=mine")
+    trial = tmp_path / "mine" / "000"
+    try:
+        wait_until(lambda: list(trial.glob("checkpoints/step-*")), process)
+        first = (trial / ".lock").read_text().split()[1]
+        os.kill(int(first), signal.SIGKILL)
+        wait_until(lambda: (trial / ".lock").read_text().split()[1:2] not in ([first], []), process)
+        os.kill(int((trial / ".lock").read_text().split()[1]), signal.SIGKILL)
+    finally:
+        done = finish(process, code=1)
+    assert done.stdout.count("stopped: killed by SIGKILL") == 2
+    assert sorted(row["status"] for row in results(tmp_path / "mine")) == ["completed", "stopped"]
+
+
 @pytest.mark.full
 def test_a_second_process_joins_the_work_and_none_is_done_twice(tmp_path: Path, undisturbed: Path) -> None:
     first = start_trainer(tmp_path, "train", "-m", *LONG, "sweep.dir=mine", "sweep.jobs=1")

@@ -105,6 +105,39 @@ class Mlp(HiddenLayers):
     """Fully connected network on the flattened input."""
 
 
+@register("model", "realmlp")
+@dataclass
+class RealMlp(ModelConfig):
+    """RealMLP for tables: periodic embeddings, a scaling layer, tuned details; see experiment=tabular_best."""
+
+    takes_categories: ClassVar[bool] = True
+
+    hidden: list[int] = key([256, 256, 256], "width of each hidden layer", at_least=1)
+    activation: str = key(
+        "auto", "activation function; auto: selu for classes, mish for numbers", choices=("auto", "selu", "mish")
+    )
+    dropout: float = key(
+        0.15,
+        "dropout probability of hidden units in the first half of training; then it falls to 0 along half a cosine",
+        at_least=0,
+        below=1,
+        on_resume=FUTURE,
+    )
+    embed: bool = key(True, "give each number a periodic embedding")
+
+
+@register("model", "tabm")
+@dataclass
+class TabM(ModelConfig):
+    """TabM for tables: many networks that share nearly all of their weights, and answer together."""
+
+    takes_categories: ClassVar[bool] = True
+
+    members: int = key(32, "networks that answer together", at_least=1)
+    hidden: list[int] = key([512, 512, 512], "width of each hidden layer", at_least=1)
+    dropout: float = key(0.1, "dropout probability of hidden units", at_least=0, below=1, on_resume=FUTURE)
+
+
 @register("model", "tabular")
 @dataclass
 class Tabular(HiddenLayers):

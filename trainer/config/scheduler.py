@@ -29,6 +29,11 @@ class SchedulerConfig(Section):
         wall_clock=False,
     )
     interval: str = key("step", "update the learning rate at each step, or once per epoch", choices=("step", "epoch"))
+    weight_decay: str = key(
+        "constant",
+        "weight decay over the run: constant, or flat_cos: whole for the first half, then half a cosine to 0",
+        choices=("constant", "flat_cos"),
+    )
 
     def formula(self, run: RunLength) -> Formula:
         """Return the rate as a function of the steps since the warm-up and of the optimizer's own rate.
@@ -44,6 +49,15 @@ class SchedulerConfig(Section):
             f"{self.section}={self.option}: {kind.__module__}.{kind.__qualname__} has no method "
             "formula(self, run) -> Callable[[int, float], float]; write it."
         )
+
+
+def flat_cos(progress: float) -> float:
+    """Return 1 in the first half, then half a cosine to 0 (Holzmüller et al. 2024, arXiv:2407.04491, appendix A).
+
+    Args:
+        progress: share of the run that is done.
+    """
+    return 1.0 if progress < 0.5 else 0.5 * (1 + math.cos(math.pi * (2 * progress - 1)))
 
 
 class StatefulFormula(ABC):

@@ -136,3 +136,21 @@ class TrapezoidLR(SchedulerConfig):
             return base * (end + (1 - end) * shape(share))
 
         return rate
+
+
+@register("scheduler", "coslog")
+@dataclass
+class CosLogLR(SchedulerConfig):
+    """Several cosines from 0 up and down, each twice as long as the one before (Holzmüller et al. 2024, section 3)."""
+
+    cycles: int = key(4, "number of cosines", at_least=1, at_most=30)
+
+    def formula(self, run: RunLength) -> Formula:
+        """Return base · (1 - cos(2π log2(1 + (2^cycles - 1) t))) / 2, with t the share of the run that is done."""
+        whole, most = run.rest, 2**self.cycles - 1
+
+        def rate(step: int, base: float) -> float:
+            share = min(1.0, step / whole)
+            return base * (1 - math.cos(2 * math.pi * math.log2(1 + most * share))) / 2
+
+        return rate

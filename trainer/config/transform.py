@@ -66,7 +66,7 @@ class Standardize(TransformConfig):
 @register("transform", "robust")
 @dataclass
 class Robust(TransformConfig):
-    """Scale to median 0 and interquartile range 1, which is robust to outliers."""
+    """Scale to median 0 and interquartile range 1 (where that is 0: half the range 1), which is robust to outliers."""
 
 
 @register("transform", "minmax")
@@ -102,6 +102,14 @@ class Clip(TransformConfig):
         super().__post_init__()
         if self.low >= self.high:
             raise ConfigError(f"data.transforms: clip.low={self.low} must be less than clip.high={self.high}.")
+
+
+@register("transform", "smooth_clip")
+@dataclass
+class SmoothClip(TransformConfig):
+    """x / √(1 + (x / limit)²): leaves small values as they are, and none beyond the limit; after robust."""
+
+    limit: float = key(3.0, "bound of the magnitude, which is never reached", above=0)
 
 
 @register("transform", "none")

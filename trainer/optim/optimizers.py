@@ -39,12 +39,21 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Opt
 
 
 def _groups(config: OptimizerConfig, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
-    """Return one group, or two: weights, and the 1-d parameters (norms, biases) that decay does not touch."""
-    if config.decay_norm_bias or not hasattr(config, "weight_decay"):
-        return [{"params": parameters}]
-    weights = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
-    return [group for group in ({"params": weights}, {"params": others, "weight_decay": 0.0}) if group["params"]]
+    """Return the groups of parameters: those with a learning rate of their own, and the 1-d ones without decay apart.
+
+    A parameter with an attribute `lr_factor` is trained at that multiple of the learning rate.
+    """
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    decays = config.decay_norm_bias or not hasattr(config, "weight_decay")
+    for parameter in parameters:
+        factor = float(getattr(parameter, "lr_factor", 1.0))
+        found.setdefault((factor, decays or parameter.ndim > 1), []).append(parameter)
+    groups = []
+    for factor, decay in sorted(found, key=lambda key: (key[0] != 1, key[0], not key[1])):
+        group: dict[str, Any] = {"params": found[factor, decay]}
+        group |= {} if decay else {"weight_decay": 0.0}
+        groups.append(group if factor == 1 else group | {"lr": factor * config.lr})  # type: ignore[attr-defined]
+    return groups
 
 
 def _construct(

@@ -4,13 +4,14 @@ The rates equal those of torch's schedulers stepped once per optimizer step.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch.optim import Optimizer
 
 from trainer.config.durations import RunLength
-from trainer.config.scheduler import Formula, SchedulerConfig, StatefulFormula
+from trainer.config.scheduler import Formula, SchedulerConfig, StatefulFormula, flat_cos
 from trainer.errors import ConfigError
 
 
@@ -22,11 +23,13 @@ class Schedule:
         formula: the rate after the warm-up.
         warmup: optimizer steps of the rise.
         interval: the rate changes every so many steps.
+        decay: the factor of the weight decay at each step; None: it is constant.
     """
 
     formula: Formula
     warmup: int = 0
     interval: int = 1
+    decay: Callable[[int], float] | None = None
 
     def __call__(self, step: int, base: float) -> float:
         """Return the rate of the optimizer step `step` (0 is the first) for a group whose own rate is `base`."""
@@ -38,6 +41,9 @@ class Schedule:
         """Set the rates of all groups for `step`, times a factor; returns the first group's."""
         for group in optimizer.param_groups:
             group["lr"] = factor * self(step, group.setdefault("initial_lr", group["lr"]))
+            if self.decay is not None and "weight_decay" in group:
+                whole = group.setdefault("initial_weight_decay", group["weight_decay"])
+                group["weight_decay"] = whole * self.decay(step)
         lr: float = optimizer.param_groups[0]["lr"]
         return lr
 
@@ -75,4 +81,5 @@ def make_schedule(scheduler: SchedulerConfig, run: RunLength) -> Schedule:
             f"{scheduler.section}={scheduler.option}: formula(self, run) gave {formula!r:.80}; it returns a function "
             "(step, base) -> rate."
         )
-    return Schedule(formula, warmup, interval)
+    decay = (lambda step: flat_cos(step / run.total)) if scheduler.weight_decay == "flat_cos" else None
+    return Schedule(formula, warmup, interval, decay)

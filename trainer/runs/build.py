@@ -14,7 +14,7 @@ from torch import nn
 from trainer.config.data import DataConfig, Digits, ImageDataConfig, ImageFolder, Synthetic, SyntheticImages
 from trainer.config.datasets import Cifar10, Cifar100, FashionMnist, Mnist, Svhn, Tensors
 from trainer.config.durations import RunLength
-from trainer.config.model import Attention, Cnn, Linear, Mlp, ModelConfig, Tabular, Torchvision
+from trainer.config.model import Attention, Cnn, Linear, Mlp, ModelConfig, RealMlp, TabM, Tabular, Torchvision
 from trainer.config.optimizer import OptimizerConfig
 from trainer.config.root import Config
 from trainer.config.scheduler import SchedulerConfig
@@ -199,6 +199,14 @@ def build_network(config: ModelConfig, spec: DataSpec) -> nn.Module:
             return MLP(
                 spec.features, spec.outputs, config.hidden, config.activation, config.dropout, config.layer_norm()
             )
+        case RealMlp():
+            from trainer.models.realmlp import realmlp_model
+
+            return realmlp_model(config, spec)
+        case TabM():
+            from trainer.models.tabm import tabm_model
+
+            return tabm_model(config, spec)
         case Tabular():
             from trainer.models.tabular import tabular_model
 

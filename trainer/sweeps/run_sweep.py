@@ -50,6 +50,7 @@ class SweepRun:
         self._open = list(range(self.definition.count))  # trials that this process may have to run
         self._started: dict[int, float] = {}  # running trials, and since when
         self._overdue: dict[int, float] = {}  # those whose time is over, and since when
+        self._killed: set[int] = set()  # trials that were killed and went on at once
         self._stopping: int | None = None  # the exit code of a sweep that has been told to stop
         self._next_look = 0.0
         limit = self.definition.sweep.seconds("max_time")
@@ -128,10 +129,19 @@ class SweepRun:
         found = self._reason(ending)
         if found is not None:
             self.directory.note_end(number, *found)
+        if self._again(number):
+            self._open = sorted([*self._open, number])
         self._overdue.pop(number, None)
         results = self.write()
         done = sum(row["status"] in (*FINISHED, FAILED) for row in results.rows)
         self.screen.event(done, next(row for row in results.rows if row["trial"] == number), self.reader.title(number))
+
+    def _again(self, number: int) -> bool:
+        """Whether a trial that was killed goes on at once, as it does where later ones depend on it; once only."""
+        killed = self.directory.status(number) in (STOPPED, UNFINISHED) and self._stopping is None
+        again = killed and self.definition.suggested and number not in self._killed
+        self._killed |= {number} if again else set()
+        return again
 
     def _reason(self, ending: Ending) -> tuple[str, str] | None:
         """Return status and reason of a trial, where its own process could not or did not write them."""

@@ -11,6 +11,7 @@ from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
 from trainer.tasks.base import PREFIX, Evaluation, Task
 from trainer.tasks.losses import ClassLoss, class_weights_of
+from trainer.tasks.members import NDIM, member_losses
 from trainer.tasks.metrics import Metric, MetricSums, metric_direction
 from trainer.tasks.sums import TINY, sum_vector
 
@@ -73,6 +74,8 @@ class ClassificationTask(Task):
 
     def loss_sum(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the sum over the batch of the weighted losses."""
+        if outputs.ndim == NDIM:
+            return member_losses(self.loss_sum, outputs, targets, weights)
         if weights is None:
             return self.loss(outputs, targets, weight=self.class_weights, reduction="sum")
         losses = self.loss(outputs, targets, weight=self.class_weights, reduction="none")
@@ -80,7 +83,7 @@ class ClassificationTask(Task):
 
     def train_sums(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return [Σ loss, Σ weight, correct, samples]; of a mixed sample, the share of the predicted class."""
-        predicted = outputs.argmax(1)
+        predicted = (outputs.softmax(-1).mean(1) if outputs.ndim == NDIM else outputs).argmax(1)
         mixed = targets.ndim == 2
         correct = (targets.gather(1, predicted[:, None]) if mixed else predicted == targets).double().sum()
         each = self._weights(targets, weights)

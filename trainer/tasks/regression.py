@@ -13,6 +13,7 @@ from trainer.data.types import DataSpec
 from trainer.errors import ConfigError
 from trainer.tasks.base import PREFIX, Evaluation, Task
 from trainer.tasks.losses import Losses
+from trainer.tasks.members import NDIM, member_losses
 from trainer.tasks.metrics import Metric, MetricSums, metric_direction
 from trainer.tasks.sums import TINY, sum_vector
 
@@ -48,11 +49,14 @@ class RegressionTask(Task):
 
     def loss_sum(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the sum over the batch, weighted."""
+        if outputs.ndim == NDIM:
+            return member_losses(self.loss_sum, outputs, targets, weights)
         losses = self.losses(apply_steps(outputs, self.steps), apply_steps(targets, self.steps))
         return losses.sum() if weights is None else (losses * weights[:, None]).sum()
 
     def train_sums(self, outputs: Tensor, targets: Tensor, loss_sum: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return [Σ loss, Σ weight, numbers, Σ squared error]."""
+        outputs = outputs.mean(1) if outputs.ndim == NDIM else outputs
         squares = (outputs.float() - targets).square().double().sum()
         weight = targets.numel() if weights is None else weights.double().sum() * targets.size(1)
         return sum_vector(loss_sum, weight, targets.numel(), squares)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trainer.data.types import Batch
+from trainer.models.progress import ModelProgress
 from trainer.optim.fused import backward, step_unless, takes_found_inf
 from trainer.system import seeds
 from trainer.training.context import RunContext
@@ -64,6 +65,7 @@ class TrainStep:
         self.micro_batching, self.autocast = MicroBatching(context), self.compute.autocast()
         self.buffers = BufferBackup(self.state.model)
         self.clip = GradientClip(self.parameters, context.config.trainer.clip_norm)
+        self.progress = ModelProgress(self.state.model, self.timeline.total)
         self.meter, self.inverse = LayerMeter(self.state.model), InverseWeights()
         waits = self.compute.device.type == "cpu" or self.state.scaler.is_enabled()
         self.deferred = not waits and takes_found_inf(self.state.optimizer)
@@ -72,6 +74,7 @@ class TrainStep:
         """Make one optimizer step; one that is found not finite is not made, and leaves the state as it was before."""
         state, step = self.state, self.state.step + 1
         epoch, recorded = self.timeline.epoch(step), self.timeline.records(step)
+        self.progress(state.step)
         lr = state.schedule.apply(state.optimizer, state.step, state.rate)
         weight = self.task.weight(batch.targets, batch.weights)
         self.buffers.keep()

@@ -19,13 +19,27 @@ from trainer.config.transform import (
     OneHot,
     Ordinal,
     Robust,
+    SmoothClip,
     Standardize,
     TransformConfig,
 )
 from trainer.data.table.preprocess import FittedColumn, Preprocessor
 from trainer.data.table.transforms import State
 
-KNOWN = (Clip, Embed, Impute, Log1p, MinMax, MissingIndicator, Nothing, OneHot, Ordinal, Robust, Standardize)
+KNOWN = (
+    Clip,
+    Embed,
+    Impute,
+    Log1p,
+    MinMax,
+    MissingIndicator,
+    Nothing,
+    OneHot,
+    Ordinal,
+    Robust,
+    SmoothClip,
+    Standardize,
+)
 
 
 def is_tensor_work(column: FittedColumn) -> bool:
@@ -83,6 +97,8 @@ def _step(transform: TransformConfig, values: Tensor, state: State) -> Sequence[
             return [values.sign() * values.abs().log1p()]
         case Clip():
             return [values.clamp(float(state["low"]), float(state["high"]))]
+        case SmoothClip():
+            return [values / (1 + (values / transform.limit).square()).sqrt()]
         case OneHot():
             return [(values == code).to(values.dtype) for code in range(1, state["levels"] + 2)]
     assert isinstance(transform, (Nothing, Ordinal, Embed))

@@ -23,6 +23,7 @@ from trainer.config.transform import (
     Ordinal,
     Quantile,
     Robust,
+    SmoothClip,
     Standardize,
     TransformConfig,
 )
@@ -112,8 +113,8 @@ class RobustScaler(_Scale):
     """See `trainer.config.transform.Robust`."""
 
     def fit(self, values: Values, levels: int) -> State:
-        low, median, high = quantiles(values, [0.25, 0.5, 0.75])
-        return {"center": median, "scale": high - low}
+        least, low, median, high, most = quantiles(values, [0.0, 0.25, 0.5, 0.75, 1.0])
+        return {"center": median, "scale": high - low or (most - least) / 2}
 
 
 class MinMaxScaler(_Scale):
@@ -170,6 +171,20 @@ class Clipper:
         return np.clip(values, float(state["low"]), float(state["high"]))
 
 
+class SmoothClipper:
+    """See `trainer.config.transform.SmoothClip`."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def fit(self, values: Values, levels: int) -> State:
+        return {}
+
+    def apply(self, values: Values, state: State) -> Values:
+        clipped: Values = values / np.sqrt(1 + np.square(values / values.dtype.type(self.limit)))
+        return clipped
+
+
 class Identity:
     """See `trainer.config.transform.Nothing`."""
 
@@ -214,33 +229,36 @@ class CalendarEncoder:
         return columns
 
 
+_WITHOUT_KEYS: dict[type[TransformConfig], type[ColumnTransform]] = {
+    MissingIndicator: MissingFlag,
+    Standardize: StandardScaler,
+    Robust: RobustScaler,
+    MinMax: MinMaxScaler,
+    Log1p: LogTransformer,
+    Calendar: CalendarEncoder,
+    OneHot: OneHotEncoder,
+    Nothing: Identity,
+    Ordinal: Identity,
+    Embed: Identity,
+}
+
+
 def build_transform(config: TransformConfig) -> ColumnTransform:
     """Make the transform that a config selects: of a plug-in the config itself, which has `fit` and `apply`."""
     if isinstance(config, ColumnTransform):
         return config
+    plain = _WITHOUT_KEYS.get(type(config))
+    if plain is not None:
+        return plain()
     match config:
         case Impute():
             return Imputer(config.method, config.value)
-        case MissingIndicator():
-            return MissingFlag()
-        case Standardize():
-            return StandardScaler()
-        case Robust():
-            return RobustScaler()
-        case MinMax():
-            return MinMaxScaler()
         case Quantile():
             return QuantileTransformer(config.output, config.quantiles)
-        case Log1p():
-            return LogTransformer()
         case Clip():
             return Clipper(config.low, config.high)
-        case Calendar():
-            return CalendarEncoder()
-        case OneHot():
-            return OneHotEncoder()
-        case Nothing() | Ordinal() | Embed():
-            return Identity()
+        case SmoothClip():
+            return SmoothClipper(config.limit)
     kind = type(config)
     raise ConfigError(
         f"transform {config.option}: {kind.__module__}.{kind.__qualname__} lacks fit(values, levels) and "

@@ -1,0 +1,133 @@
+"""RealMLP and TabM: their layers by the papers' formulas, their rates, and how members are trained and averaged."""
+
+import math
+from typing import Any
+
+import pytest
+import tabm
+import torch
+from torch import nn
+
+from trainer.config.durations import RunLength
+from trainer.config.model import RealMlp, TabM
+from trainer.config.optimizer import AdamW
+from trainer.config.scheduler import flat_cos
+from trainer.config.scheduler_phases import CosLogLR
+from trainer.data.types import DataSpec
+from trainer.models.progress import FlatCosDropout, ModelProgress
+from trainer.models.realmlp import NtkLinear, PeriodicEmbeddings, RealMLP, realmlp_model
+from trainer.models.tabm import TabMNetwork, average, tabm_model
+from trainer.optim.optimizers import make_optimizer
+from trainer.optim.schedules import make_schedule
+from trainer.tasks.classification import ClassificationTask
+from trainer.tasks.regression import RegressionTask
+
+CLASSES = DataSpec((7,), 3, ("a", "b", "c"), class_counts=(1, 1, 1), cardinalities=(4, 6))
+NUMBERS = DataSpec((5,), 1, target_mean=(0.0,), target_std=(1.0,))
+
+
+def samples(spec: DataSpec, count: int = 12) -> torch.Tensor:
+    numbers = torch.randn(count, spec.features - len(spec.cardinalities))
+    codes = [torch.randint(0, n, (count, 1)).float() for n in spec.cardinalities]
+    return torch.cat([numbers, *codes], dim=1)
+
+
+@pytest.mark.parametrize("spec", [CLASSES, NUMBERS])
+@pytest.mark.parametrize(("make", "config"), [(realmlp_model, RealMlp()), (tabm_model, TabM(hidden=[16], members=4))])
+def test_outputs_have_the_shape_of_the_data_and_every_weight_learns(make: Any, config: Any, spec: DataSpec) -> None:
+    torch.manual_seed(0)
+    model, inputs = make(config, spec), samples(spec)
+    task: Any = ClassificationTask(spec) if spec.labels else RegressionTask(spec)
+    targets = torch.randint(0, 3, (12,)) if spec.labels else torch.randn(12, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(2):  # the last layer of RealMLP begins at 0: what is before it learns from the second step on
+        optimizer.zero_grad()
+        task.loss_sum(model(inputs), targets).backward()
+        optimizer.step()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    model.eval()
+    assert model(inputs).shape == (12, spec.outputs)
+
+
+def test_periodic_embeddings_and_linear_layers_are_those_of_the_formulas() -> None:
+    torch.manual_seed(0)
+    layer, x = PeriodicEmbeddings(2, frequencies=3, dim=4), torch.tensor([[0.5, -2.0]])
+    waves = [math.cos(2 * math.pi * layer.frequency[1, i].item() * -2 + layer.phase[1, i].item()) for i in range(3)]
+    weight, bias = layer.weight[1].tolist(), layer.bias[1].tolist()
+    expected = [sum(w * weight[i][o] for i, w in enumerate(waves)) + bias[o] for o in range(3)]
+    assert layer(x)[0, 4:].tolist() == pytest.approx([-2.0, *expected], abs=1e-5)
+    linear = NtkLinear(9, 2)
+    inputs = torch.randn(4, 9)
+    torch.testing.assert_close(linear(inputs), inputs @ linear.weight.T / 3 + linear.bias)
+    assert not RealMLP(5, (), 2, [8], "selu", 0.0)(torch.randn(3, 5)).any(), "the last layer begins at 0"
+
+
+def test_parameters_have_their_own_rates() -> None:
+    model = realmlp_model(RealMlp(hidden=[8]), NUMBERS)
+    optimizer = make_optimizer(AdamW(lr=0.1, decay_norm_bias=False), model)
+    names = {id(p): name for name, p in model.named_parameters()}
+    rates = {
+        names[id(p)]: (group["lr"], group["weight_decay"] > 0)
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    assert optimizer.param_groups[0]["lr"] == 0.1, "the rate that is shown is that of the weights"
+    assert rates["layers.0.weight"] == (pytest.approx(0.6), False)
+    assert rates["layers.1.weight"] == (0.1, True)
+    assert rates["layers.1.bias"] == (pytest.approx(0.01), False)
+    assert rates["periodic.frequency"] == (pytest.approx(0.01), True)
+    plain = make_optimizer(AdamW(lr=0.1), nn.Linear(3, 2))
+    assert [group["lr"] for group in plain.param_groups] == [0.1]
+
+
+def test_schedules_of_rate_decay_and_dropout_are_functions_of_the_step() -> None:
+    run = RunLength(10, 100)
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, weight_decay=0.2)
+    schedule = make_schedule(CosLogLR(weight_decay="flat_cos"), run)
+    for step in (99, 0, 50, 75):
+        lr = schedule.apply(optimizer, step)
+        assert lr == pytest.approx(0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * step / 100))) / 2)
+        assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.2 * flat_cos(step / 100))
+    assert [flat_cos(share) for share in (0.0, 0.49, 0.75, 1.0)] == pytest.approx([1, 1, 0.5, 0])
+    dropout = FlatCosDropout(0.4)
+    ModelProgress(nn.Sequential(dropout), 100)(75)
+    assert dropout.current == pytest.approx(0.2)
+
+
+def test_the_members_are_those_of_the_published_package() -> None:
+    """Gorishniy's own module, with its weights, gives the same outputs of each member."""
+    torch.manual_seed(0)
+    sizes = {"n_num_features": 5, "cat_cardinalities": [], "d_out": 3, "n_blocks": 2, "d_block": 16, "k": 4}
+    theirs = tabm.TabM(**sizes, dropout=0.0, arch_type="tabm", start_scaling_init="random-signs")
+    ours = TabMNetwork(5, (), 3, [16, 16], 4, 0.0, classes=True)
+    given = dict(theirs.named_parameters())
+    with torch.no_grad():
+        for p in given.values():
+            p.copy_(torch.randn_like(p) * 0.3)
+        for block, layer in enumerate(module for module in ours.layers if hasattr(module, "r")):
+            prefix = f"backbone.blocks.{block}.0."
+            layer.weight.copy_(given[f"{prefix}weight"])
+            layer.r.copy_(given[f"{prefix}r"])
+            layer.s.copy_(given[f"{prefix}s"])
+            layer.bias.copy_(given[f"{prefix}bias"])
+        ours.heads.weight.copy_(given["output.weight"])
+        ours.heads.bias.copy_(given["output.bias"])
+    x = torch.randn(6, 5)
+    torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-5)
+
+
+def test_members_are_trained_one_by_one_and_averaged_in_probability() -> None:
+    torch.manual_seed(0)
+    outputs, targets, weights = torch.randn(5, 4, 3), torch.randint(0, 3, (5,)), torch.rand(5)
+    task = ClassificationTask(CLASSES)
+    for w in (None, weights):
+        each = [task.loss_sum(outputs[:, m], targets, w) for m in range(4)]
+        torch.testing.assert_close(task.loss_sum(outputs, targets, w), torch.stack(each).mean())
+    torch.testing.assert_close(average(outputs, True).softmax(1), outputs.softmax(-1).mean(1))
+    numbers, values = torch.randn(5, 4, 1), torch.randn(5, 1)
+    regression = RegressionTask(NUMBERS)
+    alone = [regression.loss_sum(numbers[:, m], values) for m in range(4)]
+    torch.testing.assert_close(regression.loss_sum(numbers, values), torch.stack(alone).mean())
+    sums = task.train_sums(outputs, targets, task.loss_sum(outputs, targets))
+    assert sums[2] == (outputs.softmax(-1).mean(1).argmax(1) == targets).sum()
