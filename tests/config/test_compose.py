@@ -96,7 +96,7 @@ def test_a_whole_composition_refuses_what_an_assignment_refuses(override: str) -
 def test_an_unknown_option_lists_the_options() -> None:
     message = _error("model=transformer")
     assert message.startswith("model=transformer: no such option.")
-    assert "Options of model: attention, cnn, linear, mlp, tabular, torchvision" in message
+    assert "Options of model: attention, cnn, linear, mlp, realmlp, tabm, tabular, torchvision" in message
 
 
 def test_an_unknown_key_lists_the_keys() -> None:
@@ -112,7 +112,7 @@ def test_an_unknown_key_lists_the_keys() -> None:
             "optimizer.nesterov=true",
             "optimizer=adamw has no such key. It is a key of optimizer=muon and optimizer=sgd.",
         ),
-        ("model.hidden=[8]", "model=cnn has no such key. It is a key of model=mlp and model=tabular."),
+        ("model.hidden=[8]", "model=cnn has no such key. It is a key of model=mlp and model=realmlp and model=tabm and model=tabular."),
         ("data.path=a.csv", "data=digits has no such key. It is a key of data=csv and data=tensors."),
         (
             "scheduler.gamma=0.5",
@@ -139,9 +139,9 @@ def test_the_order_of_an_option_and_its_keys_does_not_matter() -> None:
         ("optimizer.betas=0.9", "list of float"),
         ("optimizer.betas=[a,b]", "list of float"),
         ("optimizer.amsgrad=maybe", "bool"),
-        ("trainer.epochs=2.5", "int"),
-        ("trainer.epochs=true", "int"),
-        ("trainer.epochs=1e3", "int; write trainer.epochs=1000"),
+        ("trainer.epochs=2.5", "int or null"),
+        ("trainer.epochs=true", "int or null"),
+        ("trainer.epochs=1e3", "int or null; write trainer.epochs=1000"),
         ("seed=null", "int"),
         ("seed=[1]", "int"),
         ("output_dir=[a]", "str"),
@@ -373,7 +373,7 @@ def test_every_option_survives_saving_and_reading(group: str) -> None:
 )
 def test_a_bare_fraction_that_an_earlier_version_saved_is_the_steps_that_it_was_then(saved: str, read: str) -> None:
     text = compose.to_yaml(compose.compose(["scheduler=multistep", "trainer.max_time=2.5min"]))
-    text = text.replace("eval_every: 1ep", f"eval_every: '{saved}'").replace("- 75%", f"- '{saved}'")
+    text = text.replace("eval_every: auto", f"eval_every: '{saved}'").replace("- 75%", f"- '{saved}'")
     config = compose.to_config(compose.from_yaml(text, "config.yaml"))
     assert (config.trainer.eval_every, config.scheduler.milestones) == (read, ["50%", read])  # type: ignore[attr-defined]
 

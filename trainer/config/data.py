@@ -15,6 +15,7 @@ class DataConfig(Section):
     """Base of the data configs; a plug-in's class has `build(seed)`, which reads or makes the data."""
 
     on_resume: ClassVar[str] = FIXED
+    least_steps: ClassVar[int] = 0  # of a run whose length nobody says
 
     val_fraction: float = key(
         0.2,

@@ -29,6 +29,7 @@ class Key:
     length: int | None = None  # of a list
     duration: bool = False  # a string such as 500, 10ep, 5%, 15min
     wall_clock: bool = True  # whether a duration may be in minutes
+    auto: bool = False  # whether a duration may be "auto"
     part: str | None = None  # the group of which it selects one by name, alone or as a mapping of name and keys
     on_resume: str | None = None  # FREE, FUTURE or FIXED; None: as its section says
 
@@ -37,7 +38,8 @@ class Key:
         if self.choices:
             return " | ".join(self.choices)
         if self.duration:
-            return "a duration: 500, 10ep, 5%" + (", 15min" if self.wall_clock else "")
+            more = (", 15min" if self.wall_clock else "") + (", auto" if self.auto else "")
+            return f"a duration: 500, 10ep, 5%{more}"
         bounds = ((">", self.above), (">=", self.at_least), ("<", self.below), ("<=", self.at_most))
         return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
@@ -54,7 +56,7 @@ class Key:
         if self.choices and value not in self.choices:
             hint = did_you_mean(str(value), self.choices)
             raise ConfigError(f"{name}={value}: not one of {', '.join(self.choices)}.{hint}")
-        if self.duration:
+        if self.duration and not (self.auto and value == "auto"):
             durations.parse_duration(value, name, self.wall_clock)
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name}={value}: must be a finite number.")

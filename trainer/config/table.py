@@ -3,7 +3,7 @@
 import contextlib
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from trainer.config.data import DataConfig
 from trainer.config.registry import register
@@ -24,6 +24,8 @@ READING = (*WRITING, "missing", "missing_defaults", "formats", "on_error")  # wh
 @dataclass
 class Csv(DataConfig):
     """A table in one or several files (CSV, also compressed, or Parquet): columns to learn from, one target."""
+
+    least_steps: ClassVar[int] = 1000  # a small table is far from learned after 20 epochs
 
     path: Any = key(None, "file, pattern such as 'part-*.csv', or list of them", on_resume=FREE)
     delimiter: str = key("auto", "column delimiter: one character, or tab, semicolon, pipe, space, comma")

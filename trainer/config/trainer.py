@@ -8,13 +8,17 @@ from trainer.config.registry import register
 from trainer.config.section import FIXED, FREE, Section, key
 from trainer.errors import ConfigError
 
+EPOCHS = 20  # of a run whose length nobody says
+
 
 @register("trainer", "default")
 @dataclass
 class TrainerConfig(Section):
     """How long, where and how precisely to train; what to log and save."""
 
-    epochs: int = key(20, "passes over the training data", at_least=1)
+    epochs: int | None = key(
+        None, f"passes over the training data; null: {EPOCHS}, and of a table at least 1,000 steps", at_least=1
+    )
     steps: int | None = key(None, "optimizer steps; overrides epochs", at_least=1)
     max_time: str | None = key(
         None,
@@ -87,7 +91,13 @@ class TrainerConfig(Section):
     log_every: str | None = key(
         "50", "how often to record training metrics; null: at the end only", duration=True, on_resume=FREE
     )
-    eval_every: str | None = key("1ep", "how often to validate; null: at the end only", duration=True)
+    eval_every: str | None = key(
+        "auto",
+        f"how often to validate; auto: after each epoch, or {EPOCHS} times where a table takes more than {EPOCHS} "
+        "epochs by itself; null: at the end only",
+        duration=True,
+        auto=True,
+    )
     save_every: str | None = key(
         "1ep", "how often to save a checkpoint; null: at the end only", duration=True, on_resume=FREE
     )
@@ -132,6 +142,7 @@ class TrainerConfig(Section):
                     f"trainer.{name}={value}: must be a number of batches, such as 10, or a share, such as 5%."
                 )
         if (
-            self.eval_every is None or not durations.parse_duration(self.eval_every, "trainer.eval_every").value
+            self.eval_every is None
+            or (self.eval_every != "auto" and not durations.parse_duration(self.eval_every, "trainer.eval_every").value)
         ) and self.patience is not None:
             raise ConfigError("trainer.patience needs validation: set trainer.eval_every, e.g. to 1ep.")

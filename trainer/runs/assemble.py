@@ -72,7 +72,7 @@ def assemble(
         timeout=config.data.timeout,
         balanced=config.data.sampling == "balanced",
     )
-    timeline = Timeline.of(settings, train.steps_per_epoch)
+    timeline = Timeline.of(settings, train.steps_per_epoch, config.data.least_steps)
     model = build_model(config, data.spec)
     check_trainable(model, config)
     _check_batch_sizes(model, config, len(data.train))

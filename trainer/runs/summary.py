@@ -10,6 +10,7 @@ from trainer.config.durations import RunLength, parse_duration
 from trainer.config.quoting import import_flags, shell_command, typed_override
 from trainer.config.root import Config
 from trainer.config.section import Section
+from trainer.config.trainer import EPOCHS
 from trainer.loggers.console import format_duration, format_value
 from trainer.runs.build import build_schedule, rescales
 from trainer.runs.changes import Change
@@ -33,6 +34,8 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
     length = (
         f"{timeline.total:,} = {timeline.total / timeline.steps_per_epoch:.4g} epochs × {timeline.steps_per_epoch:,}"
     )
+    if not config.trainer.epochs and not config.trainer.steps and timeline.total > EPOCHS * timeline.steps_per_epoch:
+        length += f", at least {config.data.least_steps:,} for a table (else: trainer.epochs)"
     resumed = f", resumed at step {state.step:,}" if state.step else ""
     warmup = f" after a warm-up of {config.scheduler.warmup}" if config.scheduler.warmup != "0" else ""
     threads = environment["threads"]
@@ -74,7 +77,7 @@ def rounded_lines(config: Config, timeline: Timeline) -> Lines:
         for name, (_, _, known) in section.keys().items():
             typed = getattr(section, name) if known.duration else None
             for text in typed if isinstance(typed, list) else [typed]:
-                duration = parse_duration("0" if text is None else text, section.key_name(name))
+                duration = parse_duration("0" if text in (None, "auto") else text, section.key_name(name))
                 if steps := duration.rounded(timeline.steps_per_epoch, timeline.total):
                     words.append(f"{section.key_name(name)}={text} is {steps}")
     return [("rounded", ", ".join(words))] if words else []
@@ -90,7 +93,7 @@ def change_lines(changes: Sequence[Change], before: Config | None, context: RunC
     if rate is None or old_rate is None:
         return lines
     spe, total = context.timeline.steps_per_epoch, context.timeline.total
-    old_total = Timeline.of(before.trainer, spe).total
+    old_total = Timeline.of(before.trainer, spe, before.data.least_steps).total
     old = build_schedule(before.scheduler, RunLength(spe, old_total))
     old.load_state_dict(context.state.schedule.state_dict())
     at = sorted({step, (step + total) // 2, total - 1})
@@ -126,5 +129,7 @@ def closing_lines(summary: dict[str, Any], config: Config, run: Run, imports: Se
     if summary["reason"] == "early stopping":
         longer = (f"trainer.patience={2 * (settings.patience or 1)}",)
     elif summary["status"] == "completed":
-        longer = (f"trainer.steps={2 * settings.steps}" if settings.steps else f"trainer.epochs={2 * settings.epochs}",)
+        by_steps = settings.steps or (not settings.epochs and config.data.least_steps)
+        epochs = settings.epochs or EPOCHS
+        longer = (f"trainer.steps={2 * summary['steps']}" if by_steps else f"trainer.epochs={2 * epochs}",)
     return [*lines, ("next", resume_command(run, imports, *longer))]

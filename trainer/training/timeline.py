@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from trainer.config.durations import parse_duration, parse_seconds
-from trainer.config.trainer import TrainerConfig
+from trainer.config.trainer import EPOCHS, TrainerConfig
 
 
 @dataclass
@@ -76,14 +76,25 @@ class Timeline:
     max_seconds: float = math.inf
 
     @classmethod
-    def of(cls, settings: TrainerConfig, steps_per_epoch: int) -> "Timeline":
-        """Turn the durations of `trainer.*` into steps."""
-        total = settings.steps or settings.epochs * steps_per_epoch
+    def of(cls, settings: TrainerConfig, steps_per_epoch: int, least_steps: int = 0) -> "Timeline":
+        """Turn the durations of `trainer.*` into steps.
+
+        Args:
+            settings: the durations.
+            steps_per_epoch: optimizer steps of one pass over the training data.
+            least_steps: of the whole run where neither its epochs nor its steps are given; see `DataConfig`.
+        """
+        epochs = settings.epochs or max(EPOCHS, -(-least_steps // steps_per_epoch))
+        total = settings.steps or epochs * steps_per_epoch
         if settings.fast_dev_run:
             total = TRIAL_STEPS
 
+        lengthened = not settings.steps and not settings.epochs and epochs > EPOCHS
+        validations = f"{-(-epochs // EPOCHS)}ep" if lengthened else "1ep"
+
         def every(key: str) -> Interval:
-            return Interval.of(getattr(settings, key), f"trainer.{key}", steps_per_epoch, total)
+            text = getattr(settings, key)
+            return Interval.of(validations if text == "auto" else text, f"trainer.{key}", steps_per_epoch, total)
 
         limit = settings.max_time
         return cls(
