@@ -112,7 +112,10 @@ def test_an_unknown_key_lists_the_keys() -> None:
             "optimizer.nesterov=true",
             "optimizer=adamw has no such key. It is a key of optimizer=muon and optimizer=sgd.",
         ),
-        ("model.hidden=[8]", "model=cnn has no such key. It is a key of model=mlp and model=realmlp and model=tabm and model=tabular."),
+        (
+            "model.hidden=[8]",
+            "model=cnn has no such key. It is a key of model=mlp and model=realmlp and model=tabm and model=tabular.",
+        ),
         ("data.path=a.csv", "data=digits has no such key. It is a key of data=csv and data=tensors."),
         (
             "scheduler.gamma=0.5",
