@@ -98,6 +98,8 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     except OSError as error:
         code, failure = 1, error
     unwritten = streams.settle()  # by an answer that was asked for; a run gives up its screen and goes on
+    if failure is not None and unwritten is None and streams.refuses(failure):
+        unwritten = failure  # an answer that is longer than a buffer fails while it is printed
     if isinstance(failure or unwritten, BrokenPipeError):
         return 1  # the reader has gone (`train --help | head`), and knows
     if failure is not None and unwritten is None:

@@ -33,5 +33,7 @@ class CheckpointError(TrainerError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ " Did you mean 'x'?" with the nearest known word, or "" where none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    alike = {match: difflib.SequenceMatcher(None, match, word).ratio() for match in near}
+    best = [match for match in near if alike[match] == alike[near[0]]]  # equally near: the first by letters
+    return f" Did you mean '{min(best)}'?" if best else ""

@@ -255,7 +255,7 @@ def test_a_person_who_types_in_bash_gets_whole_words_and_can_go_on_after_a_key(s
     )  # fmt: skip
     os.close(slave)
     try:
-        os.write(master, b"train mod\t=att\tsee\t3 trainer.prec\tbf\t--config-d\tco\t 'model=tab\t\nexit\n")
+        os.write(master, b"train mod\t=att\tsee\t3 trainer.prec\tbf\t--config-d\tco\t 'model=tabu\t\nexit\n")
         text, end = "", time.monotonic() + 60
         while "<end>" not in text and time.monotonic() < end:
             if select.select([master], [], [], 1)[0]:

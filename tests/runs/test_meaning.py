@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import Config, Run, cli
+from trainer import Run, cli
 from trainer.config import compose
 from trainer.config.section import FREE, FUTURE
 from trainer.errors import ConfigError
@@ -15,7 +15,6 @@ from trainer.runs.loading import load_trained
 from trainer.runs.meaning import Meaning, saved_config, write_meaning
 
 SECRET = "a-secret-that-nobody-may-read"
-EPOCHS = Config().trainer.epochs
 KEYS = [
     "seed=${oc.env:T_SEED,1}",
     "data.batch_size=${oc.env:T_BATCH,16}",
@@ -156,11 +155,11 @@ def test_a_file_of_the_users_folder_that_has_changed_meanwhile_is_compared_by_it
 ) -> None:
     (tmp_path / "mine/trainer").mkdir(parents=True)
     path = tmp_path / "mine/trainer/long.yaml"
-    path.write_text(f"defaults: [_default, _self_]\nepochs: {EPOCHS}\n")
+    path.write_text("defaults: [_default, _self_]\nepochs: null\n")
     assert [c.key for c in changed_config(run, ["trainer=long"], (), [path.parent.parent])[2]] == []
     path.write_text("defaults: [_default, _self_]\nepochs: 3\n")
     (change,) = changed_config(run, ["trainer=long"], (), [path.parent.parent])[2]
-    assert (change.key, change.before, change.after) == ("trainer.epochs", EPOCHS, 3)
+    assert (change.key, change.before, change.after) == ("trainer.epochs", None, 3)
 
 
 def test_resuming_evaluating_and_printing_take_what_the_run_was_started_with(

@@ -62,6 +62,19 @@ def give_up(stream: IO[str]) -> None:
         os.close(null)
 
 
+def refuses(error: OSError) -> bool:
+    """Return whether the standard output refuses another line for the reason of an error, which is then its own."""
+    if error.filename is not None or sys.stdout is None:
+        return False
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError as again:
+        give_up(sys.stdout)  # else the interpreter would try once more as it ends
+        return again.errno == error.errno
+    return False
+
+
 def settle() -> OSError | None:
     """Write out what the streams hold; return why the standard output could not be written, if so."""
     failure = None
