@@ -185,3 +185,14 @@ def test_mistakes_are_one_sentence(images: Path, trainer: Command, tmp_path: Pat
         assert message in trainer("export", *words, code=2).stderr
     assert (tmp_path / "there.onnx").read_text() == ""
     assert payload(Path(run))["step"] > 0
+
+
+def test_rows_that_were_left_out_do_not_shift_those_that_are_compared(
+    tmp_path: Path, trainer: Command, train: Command
+) -> None:
+    rows = [f"{i / 7:.3f},{'yes' if i % 3 else 'no'},{'uv'[i % 2]}" for i in range(120)]
+    rows[3], rows[50], rows[80] = "0.5,perhaps,u", "0.25,yes,", "abc,no,v"
+    (tmp_path / "t.csv").write_text("\n".join(["x,flag,y", *rows]) + "\n")
+    keys = ("data=csv", "data.path=t.csv", "data.target=y", "data.on_error=skip", "model=linear", "trainer.epochs=2")
+    train(*keys)
+    assert "largest difference" in trainer("export", str(the_run(tmp_path)), "--format", "torch").stdout

@@ -10,7 +10,7 @@ from torch import nn
 
 from trainer.config.durations import RunLength
 from trainer.config.model import RealMlp, TabM
-from trainer.config.optimizer import AdamW
+from trainer.config.optimizer import AdamW, Muon
 from trainer.config.scheduler import flat_cos
 from trainer.config.scheduler_phases import CosLogLR
 from trainer.data.types import DataSpec
@@ -92,7 +92,10 @@ def test_schedules_of_rate_decay_and_dropout_are_functions_of_the_step() -> None
     assert [flat_cos(share) for share in (0.0, 0.49, 0.75, 1.0)] == pytest.approx([1, 1, 0.5, 0])
     dropout = FlatCosDropout(0.4)
     ModelProgress(nn.Sequential(dropout), 100)(75)
-    assert dropout.current == pytest.approx(0.2)
+    assert dropout.current.item() == pytest.approx(0.2)
+    ones = dropout(torch.ones(10_000))
+    assert ones.mean().item() == pytest.approx(1, abs=0.02)
+    assert (ones == 0).float().mean().item() == pytest.approx(0.2, abs=0.02)
 
 
 def test_the_members_are_those_of_the_published_package() -> None:
@@ -131,3 +134,14 @@ def test_members_are_trained_one_by_one_and_averaged_in_probability() -> None:
     torch.testing.assert_close(regression.loss_sum(numbers, values), torch.stack(alone).mean())
     sums = task.train_sums(outputs, targets, task.loss_sum(outputs, targets))
     assert sums[2] == (outputs.softmax(-1).mean(1).argmax(1) == targets).sum()
+
+
+def test_parameters_have_their_own_rates_in_both_parts_of_muon() -> None:
+    model = realmlp_model(RealMlp(hidden=[8]), NUMBERS)
+    optimizer = make_optimizer(Muon(lr=0.5, adamw_lr=0.1), model)
+    names = {id(p): name for name, p in model.named_parameters()}
+    rates = {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates["layers.1.weight"] == 0.5
+    assert rates["periodic.frequency"] == pytest.approx(0.05)
+    assert rates["layers.0.weight"] == pytest.approx(0.6)
+    assert rates["layers.1.bias"] == pytest.approx(0.01)

@@ -136,7 +136,7 @@ def test_parts_of_bounded_size_are_the_whole(run: Path, tmp_path: Path, monkeypa
     (tmp_path / "new.csv").write_text(text(INPUTS, count=100))
     whole = said(run, tmp_path / "new.csv")
     monkeypatch.setattr("trainer.data.table.table_data.PART", 16)
-    monkeypatch.setattr("trainer.data.table.table_data.SLOW", 1)  # columns are kept in files
+    monkeypatch.setattr("trainer.data.table.table_data.SPILL", 1)  # columns are kept in files
     torch.testing.assert_close(said(run, tmp_path / "new.csv"), whole)
 
 
@@ -205,3 +205,30 @@ def test_rows_of_no_class_are_an_error_or_skipped_and_counted(run: Path, tmp_pat
     (tmp_path / "new.csv").write_text(text((*INPUTS, "y"), size=lambda v: "tall" if v == 0.5 else v))
     done = json.loads(run_trainer(tmp_path, "evaluate", str(run), "new.csv", "--on-error", "skip", "--json").stdout)
     assert (done["samples"], done["rejected"]) == (7, 1)
+
+
+def test_the_format_of_new_dates_may_be_given_and_is_kept_to(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain.csv").write_text(text(INPUTS))
+    (tmp_path / "new.csv").write_text(text(INPUTS, day=lambda v: f"{v[5:7]}.{v[8:]}.{v[:4]}"))
+    given = said(run, tmp_path / "new.csv", words=("data.formats.day='%m.%d.%Y'",))
+    assert torch.equal(given, said(run, tmp_path / "plain.csv"))
+    words = ("predict", str(run), "plain.csv", "data.formats.day='%d.%m.%Y'")
+    error = run_trainer(tmp_path, *words, code=2).stderr
+    assert "plain.csv, line 2, column day: '2021-01-15' is not a date written as %d.%m.%Y" in error
+
+
+def test_an_error_advises_nothing_that_cannot_be_given(run: Path, tmp_path: Path) -> None:
+    for name, wrong in (("day", "soon"), ("size", "tall")):
+        (tmp_path / "new.csv").write_text(
+            text(INPUTS, count=60, **{name: lambda v, w=wrong: w if v in (0.5, "2021-05-15") else v})
+        )
+        error = run_trainer(tmp_path, "predict", str(run), "new.csv", code=2).stderr
+        assert "data.categorical" not in error
+        assert f"data.missing=[{wrong}]" in error
+        run_trainer(tmp_path, "predict", str(run), "new.csv", f"data.missing=[{wrong}]")
+
+
+def test_a_column_to_keep_may_not_take_the_place_of_one_of_ours(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text(text(("note", *INPUTS)).replace("note", "prediction", 1))
+    error = run_trainer(tmp_path, "predict", str(run), "new.csv", "--keep", "prediction", code=2).stderr
+    assert "--keep prediction: is the name of a column that is written anyway" in error

@@ -97,6 +97,16 @@ def test_the_settings_become_steps() -> None:
     assert not any(map(timeline.measures_layers, range(1, 21)))
 
 
+def test_a_table_whose_length_nobody_says_makes_as_many_steps_as_it_takes_to_learn_it() -> None:
+    small = Timeline.of(TrainerConfig(), 3, least_steps=1000)
+    assert (small.total, small.evaluate.every_steps) == (334 * 3, 17 * 3), "20 validations"
+    assert Timeline.of(TrainerConfig(), 80, least_steps=1000).total == 20 * 80, "20 epochs are more"
+    for given in (TrainerConfig(epochs=2), TrainerConfig(steps=6)):
+        assert Timeline.of(given, 3, least_steps=1000).total == 6
+        assert Timeline.of(given, 3, least_steps=1000).evaluate.every_steps == 3, "each epoch"
+    assert Timeline.of(TrainerConfig(eval_every="1ep"), 3, least_steps=1000).evaluate.every_steps == 3
+
+
 def test_steps_go_before_epochs_and_a_trial_has_three() -> None:
     assert Timeline.of(TrainerConfig(epochs=4, steps=7), 5).total == 7
     assert Timeline.of(TrainerConfig(epochs=4, steps=7, fast_dev_run=True), 5).total == 3

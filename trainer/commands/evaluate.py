@@ -11,6 +11,7 @@ from trainer.config import plugins
 from trainer.errors import ConfigError
 from trainer.loggers.console import format_value
 from trainer.loggers.screen import TextConsole, say
+from trainer.system import streams
 
 if TYPE_CHECKING:
     import torch
@@ -101,9 +102,11 @@ def main(arguments: Sequence[str]) -> int:
         task = build_task(config.task, trained.spec)
     task.to(device)
     scores, confusion = evaluate(trained, data, task, device)
+    for reason in rejected:
+        streams.tell(f"warning: left out: {reason}")
     if args.json:
         found = {"checkpoint": str(trained.checkpoint), "step": trained.step, "samples": samples, **scores}
-        print(json.dumps(found | {"rejected": len(rejected)} | _per_class(trained, confusion)))
+        print(json.dumps(found | {"rejected": len(rejected), "notes": notes} | _per_class(trained, confusion)))
         return 0
     screen = TextConsole()
     where = " ".join(sources) or f"{config.data.option}, as it was validated on"

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from trainer.runs.predictions import Columns
 
 ALL, TOP, NONE = "all", "top5", "none"
+OURS = ("prediction", "probability", "p(")  # how the names of our columns begin
 PLACES = 5  # of the likeliest classes
-SHOWN = 10  # samples that are listed as left out
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,7 +50,6 @@ def main(arguments: Sequence[str]) -> int:
 
     keep = [name for name in args.keep.split(",") if name]
     parts = read_samples(trained.config.data, sources, trained.spec, trained.preprocessing, labelled=False, keep=keep)
-    several = len(sources) > 1
     used, rejected = 0, list[str]()
     with open_predictions(args.output, sys.stdout) as write:
         for samples in parts:
@@ -59,13 +57,10 @@ def main(arguments: Sequence[str]) -> int:
                 streams.tell(f"note: {note}")
             rejected += samples.rejected
             columns = predictions(samples, predict(trained, samples, device), trained.spec, args.proba)
-            several = several or samples.files is not None
             write(columns)
             used += len(samples.names)
-    for reason in islice(rejected, SHOWN):
+    for reason in rejected:
         streams.tell(f"warning: left out: {reason}")
-    if len(rejected) > SHOWN:
-        streams.tell(f"warning: left out: {len(rejected) - SHOWN:,} more")
     where = "" if args.output is None else f", in {args.output}"
     streams.tell(f"{used + len(rejected):,} samples: {used:,} predicted, {len(rejected):,} left out{where}")
     return 0
@@ -79,12 +74,18 @@ def predictions(samples: "Samples", outputs: "Tensor", spec: "DataSpec", proba: 
         outputs: of the network, float32 (N, outputs).
         spec: says the names of the classes.
         proba: which probabilities of classes; None: of all up to `CLASSES`, else of the predicted one.
+
+    Raises:
+        ConfigError: for a column to keep that is named as one of ours.
     """
     columns: Columns = {}
     if samples.files is not None:
         columns["file"] = list(samples.files)
     columns[samples.place] = list(samples.names)
-    columns |= {name: list(values) for name, values in samples.kept.items()}
+    for name, values in samples.kept.items():
+        if name in columns or name.startswith(OURS):
+            raise ConfigError(f"--keep {name}: is the name of a column that is written anyway; rename it in the table.")
+        columns[name] = list(values)
     labels = spec.labels
     if labels is None:
         names = ["prediction"] if spec.outputs == 1 else [f"prediction_{i}" for i in range(spec.outputs)]

@@ -151,6 +151,14 @@ class Csv(DataConfig):
         for name, levels in self.order.items():
             if not isinstance(levels, list) or len(set(map(str, levels))) < max(2, len(levels)):
                 raise ConfigError(f"data.order.{name}={levels}: expected a list of two or more different levels.")
+        named = self.named_columns()
+        for word, kind, given in (("formats", "datetime", self.formats), ("order", "categorical", self.order)):
+            for name in given:
+                if named.get(name, kind) not in (kind, "ignore"):
+                    raise ConfigError(
+                        f"data.{word}.{name}: is for a column of data.{kind}, and data.{named[name]} names it; leave "
+                        "one of them out."
+                    )
         self.order = {name: [str(level) for level in levels] for name, levels in self.order.items()}
 
     def _check_split(self) -> None:

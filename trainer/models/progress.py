@@ -2,7 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from trainer.config.scheduler import flat_cos
@@ -20,20 +20,26 @@ class FollowsProgress(Protocol):
 class FlatCosDropout(nn.Module):
     """Dropout whose probability follows `flat_cos`.
 
+    The probability at work is a tensor: a compiled network is not compiled anew where it changes, and no device waits.
+
     Shape:
         Any to the same.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.p = self.current = p
+        self.p = p
+        self.current: Tensor
+        self.register_buffer("current", torch.tensor(p), persistent=False)
 
     def set_progress(self, progress: float) -> None:
         """See `FollowsProgress`."""
-        self.current = self.p * flat_cos(progress)
+        self.current.fill_(self.p * flat_cos(progress))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.current, self.training) if self.current else x
+        if not (self.training and self.p):
+            return x
+        return x * (torch.rand_like(x) >= self.current) / (1 - self.current)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from trainer.config.model import RealMlp
 from trainer.data.types import DataSpec
-from trainer.errors import ConfigError
 from trainer.models.embeddings import Embeddings
 from trainer.models.progress import FlatCosDropout
+from trainer.models.table_only import check_is_table
 
 CATEGORY = 8  # length of the vector of a category
 # Factors of the learning rate, of these parameters against the weights (table A.1).
@@ -151,11 +151,7 @@ class RealMLP(nn.Module):
 
 def realmlp_model(config: RealMlp, spec: DataSpec) -> nn.Module:
     """Make the network of `model=realmlp`; raises `ConfigError` where the data is no table."""
-    if len(spec.input_shape) != 1:
-        raise ConfigError(
-            f"model=realmlp needs the columns of a table, but the data gives samples of shape {spec.shape_words()}; "
-            "use model=cnn."
-        )
+    check_is_table(spec, "realmlp")
     activation = config.activation
     if activation == "auto":  # table A.1
         activation = "mish" if spec.labels is None else "selu"

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from trainer.config.model import TabM
 from trainer.data.types import DataSpec
-from trainer.errors import ConfigError
 from trainer.models.embeddings import Embeddings
+from trainer.models.table_only import check_is_table
 
 
 class EnsembleLinear(nn.Module):
@@ -109,11 +109,7 @@ def average(outputs: Tensor, classes: bool) -> Tensor:
 
 def tabm_model(config: TabM, spec: DataSpec) -> nn.Module:
     """Make the network of `model=tabm`; raises `ConfigError` where the data is no table."""
-    if len(spec.input_shape) != 1:
-        raise ConfigError(
-            f"model=tabm needs the columns of a table, but the data gives samples of shape {spec.shape_words()}; "
-            "use model=cnn."
-        )
+    check_is_table(spec, "tabm")
     classes = spec.labels is not None
     return TabMNetwork(
         spec.features, spec.cardinalities, spec.outputs, config.hidden, config.members, config.dropout, classes

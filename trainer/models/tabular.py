@@ -4,9 +4,9 @@ from torch import nn
 
 from trainer.config.model import Tabular
 from trainer.data.types import DataSpec
-from trainer.errors import ConfigError
 from trainer.models.embeddings import Embeddings
 from trainer.models.mlp import MLP
+from trainer.models.table_only import check_is_table
 
 
 def tabular_model(config: Tabular, spec: DataSpec) -> nn.Module:
@@ -20,11 +20,7 @@ def tabular_model(config: Tabular, spec: DataSpec) -> nn.Module:
     Raises:
         ConfigError: where the data is no table.
     """
-    if len(spec.input_shape) != 1:
-        raise ConfigError(
-            f"model=tabular needs the columns of a table, but the data gives samples of shape "
-            f"{spec.shape_words()}; use model=cnn or model=mlp."
-        )
+    check_is_table(spec, "tabular")
     front = Embeddings(spec.features, spec.cardinalities, config.embedding_dim, config.embedding_dropout)
     body = MLP(front.features, spec.outputs, config.hidden, config.activation, config.dropout, config.layer_norm())
     return nn.Sequential(front, body) if spec.cardinalities else body

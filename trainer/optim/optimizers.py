@@ -27,18 +27,18 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Opt
         raise ConfigError("The model has no parameter to train.")
     if isinstance(config, SparseAdam) and not any(getattr(module, "sparse", False) for module in model.modules()):
         raise ConfigError("optimizer=sparse_adam trains sparse embeddings only, and this model has none; use adam.")
-    kwargs = {
+    kwargs: dict[str, Any] = {
         field.name: tuple(value) if isinstance(value := getattr(config, field.name), list) else value
         for field in dataclasses.fields(config)
         if field.name not in _OWN_KEYS
     }
-    groups = _groups(config, parameters)
+    groups = _groups(config, parameters, kwargs["lr"])
     if isinstance(config, Muon):
         return _muon(config, model, kwargs)
     return _construct(config.option, getattr(torch.optim, config.torch_name()), groups, kwargs)
 
 
-def _groups(config: OptimizerConfig, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+def _groups(config: OptimizerConfig, parameters: list[nn.Parameter], rate: float) -> list[dict[str, Any]]:
     """Return the groups of parameters: those with a learning rate of their own, and the 1-d ones without decay apart.
 
     A parameter with an attribute `lr_factor` is trained at that multiple of the learning rate.
@@ -52,7 +52,7 @@ def _groups(config: OptimizerConfig, parameters: list[nn.Parameter]) -> list[dic
     for factor, decay in sorted(found, key=lambda key: (key[0] != 1, key[0], not key[1])):
         group: dict[str, Any] = {"params": found[factor, decay]}
         group |= {} if decay else {"weight_decay": 0.0}
-        groups.append(group if factor == 1 else group | {"lr": factor * config.lr})  # type: ignore[attr-defined]
+        groups.append(group if factor == 1 else group | {"lr": factor * rate})
     return groups
 
 
@@ -79,8 +79,8 @@ def _muon(config: Muon, model: nn.Module, kwargs: dict[str, Any]) -> "CombinedOp
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in held]
     adamw = {"lr": config.adamw_lr, "weight_decay": config.adamw_weight_decay}
     return CombinedOptimizer(
-        _construct(config.option, torch.optim.Muon, [{"params": matrices}], kwargs),
-        _construct(config.option, torch.optim.AdamW, _groups(config, others), adamw),
+        _construct(config.option, torch.optim.Muon, _groups(config, matrices, config.lr), kwargs),
+        _construct(config.option, torch.optim.AdamW, _groups(config, others, config.adamw_lr), adamw),
     )
 
 

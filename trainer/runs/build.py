@@ -114,29 +114,31 @@ def read_samples(
     """
     if keep and not isinstance(config, Csv):
         raise ConfigError(f"--keep {','.join(keep)}: data={config.option} has no columns.")
-    if own := own_builder(config, "read"):
-        yield from (own(source, spec, preprocessing, labelled) for source in sources)
+    if isinstance(config, Csv) and own_builder(config, "read") is None:
+        from trainer.data.table.table_data import read_table_samples
+
+        yield from read_table_samples(config, sources, spec, preprocessing, labelled, keep)
         return
-    match config:
-        case Csv():
-            from trainer.data.table.table_data import read_table_samples
+    for source in sources:
+        samples = _read_source(config, source, spec, preprocessing, labelled)
+        names = [f"{source}: {name}" for name in samples.names] if len(sources) > 1 else samples.names
+        yield dataclasses.replace(samples, names=names)
 
-            yield from read_table_samples(config, sources, spec, preprocessing, labelled, keep)
-            return
-        case ImageFolder():
-            from trainer.data.images.image_samples import read_image_samples
 
-            for source in sources:
-                yield read_image_samples(config, source, spec, preprocessing, labelled, config.workers, config.on_error)
-            return
-        case ImageDataConfig():
-            from trainer.data.images.image_samples import read_image_samples
+def _read_source(config: DataConfig, source: str, spec: DataSpec, preprocessing: str | None, labelled: bool) -> Samples:
+    """Read the samples of one source; see `read_samples`."""
+    if own := own_builder(config, "read"):
+        samples: Samples = own(source, spec, preprocessing, labelled)
+        return samples
+    if isinstance(config, ImageDataConfig):
+        from trainer.data.images.image_samples import WORKERS, read_image_samples
 
-            for source in sources:
-                yield read_image_samples(config, source, spec, preprocessing, labelled)
-            return
+        workers, on_error = WORKERS, None
+        if isinstance(config, ImageFolder):
+            workers, on_error = config.workers, config.on_error
+        return read_image_samples(config, source, spec, preprocessing, labelled, workers, on_error)
     raise ConfigError(
-        f"{sources[0]}: a run of data={config.option} takes no new samples from a file; those of tables and images "
+        f"{source}: a run of data={config.option} takes no new samples from a file; those of tables and images "
         "do. Its network is there in Python: trainer.load_model(RUN)."
     )
 

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -44,7 +43,10 @@ def open_predictions(path: Path | None, stream: TextIO) -> Iterator[Write]:
             else:
                 file = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
                 yield _csv_writer(file) if path.suffix.lower() == ".csv" else _json_writer(file)
+        with temporary.open("rb+") as written:
+            atomic_files.sync_file(written)
         temporary.replace(path)
+        atomic_files.sync_directory(path.parent)
     except OSError as error:
         raise atomic_files.unwritable(path, error) from error
     finally:
@@ -75,7 +77,7 @@ def _as_text(name: str, values: Sequence[str | int | float | None]) -> Sequence[
 def _json_writer(file: TextIO) -> Write:
     def write(columns: Columns) -> None:
         for row in zip(*columns.values(), strict=True):
-            file.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + os.linesep)
+            file.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n")
 
     return write
 

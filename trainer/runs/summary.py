@@ -60,14 +60,15 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
 def _scaled(context: RunContext) -> str:
     """Return how outputs are scaled to the target's units, where they are."""
     config, spec = context.config, context.data.spec
+    undone = "".join(f", {name} undone" for name, _, _ in reversed(spec.target_steps))
     if not rescales(config, spec):
-        return ""
+        return undone and f" with outputs{undone.removeprefix(',')}"
     assert spec.target_mean is not None
     assert spec.target_std is not None
     if spec.outputs > 1:
-        return " with outputs scaled to the target"
+        return f" with outputs scaled to the target{undone}"
     (mean,), (std,) = spec.target_mean, spec.target_std
-    return f" with outputs × {std:.4g} {'+' if mean >= 0 else '-'} {abs(mean):.4g}"
+    return f" with outputs × {std:.4g} {'+' if mean >= 0 else '-'} {abs(mean):.4g}{undone}"
 
 
 def rounded_lines(config: Config, timeline: Timeline) -> Lines:

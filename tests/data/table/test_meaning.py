@@ -9,8 +9,9 @@ import pytest
 
 from trainer.config.table import Csv
 from trainer.data.table.column_types import Column, infer_columns
-from trainer.data.table.columns import match_levels, sort_levels
-from trainer.data.table.reading import Table, read_table
+from trainer.data.table.levels import match_levels, sort_levels
+from trainer.data.table.reading import read_table
+from trainer.data.table.table import Table
 from trainer.data.types import Data
 from trainer.errors import ConfigError, DataError
 from trainer.runs.build import build_data
@@ -249,3 +250,21 @@ def test_huge_and_tiny_numbers_are_scaled_like_others(tmp_path: Path) -> None:
     for exponent in (-203, 158):
         data = build(tmp_path, [f"{1 + i % 9}.5e{exponent}" for i in range(ROWS)])
         assert data.train.inputs[:, 0].std() == pytest.approx(1, abs=0.05)
+
+
+def test_what_says_that_there_is_no_date_is_told_and_counts_as_missing(tmp_path: Path) -> None:
+    values: list[object] = [f"2021-05-{i % 28 + 1:02d}" for i in range(ROWS)]
+    values[::20] = ["0000-00-00", "9999-12-31", "9999-12-31"]
+    found = column(tmp_path, values)
+    assert (found.kind, found.missing) == ("datetime", 3)
+    assert (
+        "says that there is no date, which is missing: '0000-00-00' in 1 rows, '9999-12-31' in 2 rows" in found.warning
+    )
+
+
+@pytest.mark.parametrize(
+    "keys", [{"formats": {"x": "%Y"}, "categorical": ["x"]}, {"order": {"x": ["a", "b"]}, "numeric": ["x"]}]
+)
+def test_a_form_for_a_column_that_a_key_makes_something_else_is_refused(keys: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"data\.(formats|order)\.x: is for a column of data\."):
+        Csv(**keys)

@@ -13,7 +13,8 @@ from trainer.config.table import Csv
 from trainer.data.table import column_types, preprocess
 from trainer.data.table.encode import encode_rows
 from trainer.data.table.preprocess import Preprocessor
-from trainer.data.table.reading import Table, read_table
+from trainer.data.table.reading import read_table
+from trainer.data.table.table import Table
 from trainer.errors import CheckpointError, ConfigError, DataError
 
 ROWS = 90

@@ -20,8 +20,9 @@ from trainer.data.table.byte_streams import CheckedStream, DoubtError
 from trainer.data.table.column_store import MemoryColumnStore
 from trainer.data.table.csv_file import CsvFile
 from trainer.data.table.read_options import ReadOptions
-from trainer.data.table.reading import Table, read_table
+from trainer.data.table.reading import read_table
 from trainer.data.table.sniffing import sniff
+from trainer.data.table.table import Table
 from trainer.errors import ConfigError, DataError
 
 PLAIN = "size,colour,y\n1.5,red,0\n2.5,blue,1\n,green,0\n"

@@ -18,8 +18,9 @@ from trainer.data.table.column_store import MemoryColumnStore
 from trainer.data.table.csv_file import CsvFile
 from trainer.data.table.csv_reader import CsvReader
 from trainer.data.table.read_options import ReadOptions
-from trainer.data.table.reading import Table, read_table
+from trainer.data.table.reading import read_table
 from trainer.data.table.sniffing import sniff
+from trainer.data.table.table import Table
 from trainer.errors import DataError
 
 Rows = list[list[str]]

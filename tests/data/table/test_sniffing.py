@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from trainer.config.table import Csv
-from trainer.data.table.reading import Table, read_table
+from trainer.data.table.reading import read_table
+from trainer.data.table.table import Table
+from trainer.errors import DataError
 
 ROWS = [("1.5", "0.25", "a"), ("2.5", "0.75", "b"), ("3.5", "0.5", "a"), ("0.5", "1.25", "b"), ("4.5", "0.125", "a")]
 
@@ -116,3 +118,20 @@ def test_names_of_folders_are_columns_where_they_differ(tmp_path: Path) -> None:
     one = str(tmp_path / "lr=0.1/year=2021/month=may/part.csv")
     alone = read_table(Csv(path=one, target="y"), labelled=False, wanted=["u", "year"])
     assert alone.columns.to_pydict() == {"u": [1.5, 2.5], "year": [2021, 2021]}
+
+
+def test_numbers_as_names_are_no_header_where_they_occur_among_values(tmp_path: Path) -> None:
+    """The names of a table without a header are 0 and 1, which a row of 0 and 1 has, too."""
+    path = tmp_path / "table.csv"
+    path.write_text("1,1\n0,1\n1,0\n0,1\n")
+    read = read_table(Csv(path=str(path), target="2"), labelled=False, wanted=["0", "1"])
+    assert read.columns.to_pydict() == {"0": [1, 0, 1, 0], "1": [1, 1, 0, 1]}
+    path.write_text("0,1,2\n1,1,5\n")
+    assert read_table(Csv(path=str(path), target="3"), labelled=False, wanted=["0", "1"]).columns.num_rows == 1
+
+
+def test_a_name_that_is_a_value_far_below_does_not_make_a_header_of_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("X;n\nx;1\ny;2\n")
+    with pytest.raises(DataError, match="has no column x"):
+        read_table(Csv(path=str(path), target="y"), labelled=False, wanted=["x"])

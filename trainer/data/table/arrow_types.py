@@ -68,8 +68,8 @@ class ValueStats:
             self.filled -= len(numbers) - pc.sum(real).as_py()
             numbers = numbers.filter(real)
         self.numbers += len(numbers)
-        self.padded = self.padded or pc.any(pc.match_substring_regex(text, PADDED)).as_py()
         self.whole = self.whole and pc.all(pc.match_substring_regex(text, WHOLE)).as_py()
+        self.padded = self.padded or (self.whole and pc.any(pc.match_substring_regex(text, PADDED)).as_py())
         bounds = pc.min_max(numbers).as_py()
         if bounds["min"] is not None:
             self.low, self.high = min(self.low, bounds["min"]), max(self.high, bounds["max"])

@@ -13,17 +13,17 @@ from trainer.config.table import Csv
 from trainer.config.transform import KINDS
 from trainer.data.table import dates
 from trainer.data.table.arrow_types import ALMOST, is_text, is_time
-from trainer.data.table.columns import MEANING, TRUTH
-from trainer.data.table.reading import Table, require_column
-from trainer.data.table.row_parser import excerpt
+from trainer.data.table.column_warnings import MOSTLY, either_order, mostly_numbers, no_dates, without_dates
+from trainer.data.table.reading import require_column
+from trainer.data.table.table import Table
+from trainer.data.table.text_values import MEANING, TRUTH, Counts, counted, has_digits, is_padded, truth
 from trainer.data.table.transforms import MAX_LEVELS
-from trainer.data.table.written_numbers import number_style, parse_numbers
+from trainer.data.table.written_numbers import number_style
 from trainer.errors import ConfigError, DataError
 
 HEAD = 100_000  # rows from which the kind of a column is inferred; what is strict is then held against all of them
-MOSTLY = 0.5  # the share of numbers from which a column of text is told to be mostly numbers
-LISTED = 3  # values that a message lists
 ONEHOT_LIMIT = 1000  # levels of one category that are still worth a column each
+FEW = 100  # distinct values that say what a column may be
 COMPACT = (10_000_101, 99_991_231)  # 20210131 as a number
 _IDENTIFIER = re.compile(
     r"((.*[\s_.-])?(?i:id|uid|uuid|guid|index|idx|row|rownum|key|nr|no)|.*[a-z](Id|ID)|Unnamed: \d+|)"
@@ -41,6 +41,7 @@ class Found:
     reason: str = ""
     form: str = ""
     warning: str = ""
+    unsaid: int = 0  # rows with a value that says that there is none
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class Column:
 
     Attributes:
         name: as in the file.
-        kind: an input (numeric, categorical, boolean, datetime), another purpose (target, weight, group, split), or a
-            reason to leave it out (text, id, empty).
-        missing: rows without a value.
+        kind: an input (numeric, categorical, boolean, datetime), another purpose (target, weight, group, split, time),
+            or a reason to leave it out (text, id, empty).
+        missing: rows without a value, or with one that says that there is none, such as 0000-00-00.
         distinct: number of distinct values, null not counted, among the first `HEAD` rows.
         sampled: whether there are more rows than those.
         example: the first value.
@@ -132,10 +133,8 @@ def _column(config: Csv, name: str, table: Table, configured: str | None) -> Col
     else:
         found = _inferred(config, name, table, len(present), distinct)
     example = present[0].cast(pa.string()).as_py() if len(present) else ""
-    sampled = len(column) > HEAD
-    return Column(
-        name, found.kind, column.null_count, len(distinct), sampled, example, found.reason, found.form, found.warning
-    )
+    missing, sampled = column.null_count + found.unsaid, len(column) > HEAD
+    return Column(name, found.kind, missing, len(distinct), sampled, example, found.reason, found.form, found.warning)
 
 
 def _as_configured(config: Csv, key: str, name: str, table: Table) -> Found:
@@ -144,44 +143,26 @@ def _as_configured(config: Csv, key: str, name: str, table: Table) -> Found:
     if key == "numeric" and is_text(column.type):
         texts, counts = counted(column)
         return Found("numeric", form=number_style(texts, counts, table.decimal)[0] if len(texts) else "")
-    if key != "datetime" or is_time(column.type):
+    if key not in ("datetime", "time") or is_time(column.type) or (key == "time" and not is_text(column.type)):
         return Found(key)
-    texts, counts = counted(column.cast(pa.string()))
+    texts, counts = counted(column)
     form = config.formats.get(name)
     if form is not None:
         dates.check_date_format(form, f"data.formats.{name}")
-        return Found("datetime", form=form)
+        return _dates(key, name, texts, counts, form, told=False)
     form = dates.date_format(texts, counts)
+    if form is None and key == "time":
+        return Found(key)  # what is wrong is for those who need it
     if form is None:
-        raise DataError(_no_dates(name, texts, counts))
-    return Found("datetime", form=form, warning=_either_order(name, texts, form))
+        raise DataError(no_dates(name, texts, counts))
+    return _dates(key, name, texts, counts, form)
 
 
-def _no_dates(name: str, texts: pa.Array, counts: np.ndarray) -> str:
-    """Return the error for a column that is no dates: it names what keeps the most likely format from fitting."""
-    closest = dates.date_format(texts, counts, share=MOSTLY)
-    example = texts[0].as_py() if len(texts) else ""
-    if closest is not None:
-        wrong = np.isnan(dates.parse_dates(texts, closest)) & ~dates.sentinels(texts)
-        example = texts[int(wrong.argmax())].as_py()
-        return (
-            f"data.datetime: the column {name} holds {excerpt(example)} among dates written as {closest}; all its "
-            f"values must be written in one way: {shell_override('data.missing', [example])} reads it as missing, and "
-            f"data.formats.{name}=FORMAT says how they are written."
-        )
-    return (
-        f"data.datetime: the column {name} holds '{example}', not a date such as 2024-05-31 or 2024-05-31 17:30; all "
-        f"its values must be written in one way, which data.formats.{name}='%d.%m.%Y' may say."
-    )
-
-
-def _either_order(name: str, texts: pa.Array, form: str) -> str:
-    """Return the warning for dates that fit with day and month exchanged as well; "" where they do not."""
-    other = dates.other_order(texts, form)
-    if other is None:
-        return ""
-    way_out = shell_override(f"data.formats.{name}", other)
-    return f"the dates of {name} fit {form} and {other}, and are read as the first; {way_out} reads them as the second."
+def _dates(kind: str, name: str, texts: pa.Array, counts: Counts, form: str, told: bool = True) -> Found:
+    """Return what a column of dates is; `told` that its form may be another one, unless the user has given it."""
+    unsaid, sentence = without_dates(name, texts, counts, form)
+    warning = " ".join(filter(None, [either_order(name, texts, form) if told else "", sentence]))
+    return Found(kind, form=form, warning=warning, unsaid=unsaid)
 
 
 def _inferred(config: Csv, name: str, table: Table, rows: int, distinct: pa.Array) -> Found:
@@ -197,8 +178,7 @@ def _inferred(config: Csv, name: str, table: Table, rows: int, distinct: pa.Arra
     strict = _strict_kind(name, table, distinct)
     if strict is not None:
         return strict
-    texts, counts = counted(column.slice(0, HEAD))
-    warning = _mostly_numbers(name, texts, counts, table.decimal)
+    warning = mostly_numbers(name, *counted(column.slice(0, HEAD)), table.decimal) if has_digits(distinct) else ""
     levels, limit = len(distinct), min(MAX_LEVELS, max(10, rows // 2))
     if levels <= limit:
         if levels > ONEHOT_LIMIT and config.categories == "onehot":
@@ -216,26 +196,28 @@ def _of_numbers(name: str, column: pa.ChunkedArray, rows: int, distinct: pa.Arra
     whole = pa.types.is_integer(column.type)
     if whole and column.null_count == 0 and len(distinct) == rows > 1 and _IDENTIFIER.fullmatch(name):
         return Found("id", "is a different whole number in every row, and named like an identifier")
+    named = _MOMENT.fullmatch(name) is not None
+    if len(distinct) < 3 or not (whole or named):
+        return Found("numeric")
     bounds = pc.min_max(column).as_py()
     low, high = bounds["min"], bounds["max"]
-    if low is None or len(distinct) < 3:
-        return Found("numeric")
     if whole and COMPACT[0] <= low and high <= COMPACT[1]:
         texts = pc.unique(pc.drop_null(column)).cast(pa.string())
         if not np.isnan(dates.parse_dates(texts, "%Y%m%d")).any():
             return Found("datetime", form="%Y%m%d")
-    unit = dates.unix_unit(low, high) if _MOMENT.fullmatch(name) else None
+    unit = dates.unix_unit(low, high) if named else None
     return Found("numeric") if unit is None else Found("datetime", form=unit)
 
 
 def _strict_kind(name: str, table: Table, distinct: pa.Array) -> Found | None:
     """Return what a column of text is where nearly all of it is of one strict kind: yes or no, dates, or numbers."""
-    column = table.columns[name]
-    few = pc.utf8_lower(distinct.cast(pa.string()))
-    truths = pc.is_in(few, value_set=pa.array(list(MEANING)))
-    if pc.sum(truths).as_py() == 0 and not _has_digits(few):
-        return None
-    texts, counts = counted(column)
+    few = distinct[:: -(-len(distinct) // FEW) or 1].cast(pa.string())
+    truths = pc.sum(pc.is_in(pc.utf8_lower(few), value_set=pa.array(list(MEANING)))).as_py() or 0
+    if 2 * truths < len(few):
+        ones = np.ones(len(few))  # all of the column is counted only where a few values are mostly of such a kind
+        if number_style(few, ones, table.decimal)[1] < MOSTLY and dates.date_format(few, share=MOSTLY) is None:
+            return None
+    texts, counts = counted(table.columns[name])
     words = pc.is_in(pc.utf8_lower(texts), value_set=pa.array([word for pair in TRUTH for word in pair]))
     if float(counts @ np.asarray(words)) >= ALMOST * counts.sum() and truth(texts.filter(words)) is not None:
         return Found("boolean")
@@ -243,37 +225,7 @@ def _strict_kind(name: str, table: Table, distinct: pa.Array) -> Found | None:
     if share >= ALMOST and not is_padded(texts):
         return Found("numeric", form=style)
     form = dates.date_format(texts, counts)
-    return None if form is None else Found("datetime", form=form, warning=_either_order(name, texts, form))
-
-
-def _has_digits(texts: pa.Array) -> bool:
-    """Return whether half of the first values have a digit: dates and numbers do."""
-    some = pc.match_substring_regex(texts[:100], "[0-9]")
-    return 2 * (pc.sum(some).as_py() or 0) >= len(some) > 0
-
-
-def is_padded(texts: pa.Array) -> bool:
-    """Return whether a text begins with a zero that no number needs, as in 007: they are codes, not numbers."""
-    return bool(pc.any(pc.match_substring_regex(texts, "^0[0-9]+$")).as_py())
-
-
-def _mostly_numbers(name: str, texts: pa.Array, counts: np.ndarray, decimal: str) -> str:
-    """Return the warning for text that is mostly numbers, with the words that are none; "" where it is not."""
-    if not len(texts) or not _has_digits(texts) or is_padded(texts):
-        return ""
-    good = ~np.isnan(parse_numbers(texts, number_style(texts, counts, decimal)[0]))
-    share = float(counts @ good / counts.sum())
-    if not MOSTLY <= share < ALMOST or not good[counts.argsort()[::-1]][:1000].sum() > 2:
-        return ""
-    others = sorted(np.flatnonzero(~good).tolist(), key=lambda at: -counts[at])
-    shown = ", ".join(f"{excerpt(texts[at].as_py())} in {int(counts[at]):,} rows" for at in others[:LISTED])
-    more = f", and {len(others) - LISTED} more" if len(others) > LISTED else ""
-    missing = shell_override("data.missing", [texts[at].as_py() for at in others[:LISTED]])
-    as_text = shell_override("data.categorical", [name])
-    return (
-        f"the column {name} is {share:.0%} numbers, and read as text; not numbers: {shown}{more}. {missing} reads "
-        f"these as missing, and the column as numbers; {as_text} keeps it as text."
-    )
+    return None if form is None else _dates("datetime", name, texts, counts, form)
 
 
 def as_written(kind: str, form: str, table: Table, name: str) -> tuple[str, str]:
@@ -293,17 +245,3 @@ def as_written(kind: str, form: str, table: Table, name: str) -> tuple[str, str]
     if truth(texts) is not None:
         return "boolean", ""
     return kind, number_style(texts, counts, table.decimal)[0]
-
-
-def counted(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
-    """Return the distinct texts of a column, null left out, and how often each occurs, float64."""
-    found = pc.value_counts(pc.drop_null(column.cast(pa.string())))
-    return found.field("values"), np.asarray(found.field("counts"), dtype=np.float64)
-
-
-def truth(distinct: pa.Array) -> dict[str, int] | None:
-    """Return which word is 1 and which 0, in lower case, where the values are two words for yes and no; else None."""
-    if not 2 <= len(distinct) <= 8:
-        return None
-    words = {text.lower() for text in distinct.to_pylist()}
-    return next((meaning for meaning in TRUTH if words == meaning.keys()), None)

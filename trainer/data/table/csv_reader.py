@@ -97,4 +97,4 @@ class CsvReader:
 
     def _schema(self, numbers: set[str], target: str | None) -> Schema:
         columns, missing = frozenset(self.options.columns), frozenset(self.options.config.missing_words())
-        return Schema(frozenset(numbers), columns, target, missing)
+        return Schema(frozenset(numbers), columns, target, missing, self.options.settled)

@@ -30,13 +30,17 @@ PERIODS = {"month": 12, "day": 31, "weekday": 7, "hour": 24}  # of parts of a da
 ALMOST = 0.95  # the share of dates from which a column counts as dates, and its other values as errors
 _YEAR_1000, _YEAR_2 = -30_610_224_000.0, -62_104_060_800.0
 _FAR = 221_845_392_000.0  # 1 January 9000
-FORMATS = (
-    ISO,
-    *(day + time for day, time in itertools.product(_DAYS, _TIMES)),
-    *(day + time for day, time in itertools.product(_FINE_DAYS, (*_TIMES, *_FINE_TIMES)) if day + time not in _DAYS),
-    *(day + time + zone for day, time, zone in itertools.product(_FINE_DAYS, (*_TIMES[1:], *_FINE_TIMES), _ZONES)),
-    *(day + zone for day, zone in itertools.product(_LOGS, ("", *_ZONES))),
-    *_WHOLE,
+_SIMPLE = tuple(day + time for day, time in itertools.product(_DAYS, _TIMES))  # what pyarrow parses fast
+FORMATS = tuple(
+    dict.fromkeys(
+        (
+            *(ISO, *_SIMPLE),
+            *map("".join, itertools.product(_FINE_DAYS, (*_TIMES, *_FINE_TIMES))),
+            *map("".join, itertools.product(_FINE_DAYS, (*_TIMES[1:], *_FINE_TIMES), _ZONES)),
+            *map("".join, itertools.product(_LOGS, ("", *_ZONES))),
+            *_WHOLE,
+        )
+    )
 )
 # The part of a format that a letter stands for, as a regular expression (re2, which pyarrow uses).
 _PARTS = {
@@ -61,7 +65,7 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 # RFC 822, section 5: the names of zones in mails and logs, in hours from UTC.
 _NAMED_ZONES = {"Z": 0, "UTC": 0, "GMT": 0, "UT": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6}
 _NAMED_ZONES |= {"PST": -8, "PDT": -7}
-_SENTINEL = re.compile(r"0000[-/.]00[-/.]00([ T]00:00(:00)?)?|00[-/.]00[-/.]0000|0{8}|0")
+_SENTINEL = r"^(0000[-/.]00[-/.]00([ T]00:00(:00)?)?|00[-/.]00[-/.]0000|0{8}|0)$"
 Seconds = NDArray[np.float64]
 
 
@@ -80,11 +84,11 @@ def date_format(texts: pa.Array, counts: Seconds | None = None, share: float = A
         return None
     counts = np.ones(len(texts)) if counts is None else counts
     tried = texts[:: max(1, len(texts) // 100)][:100]
-    few = [text for text in tried[::5].to_pylist() if not is_sentinel(text)]
-    likely = [form for form in FORMATS if form == ISO or any(_compiled(form).match(text) for text in few)]
+    few = [(text, _signs_of(text)) for text in tried.filter(pa.array(~sentinels(tried)))[::20].to_pylist()]
+    likely = [form for form in FORMATS if form == ISO or any(_looks_like(*each, form) for each in few)]
     first = [form for form in likely if 2 * _share(tried, parse_dates(tried, form)) >= share]
-    found = [(form, parse_dates(texts, form)) for form in first]
-    ranked = [(_share(texts, seconds, counts), -_spread(seconds), -rank) for rank, (_, seconds) in enumerate(found)]
+    found = [parse_dates(texts, form) for form in first]
+    ranked = [(_share(texts, seconds, counts), -_spread(seconds), -rank) for rank, seconds in enumerate(found)]
     fitting = [entry for entry in ranked if entry[0] >= share]
     return first[-max(fitting)[2]] if fitting else None
 
@@ -101,12 +105,7 @@ def other_order(texts: pa.Array, form: str) -> str | None:
 
 def sentinels(texts: pa.Array) -> NDArray[np.bool_]:
     """Return which texts are how some programs write that there is no date, such as 0000-00-00, bool (N,)."""
-    return np.asarray(pc.fill_null(pc.match_substring_regex(texts, f"^({_SENTINEL.pattern})$"), False))
-
-
-def is_sentinel(text: str) -> bool:
-    """Return whether a text says that there is no date; see `sentinels`."""
-    return _SENTINEL.fullmatch(text) is not None
+    return np.asarray(pc.fill_null(pc.match_substring_regex(texts, _SENTINEL), False))
 
 
 def far(seconds: Seconds) -> NDArray[np.bool_]:
@@ -133,8 +132,7 @@ def parse_dates(texts: pa.Array, form: str) -> Seconds:
     if form in UNIX:
         plain = pc.if_else(pc.match_substring_regex(texts, NUMBER), texts, None)
         return np.asarray(pc.fill_null(plain.cast(pa.float64()), float("nan"))) * UNIX[form]
-    day, _, time = form.partition(" %H")
-    if day in _DAYS and f" %H{time}" in (*_TIMES, " %H"):
+    if form in _SIMPLE:
         found = from_timestamps(pc.strptime(texts, format=form, unit="s", error_is_null=True))
         return np.where(found < _YEAR_1000, np.nan, found)  # 1.2.20 may be a version, and its year is unclear
     return _by_parts(texts, form)
@@ -190,6 +188,25 @@ def _by_parts(texts: pa.Array, form: str) -> Seconds:
     if fits.any():
         seconds[fits] = _seconds(part, int(fits.sum()))
     return seconds
+
+
+def _signs_of(text: str) -> set[str]:
+    return {sign for sign in text if not sign.isalnum()}
+
+
+def _looks_like(text: str, signs: set[str], form: str) -> bool:
+    """Return whether a text is written so; its signs are compared first, as compiling a pattern takes a millisecond."""
+    needed, allowed = _signs(form)
+    return needed <= signs <= allowed and _compiled(form).match(text) is not None
+
+
+@functools.cache
+def _signs(form: str) -> tuple[set[str], set[str]]:
+    """Return the signs that a date of a format must have, and those that it may have."""
+    literal = _signs_of(re.sub("%.", "", form))
+    needed = literal - {"."} if "%f" in form else literal  # a comma may stand there
+    optional = {"z": "+-:", "f": ".,", "p": ".", "b": "."}
+    return needed, literal | {sign for letter, signs in optional.items() if f"%{letter}" in form for sign in signs}
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from trainer.data.files.mapped import THREADS, MemoryRows, Rows
 from trainer.data.table.column_statistics import Values
 from trainer.data.table.columns import LazyColumn
 from trainer.data.table.preprocess import Preprocessor
-from trainer.data.table.reading import Table
+from trainer.data.table.table import Table
 from trainer.errors import DataError
 
 BLOCK = 1 << 18  # numbers: 1 MB, which fits into the cache of a core

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
@@ -15,17 +16,17 @@ from trainer.data.table.column_statistics import Values, known, sample
 from trainer.data.table.column_types import Column
 from trainer.data.table.columns import Categories
 from trainer.data.table.preprocess import Preprocessor
-from trainer.data.table.reading import Table
 from trainer.data.table.row_parser import excerpt
+from trainer.data.table.table import Table
 from trainer.data.types import Split
 
 LISTED = 5  # names or values in a sentence
 RARE = 5  # rows of a class below which nothing can be said of it
 SKEWED = 3.0  # skewness of a target with a long tail: that of an exponential distribution is 2
 FEW_ROWS = 30  # below which a shape tells nothing
-CELLS = 50_000_000  # inputs up to which rows are compared
 REPEATED, CHANCE = 0.01, 4.0  # share of repeated validation rows that is told: at least, and times what chance gives
-EXAMINED = 10_000  # rows of which distinct values are counted
+BLOCK = 1 << 16  # inputs that are hashed at a time
+EXAMINED = 10_000  # rows that are compared, and of which distinct values are counted
 
 
 def find_doubts(
@@ -83,16 +84,26 @@ def unknown_levels(fitted: Preprocessor, table: Table, rows: Values | None = Non
 def repeated_rows(splits: Sequence[Split]) -> list[str]:
     """Return the warning that validation rows are training rows, too, where more are than chance explains."""
     train, val = splits
-    if not isinstance(train.inputs, Tensor) or not isinstance(val.inputs, Tensor) or train.inputs.numel() > CELLS:
-        return []  # on disk, or many
-    of_train, of_val = _hashes(train.inputs, train.targets), _hashes(val.inputs, val.targets)
-    repeated = int(np.isin(of_val, of_train).sum())
+    if not isinstance(train.inputs, Tensor) or not isinstance(val.inputs, Tensor):
+        return []  # on disk
+    compared = torch.arange(0, len(val), -(-len(val) // EXAMINED))
     some = train.inputs[:: -(-len(train) // EXAMINED)].numpy()
-    possible = math.prod(len(np.unique(column)) for column in some.T)
-    by_chance = len(train) / possible  # where all rows that could be are equally likely
-    if repeated < max(3.0, REPEATED * len(of_val), CHANCE * by_chance * len(of_val)):
+    distinct = [len(np.unique(column)) for column in some.T]
+    by_chance = len(train) / math.prod(distinct)  # where all rows that could be are equally likely
+    # Only training rows with a known value in the most telling column can be one of those.
+    at = int(np.argmax(distinct))
+    telling = pa.array(np.unique(val.inputs[compared, at].numpy()))
+    alike = np.flatnonzero(pc.is_in(pa.array(train.inputs[:, at].numpy()), value_set=telling))
+    if not len(alike):
         return []
-    text = f"{repeated:,} of {len(of_val):,} validation rows are training rows, too, target and all: the scores say how"
+    of_val = _hashes(val.inputs[compared], val.targets[compared])
+    of_train = _hashes(train.inputs[alike], train.targets[alike])
+    repeated = int(np.isin(of_val, of_train).sum())
+    if repeated < max(3.0, max(REPEATED, CHANCE * by_chance) * len(compared)):
+        return []
+    text = (
+        f"{repeated:,} of {len(compared):,} validation rows are training rows, too, target and all: the scores say how"
+    )
     text += (
         " well rows are remembered. Remove repeated rows, or keep what belongs together on one side with data.group."
     )
@@ -101,14 +112,14 @@ def repeated_rows(splits: Sequence[Split]) -> list[str]:
 
 def _hashes(inputs: Tensor, targets: Tensor) -> Values:
     """Return a number for each row that is the same for equal rows, uint64 (N,)."""
-    rows = torch.cat([inputs, targets.reshape(len(targets), -1).to(inputs.dtype)], dim=1).contiguous().numpy()
-    draw = np.random.default_rng(0)
-    odd: Values = np.asarray(draw.integers(0, 1 << 63, size=rows.shape[1], dtype=np.uint64)) | np.uint64(1)
-    hashes = np.zeros(len(rows), dtype=np.uint64)
-    bits = rows.view(np.uint32)
-    for column in range(rows.shape[1]):
-        mixed = (bits[:, column].astype(np.uint64) + 1) * odd[column]
-        hashes += mixed ^ (mixed >> np.uint64(31))
+    bits = inputs.numpy().view(np.uint32), targets.reshape(len(targets), -1).float().numpy().view(np.uint32)
+    hashes = np.zeros(len(inputs), dtype=np.uint64)
+    for seed, part in enumerate(bits):
+        odd = np.random.default_rng(seed).integers(0, 1 << 63, part.shape[1], dtype=np.uint64) | np.uint64(1)
+        step = max(1, BLOCK // part.shape[1])
+        for start in range(0, len(part), step):  # few enough for the cache of a core
+            mixed = (part[start : start + step] + np.uint64(1)) * odd
+            hashes[start : start + step] += (mixed ^ (mixed >> np.uint64(31))).sum(axis=1)
     return hashes
 
 

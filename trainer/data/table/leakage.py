@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.data.table.column_statistics import Values
 from trainer.data.table.preprocess import Preprocessor
-from trainer.data.table.reading import Table
+from trainer.data.table.table import Table
 
 ROWS = 10_000  # training rows that are examined, evenly spaced
 CHANCE = math.log(1e-6)  # a column is reported where chance would give it with less than this probability

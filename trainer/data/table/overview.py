@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trainer.config.quoting import shell_override
 from trainer.data.table.column_types import Column
 from trainer.data.table.preprocess import FittedColumn, Preprocessor
-from trainer.data.table.reading import Table
+from trainer.data.table.table import Table
 
 SHOWN = 20  # columns on the screen
 LISTED = 5  # columns that a warning names

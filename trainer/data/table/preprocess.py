@@ -1,7 +1,8 @@
 """From the columns of a table to the inputs of a model: fitted on the training rows, saved, applied to any table."""
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -16,7 +17,7 @@ from trainer.data.table import column_types
 from trainer.data.table.column_statistics import Values
 from trainer.data.table.column_types import Column
 from trainer.data.table.columns import Categories, LazyColumn, boolean_column, datetime_column, numeric_column
-from trainer.data.table.reading import Table
+from trainer.data.table.table import Table
 from trainer.data.table.transforms import ColumnTransform, State, build_transform
 from trainer.errors import CheckpointError, ConfigError, DataError, TrainerError
 
@@ -73,15 +74,14 @@ class FittedColumn:
         """Find the column in a table; raise `DataError` where it is not there or not as it was in training."""
         if table.columns.schema.get_field_index(self.name) < 0:  # a list of the names would be made for each column
             raise DataError(f"{table.files[0]}: has no column {self.name}, which the model was trained with.")
-        if self.kind == "categorical":
-            return Categories(table.columns[self.name]).codes(self.levels)
-        kind, form = column_types.as_written(self.kind, self.form, table, self.name)
-        match kind:
+        match self.kind:
+            case "categorical":
+                return Categories(table.columns[self.name]).codes(self.levels)
             case "boolean":
                 return boolean_column(table, self.name)
             case "datetime":
-                return datetime_column(table, self.name, form)
-        return numeric_column(table, self.name, form)
+                return datetime_column(table, self.name, self.form)
+        return numeric_column(table, self.name, self.form)
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,19 @@ class Preprocessor:
     def cardinalities(self) -> tuple[int, ...]:
         """How many category codes each of the last inputs has; see `trainer.data.types.DataSpec`."""
         return tuple(column.cardinality for column in self.columns if column.cardinality)
+
+    def written_in(self, table: Table, formats: Mapping[str, str]) -> "Preprocessor":
+        """Return the same for a table that may write numbers, dates, and yes and no, in another way.
+
+        Args:
+            table: that has the columns.
+            formats: how dates are written there, by column, as far as the user says it.
+        """
+        found = []
+        for column in self.columns:
+            kind, form = column_types.as_written(column.kind, column.form, table, column.name)
+            found.append(dataclasses.replace(column, kind=kind, form=formats.get(column.name, form)))
+        return Preprocessor(tuple(found))
 
     def width(self) -> int:
         """Return how many inputs there are."""

@@ -20,6 +20,7 @@ class ReadOptions:
         target: a column in which a missing value makes a row unusable; None: none.
         reject: is called with each row that cannot be used; may raise.
         store: holds the columns that were read.
+        settled: whether a trained model has settled what each column is.
     """
 
     config: Csv
@@ -29,3 +30,4 @@ class ReadOptions:
     target: str | None
     reject: Callable[[Rejection], None]
     store: ColumnStore
+    settled: bool = False

@@ -12,11 +12,13 @@ from trainer.config.table import Csv
 from trainer.data.splits import split_samples
 from trainer.data.table.arrow_types import is_text
 from trainer.data.table.column_store import ColumnStore
-from trainer.data.table.column_types import Column, counted
-from trainer.data.table.columns import Categories, datetime_column, numeric_column, read_texts
+from trainer.data.table.column_types import Column
+from trainer.data.table.columns import Categories, datetime_column, numeric_column
 from trainer.data.table.dates import date_format
-from trainer.data.table.reading import Misfit, Table, require_column
+from trainer.data.table.reading import require_column
 from trainer.data.table.row_parser import excerpt
+from trainer.data.table.table import Misfit, Table
+from trainer.data.table.text_values import counted, read_texts
 from trainer.errors import ConfigError, DataError
 
 TRAINING = ("train", "training", "fit", "learn")
@@ -120,7 +122,7 @@ def _times(table: Table, name: str, columns: Sequence[Column]) -> np.ndarray:
 
 def _date_form(table: Table, name: str, columns: Sequence[Column]) -> str:
     """Return how a column of text writes its dates: as its column is known to, or found here."""
-    known = next((one.form for one in columns if one.name == name and one.kind == "datetime"), "")
+    known = next((one.form for one in columns if one.name == name and one.kind in ("datetime", "time")), "")
     if known:
         return known
     texts, counts = counted(table.columns[name])

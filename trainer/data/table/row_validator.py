@@ -49,12 +49,14 @@ class Schema:
         checked: the columns that are validated.
         target: a column that must not be missing; None: none.
         missing: the strings that mean a missing value.
+        settled: whether a trained model has settled what each column is, so that no key can change it.
     """
 
     numbers: frozenset[str]
     checked: frozenset[str]
     target: str | None
     missing: frozenset[str]
+    settled: bool = False
 
 
 def validate_rows(
@@ -120,7 +122,7 @@ def _row_error(row: TextRow, cells: list[str], dialect: Dialect, schema: Schema)
     for name, cell in zip(dialect.names, cells, strict=True):
         if name in schema.checked:
             is_number, is_target = name in schema.numbers, name == schema.target
-            found = _cell_error(cell, is_number, is_target, schema.missing, dialect.decimal, undecoded)
+            found = _cell_error(cell, is_number, is_target, schema, dialect.decimal, undecoded)
             if found is not None:
                 return RowError(name, *found, cell)
     return None
@@ -141,10 +143,10 @@ def _structure_error(row: TextRow, dialect: Dialect) -> RowError | None:
 
 
 def _cell_error(
-    cell: str, is_number: bool, is_target: bool, missing: frozenset[str], decimal: str, undecoded: re.Pattern[str]
+    cell: str, is_number: bool, is_target: bool, schema: Schema, decimal: str, undecoded: re.Pattern[str]
 ) -> tuple[str, str] | None:
     """Return what is wrong with a cell and the remedy; None: nothing."""
-    if cell in missing:
+    if cell in schema.missing:
         return ("the target is missing", "fill it in or remove the row") if is_target else None
     if is_number and _is_number(cell, decimal):
         return None
@@ -154,9 +156,10 @@ def _cell_error(
         return f"{excerpt(cell)} is not valid in the file's encoding", "set data.encoding, such as cp1252 or latin-1"
     if not is_number:
         return None
+    as_text = "" if schema.settled else ", or name the column in data.categorical"
     return (
         f"{excerpt(cell)} is not a finite number, as most of the column are",
-        f"set {shell_override('data.missing', [cell])} if it means missing, or name the column in data.categorical",
+        f"set {shell_override('data.missing', [cell])} if it means missing{as_text}",
     )
 
 

@@ -17,11 +17,13 @@ from trainer.config.table import Csv
 from trainer.data.splits import from_splits
 from trainer.data.table import column_types, inspection, leakage, preprocess, row_split, source, target
 from trainer.data.table.column_store import ColumnStore, DiskColumnStore, MemoryColumnStore
-from trainer.data.table.columns import without_misfits
+from trainer.data.table.column_types import Column
 from trainer.data.table.encode import RangeEncoder, encode_rows
+from trainer.data.table.misfits import without_misfits
 from trainer.data.table.overview import describe_table
 from trainer.data.table.preprocess import FittedColumn, Preprocessor
 from trainer.data.table.reading import read_table
+from trainer.data.table.table import Table
 from trainer.data.table.table_cache import TableCache, open_cache
 from trainer.data.types import Data, DataSpec, Samples, Split, as_float
 from trainer.errors import CheckpointError, DataError
@@ -29,6 +31,7 @@ from trainer.system import streams
 
 SIDES = ("train", "val")
 PART = 1 << 16  # rows that are handed on at a time
+SPILL = 1 << 25  # bytes of new files from which on their columns are kept on disk, however many rows there are
 SLOW = 1 << 28  # bytes that take more than a second to read: the user is told what is going on
 ONE_CLASS = (
     "there is nothing to learn",
@@ -64,13 +67,7 @@ def load_table(config: Csv, seed: int) -> Data:
 
 def _prepare(config: Csv, seed: int, held_out: int, cache: TableCache) -> Data:
     """Read the files of `config.path`, the last `held_out` of which are for validation, and make data of them."""
-    store = cache.column_store()
-    table = read_table(config, store)
-    columns = column_types.infer_columns(config, table)
-    column_types.check_transforms(config, columns)
-    strict = [(one.name, one.kind, one.form) for one in columns if one.is_input] + target.strict(config, table)
-    table = without_misfits(table, strict, config.on_error, store)
-    table = row_split.without_unusable(config, table, columns, store)
+    table, columns = _usable_rows(config, cache.column_store())
     assert config.target is not None  # read_table has checked it
     targets, labels = target.infer_target(table, config.target, config.target_type)
     targets = cache.spill("targets", targets)
@@ -109,6 +106,18 @@ def _prepare(config: Csv, seed: int, held_out: int, cache: TableCache) -> Data:
     )
 
 
+def _usable_rows(config: Csv, store: ColumnStore) -> tuple[Table, list[Column]]:
+    """Read the rows of the run's own files that can be used, and determine what each column is."""
+    table = read_table(config, store)
+    columns = column_types.infer_columns(config, table)
+    column_types.check_transforms(config, columns)
+    strict = [(one.name, one.kind, one.form) for one in columns if one.is_input]
+    if config.target_type == "number":
+        strict.append(target.strict_numbers(table, str(config.target)))
+    table = without_misfits(table, strict, config.on_error, store)
+    return row_split.without_unusable(config, table, columns, store), columns
+
+
 def _check_classes(name: str, targets: Tensor, labels: tuple[str, ...] | None, sides: list[Tensor]) -> None:
     """Raise `DataError` where all training rows, or all validation rows, are of one class."""
     for rows, side, why in zip(sides, ("training", "validation"), ONE_CLASS, strict=True):
@@ -130,7 +139,7 @@ def read_table_samples(
     their names.
 
     Args:
-        config: of the run that trained the model, with what the user says of the new files: see `as_asked`.
+        config: of the run that trained the model, with what the user says of the new files.
         paths: files, or patterns.
         spec, preprocessing: of the training data.
         labelled: whether the tables must have the target.
@@ -149,7 +158,7 @@ def read_table_samples(
     files = source.source_files(asked.path)
     with contextlib.ExitStack() as stack:
         store: ColumnStore = MemoryColumnStore()
-        if sum(path.stat().st_size for path in files) >= SLOW:  # it may not fit into memory
+        if sum(path.stat().st_size for path in files) >= SPILL:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="trainer-table-"))
             store = DiskColumnStore(Path(folder))
         yield from _parts(asked, fitted, spec, labelled, keep, store)
@@ -163,8 +172,11 @@ def _parts(
     inputs = [column.name for column in fitted.columns]
     wanted = dict.fromkeys([*inputs, *([name] if labelled else []), *keep])
     table = read_table(config, store, labelled=labelled, wanted=[*wanted])
-    strict = [(one.name, *column_types.as_written(one.kind, one.form, table, one.name)) for one in fitted.columns]
-    table = without_misfits(table, strict, config.on_error, store)
+    fitted = fitted.written_in(table, config.formats)
+    strict = [(one.name, one.kind, one.form) for one in fitted.columns]
+    if labelled and spec.labels is None:
+        strict.append(target.strict_numbers(table, name))
+    table = without_misfits(table, strict, config.on_error, store, settled=True)
     if labelled and spec.labels is not None and config.on_error == "skip":
         strangers = target.unknown_classes(table, name, spec.labels)
         table = table.without(strangers, store) if strangers else table
@@ -213,7 +225,6 @@ def _as_trained(config: Csv, path: Any, fitted: Preprocessor, keep: Sequence[str
         boolean=[],
         datetime=dates,
         text=[name for name in keep if name not in kinds],
-        formats={},
         order={},
         ignore=[],
         group=None,
@@ -237,8 +248,7 @@ def raw_columns(config: Csv, fitted: Preprocessor, rows: Tensor, is_raw: Callabl
     """
     held_out = source.source_files(config.val_path) if config.val_path is not None else ()
     files = [*map(str, (*source.source_files(config.path), *held_out))]
-    names = [column.name for column in fitted.columns]
-    table = read_table(_as_trained(config, files, fitted), labelled=False, wanted=names)
+    table, _ = _usable_rows(dataclasses.replace(config, path=files), MemoryColumnStore())
     order = rows.argsort()
     at = rows[order].numpy()
     entries: list[np.ndarray[Any, Any]] = []

@@ -11,10 +11,12 @@ from torch import Tensor
 from trainer.config.table import Csv
 from trainer.config.transform import Log1p, MinMax, Nothing, Robust, Standardize
 from trainer.data.table.arrow_types import is_text
-from trainer.data.table.column_types import HEAD, is_padded
-from trainer.data.table.columns import Categories, level_values, match_levels, read_texts, sort_levels
-from trainer.data.table.reading import Misfit, Table
+from trainer.data.table.column_types import HEAD
+from trainer.data.table.columns import Categories
+from trainer.data.table.levels import level_values, match_levels, sort_levels
 from trainer.data.table.row_parser import excerpt
+from trainer.data.table.table import Misfit, Table
+from trainer.data.table.text_values import counted, is_padded, read_texts
 from trainer.data.table.transforms import build_transform
 from trainer.data.table.written_numbers import number_style
 from trainer.data.target_steps import LOG1P, SCALE, Step, apply_steps
@@ -111,13 +113,11 @@ def fit_steps(config: Csv, numbers: Tensor | None) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def strict(config: Csv, table: Table) -> list[tuple[str, str, str]]:
-    """Return name, kind and form of the target where the config says that it is numbers; see `without_misfits`."""
-    name = str(config.target)
-    if config.target_type != "number" or not is_text(table.columns[name].type):
-        return []
-    texts = pc.unique(pc.drop_null(table.columns[name].cast(pa.string())))
-    return [(name, "numeric", number_style(texts, np.ones(len(texts)), table.decimal)[0])]
+def strict_numbers(table: Table, name: str) -> tuple[str, str, str]:
+    """Return name, kind and form of a target that has to be numbers; see `without_misfits`."""
+    if not is_text(table.columns[name].type):
+        return name, "numeric", ""
+    return name, "numeric", number_style(*counted(table.columns[name]), table.decimal)[0]
 
 
 def class_codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
@@ -126,8 +126,10 @@ def class_codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
     Raises:
         DataError: naming a row whose class is none of them, and how many there are.
     """
-    strangers = unknown_classes(table, name, labels)
-    if strangers:
+    column = Categories(table.columns[name])
+    found = match_levels(column.texts, labels)[column.positions()] - 1
+    if (found < 0).any():
+        strangers = unknown_classes(table, name, labels)
         row = min(strangers)
         words = Counter(misfit.text for misfit in strangers.values()).most_common(3)
         shown = ", ".join(f"{excerpt(text)} in {count:,} rows" for text, count in words)
@@ -135,8 +137,7 @@ def class_codes(table: Table, name: str, labels: tuple[str, ...]) -> Tensor:
             f"{table.where(row)}: {strangers[row].reason} {', '.join(labels[:10])}; such are {shown}. "
             "data.on_error=skip (--on-error skip) leaves such rows out."
         )
-    column = Categories(table.columns[name])
-    return torch.from_numpy(match_levels(column.texts, labels)[column.positions()] - 1)
+    return torch.from_numpy(found)
 
 
 def unknown_classes(table: Table, name: str, labels: tuple[str, ...]) -> dict[int, Misfit]:

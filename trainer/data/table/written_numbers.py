@@ -14,6 +14,7 @@ STYLES = {
     "1 234,5": ("[ \u00a0\u202f]", ","),
     "1'234.5": ("['’]", "."),
 }
+SAMPLE = 100  # texts of which one at least must be a number for a style to be tried on all
 PLAIN = ""  # the style of numbers as Python writes them
 _CURRENCY = r"(?:[$€£¥₹₽₩]|US\$|USD|EUR|GBP|CHF|JPY|INR|kr\.?|Rs\.?)"
 Floats = NDArray[np.float64]
@@ -60,10 +61,13 @@ def number_style(texts: pa.Array, counts: Floats, decimal: str) -> tuple[str, fl
     styles = [style for style, (_, sign) in STYLES.items() if sign == decimal]
     styles = [*styles, *(style for style in STYLES if style not in styles)]
     styles.insert(0 if decimal == "." else 2, PLAIN)
-    weights = np.asarray(counts, dtype=np.float64)
-    shares = [float(weights @ ~np.isnan(parse_numbers(texts, style)) / weights.sum()) for style in styles]
-    best = int(np.argmax(shares))
-    return styles[best], shares[best]
+    tried = texts[:: -(-len(texts) // SAMPLE) or 1]
+    likely = [style for style in styles if not np.isnan(parse_numbers(tried, style)).all()]
+    found = [float(counts @ ~np.isnan(parse_numbers(texts, style)) / counts.sum()) for style in likely]
+    if not found:
+        return PLAIN, 0.0
+    best = int(np.argmax(found))
+    return likely[best], found[best]
 
 
 def _pattern(style: str) -> str:
