@@ -232,3 +232,14 @@ def test_a_column_to_keep_may_not_take_the_place_of_one_of_ours(run: Path, tmp_p
     (tmp_path / "new.csv").write_text(text(("note", *INPUTS)).replace("note", "prediction", 1))
     error = run_trainer(tmp_path, "predict", str(run), "new.csv", "--keep", "prediction", code=2).stderr
     assert "--keep prediction: is the name of a column that is written anyway" in error
+
+
+def test_lines_are_those_of_the_file_whatever_is_left_out(run: Path, tmp_path: Path) -> None:
+    days = {"2021-03-15": "soon", "2021-05-15": "late"}
+    (tmp_path / "new.csv").write_text(text(INPUTS, count=60, day=lambda v: days.pop(v, v)))
+    done = run_trainer(tmp_path, "predict", str(run), "new.csv", "--on-error", "skip", "--proba", "none")
+    lines = [int(row["line"]) for row in table_of(done.stdout)]
+    assert lines == [line for line in range(2, 62) if line not in (4, 6)]
+    left_out = [text for text in done.stderr.splitlines() if text.startswith("warning: left out:")]
+    assert [("line 4" in left_out[0]), ("line 6" in left_out[1])] == [True, True]
+    assert done.stderr.splitlines()[-1] == "60 samples: 58 predicted, 2 left out"

@@ -101,9 +101,9 @@ def test_a_table_whose_length_nobody_says_makes_as_many_steps_as_it_takes_to_lea
     small = Timeline.of(TrainerConfig(), 3, least_steps=1000)
     assert (small.total, small.evaluate.every_steps) == (334 * 3, 17 * 3), "20 validations"
     assert Timeline.of(TrainerConfig(), 80, least_steps=1000).total == 20 * 80, "20 epochs are more"
-    for given in (TrainerConfig(epochs=2), TrainerConfig(steps=6)):
-        assert Timeline.of(given, 3, least_steps=1000).total == 6
-        assert Timeline.of(given, 3, least_steps=1000).evaluate.every_steps == 3, "each epoch"
+    for typed in (TrainerConfig(epochs=2), TrainerConfig(steps=6)):
+        assert Timeline.of(typed, 3, least_steps=1000).total == 6
+        assert Timeline.of(typed, 3, least_steps=1000).evaluate.every_steps == 3, "each epoch"
     assert Timeline.of(TrainerConfig(eval_every="1ep"), 3, least_steps=1000).evaluate.every_steps == 3
 
 

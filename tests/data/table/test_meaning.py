@@ -153,7 +153,8 @@ def test_dates_are_found_by_all_of_their_values(tmp_path: Path, values: list[obj
 
 def test_moments_of_a_clock_are_exact_and_known_by_their_name(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text("created_at,y\n" + "".join(f"{1_700_000_000.5 + 1000 * i},{i % 2}\n" for i in range(3000)))
+    seconds = [1_700_000_000.5 + i for i in range(2999)] + [1_705_000_000.5]  # float32 would know each 128th
+    path.write_text("created_at,y\n" + "".join(f"{moment},{i % 2}\n" for i, moment in enumerate(seconds)))
     table = read_table(Csv(path=str(path), target="y"))
     assert len(set(table.columns["created_at"].to_pylist())) == 3000
     assert infer_columns(Csv(target="y"), table)[0].form == "unix seconds"

@@ -123,9 +123,10 @@ def test_names_of_folders_are_columns_where_they_differ(tmp_path: Path) -> None:
 def test_numbers_as_names_are_no_header_where_they_occur_among_values(tmp_path: Path) -> None:
     """The names of a table without a header are 0 and 1, which a row of 0 and 1 has, too."""
     path = tmp_path / "table.csv"
-    path.write_text("1,1\n0,1\n1,0\n0,1\n")
-    read = read_table(Csv(path=str(path), target="2"), labelled=False, wanted=["0", "1"])
-    assert read.columns.to_pydict() == {"0": [1, 0, 1, 0], "1": [1, 1, 0, 1]}
+    for rows in ("1,1\n0,1\n1,0\n0,1\n", "0,1\n1,1\n1,0\n0,1\n"):
+        path.write_text(rows)
+        read = read_table(Csv(path=str(path), target="2"), labelled=False, wanted=["0", "1"])
+        assert [f"{a},{b}" for a, b in zip(*read.columns.to_pydict().values(), strict=True)] == rows.split()
     path.write_text("0,1,2\n1,1,5\n")
     assert read_table(Csv(path=str(path), target="3"), labelled=False, wanted=["0", "1"]).columns.num_rows == 1
 
