@@ -20,6 +20,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, default=0, help="of the campaigns' own random choices (default 0)")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs, unless `-m gpu` asks for them: most tests compare bits, and name the CPU and its precision."""
+    if "gpu" not in config.option.markexpr.replace("not gpu", ""):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is marked `full`, more trials of what others show, unless `--full` asks for every trial."""
     if not config.getoption("full"):

@@ -1,5 +1,6 @@
 """What only a GPU can show: `pytest -m gpu` on a machine with one. Runs are real, by the command line."""
 
+import gc
 import json
 import signal
 from pathlib import Path
@@ -15,6 +16,10 @@ from trainer.config.data import Synthetic, SyntheticImages
 from trainer.config.model import Cnn, Mlp
 from trainer.config.optimizer import SGD
 from trainer.config.trainer import TrainerConfig
+from trainer.data.loaders.collate import Collate
+from trainer.data.loaders.sampler import Sampler
+from trainer.data.loaders.workers import WorkerLoader
+from trainer.data.types import Split, as_float
 
 pytestmark = pytest.mark.gpu
 
@@ -192,3 +197,32 @@ def test_predict_writes_what_the_cpu_predicts(tmp_path: Path) -> None:
         written[device] = out.read_text().splitlines()
     assert len(written["cpu"]) == len(written["cuda"]) == 501
     assert [line.split(",")[-3] for line in written["cpu"]] == [line.split(",")[-3] for line in written["cuda"]]
+
+
+class Holder:
+    """A tensor of the GPU in a circle, for the collector alone."""
+
+    def __init__(self) -> None:
+        self.itself, self.tensor = self, torch.ones(1, device="cuda")
+
+
+class Collecting(torch.utils.data.Dataset[torch.Tensor]):
+    """Numbers; whoever reads one collects its garbage."""
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        gc.collect()
+        return torch.tensor([float(index)])
+
+
+def test_a_worker_outlives_a_tensor_of_the_gpu_that_was_dropped_before_it_began() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        Holder()
+        split = Split(Collecting(), torch.arange(12))
+        collate = Collate(Sampler(12, 3, False, 0), as_float)
+        stream = WorkerLoader(split, collate, torch.device("cpu"), 2, 60.0).stream(0)
+        assert len([next(stream) for _ in range(4)]) == 4
+        stream.close()
+    finally:
+        gc.enable()

@@ -23,6 +23,7 @@ from trainer.data.splits import from_tensors
 from trainer.data.types import Data, DataSpec
 from trainer.errors import ConfigError
 from trainer.models.rescale import Rescale
+from trainer.tasks.base import Evaluation, Task
 from trainer.tasks.classification import ClassificationTask
 from trainer.tasks.regression import RegressionTask
 
@@ -217,6 +218,46 @@ def test_outputs_are_rescaled_as_the_task_says_and_never_in_silence(
     assert any(isinstance(module, Rescale) for module in trainer.state.model.modules()) == wrapped
     told = [text for text in trainer.context.data.warnings if "task.rescale=true" in text]
     assert len(told) == (not wrapped)
+
+
+class Reciting(RegressionTask):
+    """Notes the dtype of the outputs that a validation is given, and whether a loss that is trained is in bf16."""
+
+    def loss_sum(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        if torch.is_grad_enabled():
+            AUTOCAST.append(torch.is_autocast_enabled("cpu"))
+        return super().loss_sum(outputs, targets, weights)
+
+    def evaluation(self, device: torch.device) -> Evaluation:
+        found = super().evaluation(device)
+        update = found.update
+
+        def noting(outputs: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+            DTYPES.append(outputs.dtype)
+            update(outputs, targets, weights)
+
+        found.update = noting  # type: ignore[method-assign]
+        return found
+
+
+DTYPES: list[torch.dtype] = []
+AUTOCAST: list[bool] = []
+
+
+@dataclass
+class ReciteConfig(Regression):
+    """Its config."""
+
+    def build(self, spec: DataSpec) -> Task:
+        return Reciting(spec)
+
+
+def test_in_bf16_the_loss_is_checked_as_it_is_trained_and_validations_get_float32() -> None:
+    settings = TrainerConfig(precision="bf16", steps=2, threads=1)
+    plain = made(lambda spec: nn.Linear(6, 1))
+    assemble(config(lambda spec: None, model=plain, data=Far(), task=ReciteConfig(), trainer=settings)).fit()
+    assert set(DTYPES) == {torch.float32}
+    assert AUTOCAST == [True] * 3  # of the check, and of two steps
 
 
 class Noisy(nn.Module):

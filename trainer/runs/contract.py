@@ -57,7 +57,8 @@ def check_contract(
     try:
         model.train()
         outputs = _forward(config, model, task, batch, compute)
-        loss = task.loss_sum(outputs, batch.targets, batch.weights)
+        with compute.autocast():
+            loss = task.loss_sum(outputs, batch.targets, batch.weights)
         _check_loss(config, loss)
         loss.backward()
         unused = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -65,7 +66,7 @@ def check_contract(
         with torch.inference_mode():
             evaluation = task.evaluation(compute.device)
             evaluation.update(
-                _forward(config, model, task, batch, compute),
+                _forward(config, model, task, batch, compute).float(),
                 batch.targets,
                 torch.ones(len(batch.targets), device=compute.device),
             )

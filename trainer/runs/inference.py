@@ -40,7 +40,7 @@ def evaluate(
     sums = task.evaluation(device)
     for part in [data] if isinstance(data, Data) else data:
         for outputs, batch in _forward(trained, part, device):
-            sums.update(outputs, batch.targets, batch.weights)
+            sums.update(outputs.float(), batch.targets, batch.weights)
     return sums.scores(), sums.confusion()
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import signal
 import sys
 import threading
@@ -125,9 +126,13 @@ class _Interruptible:
 def become_worker() -> None:
     """Prepare a loader worker: leave the signals to the training process, and end with it, however it ends.
 
+    What it has inherited is left to the end of the process: a tensor of a GPU that the collector frees in a forked
+    process ends that with an error of CUDA.
+
     A signal to the whole process group (Ctrl-C, `timeout`, a batch system) must not take the data away from a run that
     is about to save.
     """
+    gc.freeze()
     for number in (*STOP, SAVE):
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":

@@ -17,7 +17,7 @@ class Evaluation(Protocol):
         """Add a batch; no synchronisation with the device.
 
         Args:
-            outputs: float (B, outputs).
+            outputs: float32 (B, outputs), whatever the precision of the run.
             targets: see `Task.loss_sum`; no mixed ones.
             weights: float32 (B,), 0 for rows that only fill up the batch and must not count; None: all rows count.
         """

@@ -1,9 +1,11 @@
 """The moving average of the weights, beside the weights as they are trained."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -47,33 +49,45 @@ class ExponentialAverage(NoAverage):
     """
 
     def __init__(self, model: nn.Module, decay: float, warmup: bool = True) -> None:
-        self._average = AveragedModel(model, multi_avg_fn=self._average_tensors, use_buffers=True)
+        self._average = AveragedModel(model)
         super().__init__(self._average.module)
         self.networks = {PREFIX: model, AVERAGED_PREFIX: self.module}
         self._decay, self._warmup, self._updates = decay, warmup, 0
 
+    @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take the weights of the model into the average; the first time, they are the average."""
-        self._lerp = get_ema_multi_avg_fn(ema_decay(self._updates, self._decay) if self._warmup else self._decay)
-        self._average.update_parameters(model)
-        self._updates += 1
+        """Take the weights of the model into the average; the first time, they are the average.
 
-    def _average_tensors(self, averaged: Sequence[Tensor], now: Sequence[Tensor], count: Tensor | int) -> None:
-        """Average tensors of one dtype in place."""
-        if averaged[0].is_floating_point() or averaged[0].is_complex():
-            self._lerp(averaged, now, count)
-        else:
-            for own, given in zip(averaged, now, strict=True):
-                own.copy_(given)
+        Not by `AveragedModel.update_parameters`: that copies the number of updates to the device, and waits for it.
+        """
+        decay = ema_decay(self._updates, self._decay) if self._warmup else self._decay
+        groups: defaultdict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
+        for averaged, now in zip(_tensors(self.module), _tensors(model), strict=True):
+            group = groups[averaged.dtype]
+            group[0].append(averaged)
+            group[1].append(now)
+        for dtype, (averages, values) in groups.items():
+            if self._updates and (dtype.is_floating_point or dtype.is_complex):
+                get_ema_multi_avg_fn(decay)(averages, values, self._updates)
+            else:
+                for own, given in zip(averages, values, strict=True):
+                    own.copy_(given)
+        self._updates += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged weights under `module.`, and how many went in."""
+        self._average.n_averaged.fill_(self._updates)
         return self._average.state_dict()
 
     def load_state_dict(self, saved: dict[str, Any] | None, model: nn.Module) -> None:
         """Restore the average; a run that starts averaging when it is resumed starts from the weights it has."""
         self._average.load_state_dict(saved or AveragedModel(model).state_dict())
         self._updates = int(self._average.n_averaged)
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
 
 
 def average_of(model: nn.Module, decay: float | None, warmup: bool = True) -> NoAverage:

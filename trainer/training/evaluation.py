@@ -34,7 +34,7 @@ class Evaluator:
                     for network, sums in scored:
                         with self.autocast:
                             outputs = network(inputs)
-                        sums.update(outputs, batch.targets, batch.weights)
+                        sums.update(outputs.float(), batch.targets, batch.weights)
         finally:
             self.state.model.train()
 

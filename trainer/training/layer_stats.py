@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trainer.training.non_finite import stored_numbers
+
 # Of a layer: `gradient_mean` and `gradient_max` (of its magnitudes), `gradient_norm` (its length) and `update_ratio`.
 LayerFlow = dict[str, float | None]
 
@@ -71,7 +73,7 @@ class LayerMeter:
         self._moved = [(layer, p) for layer, p in self._named if p.grad is not None]
         if not self._moved:
             return
-        gradients = [p.grad for _, p in self._moved if p.grad is not None]
+        gradients = [stored_numbers(p.grad) for _, p in self._moved if p.grad is not None]
         self._gradients = torch.stack([_norms(gradients, order) for order in (1, math.inf, 2)])
         self._kept = [p.detach().clone() for _, p in self._moved]
 
@@ -87,5 +89,6 @@ class LayerMeter:
 
 
 def _norms(tensors: list[Tensor], order: float) -> Tensor:
-    """Return the norm of each, as one float32 vector."""
-    return torch.stack([torch.linalg.vector_norm(tensor, order).float() for tensor in tensors])
+    """Return the norm of each, as one float32 vector; 0 where a tensor is empty."""
+    filled = [tensor if tensor.numel() else tensor.new_zeros(1) for tensor in tensors]
+    return torch.stack([torch.linalg.vector_norm(tensor, order).float() for tensor in filled])

@@ -132,17 +132,18 @@ def all_finite(loss: Tensor, gradients: Sequence[Tensor]) -> bool:
     total: float = loss.item()
     for gradient in gradients:
         total += gradient.sum().item()
-    return math.isfinite(total) or all(map(is_finite, (loss, *map(_numbers, gradients))))
+    return math.isfinite(total) or all(map(is_finite, (loss, *map(stored_numbers, gradients))))
 
 
 def find_inf(loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:
     """Return 1.0 where any number of a step is not finite, else 0.0: float32, on the device, without a wait for it."""
-    numbers = [tensor for tensor in (loss, *map(_numbers, gradients)) if tensor.numel()]
+    numbers = [tensor for tensor in (loss, *map(stored_numbers, gradients)) if tensor.numel()]
     # 0 times a number is 0, unless it is not finite: two operations on the device, where `isfinite` takes five.
     return torch.nn.utils.get_total_norm(numbers, math.inf).mul(0).ne(0).float()
 
 
-def _numbers(gradient: Tensor) -> Tensor:
+def stored_numbers(gradient: Tensor) -> Tensor:
+    """Return the numbers of a sparse gradient without its zeros, on which torch has more operations; else itself."""
     return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 

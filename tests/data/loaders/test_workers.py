@@ -1,5 +1,6 @@
 """A loader worker that is stuck or dies ends the run with one message, and none outlives it."""
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -93,6 +94,41 @@ def test_workers_leave_signals_to_the_run(tmp_path: Path) -> None:
     assert sorted(float(x) for _ in range(3) for x in next(stream).inputs) and all(w.is_alive() for w in workers)
     stream.close()
     assert not any(worker.is_alive() for worker in workers)
+
+
+class Inherited:
+    """An object in a circle, for the collector alone; says in which process it was freed."""
+
+    def __init__(self, told: Path) -> None:
+        self.itself, self.told = self, told
+
+    def __del__(self) -> None:
+        with self.told.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+class Collecting(Troubled):
+    """Numbers; whoever reads one collects its garbage."""
+
+    def __getitem__(self, index: int) -> Tensor:
+        gc.collect()
+        return super().__getitem__(index)
+
+
+def test_a_worker_does_not_free_what_it_has_inherited(tmp_path: Path) -> None:
+    """A tensor of a GPU among it would end the worker with an error of CUDA."""
+    gc.collect()
+    gc.disable()
+    try:
+        Inherited(tmp_path / "told")
+        split = Split(Collecting(99, ""), torch.arange(12))
+        stream = WorkerLoader(split, Collate(Sampler(12, 3, False, 0), as_float), CPU, 2, 60.0).stream(0)
+        next(stream), next(stream)
+        stream.close()
+    finally:
+        gc.enable()
+    gc.collect()
+    assert (tmp_path / "told").read_text() == f"{os.getpid()}\n"
 
 
 def test_evaluation_workers_stay_from_pass_to_pass_and_end_when_closed() -> None:
