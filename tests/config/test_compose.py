@@ -121,7 +121,7 @@ def test_an_unknown_key_lists_the_keys() -> None:
             "scheduler.gamma=0.5",
             "It is a key of scheduler=cyclic and scheduler=exponential and scheduler=multistep and scheduler=step.",
         ),
-        ("task.label_smoothing=0.1", "task=auto has no such key. It is a key of task=classification."),
+        ("task.class_weights=balanced", "task=auto has no such key. It is a key of task=classification."),
     ],
 )
 def test_a_key_of_another_option_says_which_option_has_it(override: str, hint: str) -> None:

@@ -51,7 +51,7 @@ STARTING = 0.2  # share of the kills that are to hit a process that is only star
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    metafunc.parametrize("number", range(300 if metafunc.config.getoption("full") else 3))
+    metafunc.parametrize("number", range(300 if metafunc.config.getoption("full") else 2))
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """RealMLP and TabM: their layers by the papers' formulas, their rates, and how members are trained and averaged."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,14 +9,17 @@ import tabm
 import torch
 from torch import nn
 
+from trainer import Config, assemble
 from trainer.config.durations import RunLength
 from trainer.config.model import RealMlp, TabM
 from trainer.config.optimizer import AdamW, Muon
 from trainer.config.scheduler import flat_cos
 from trainer.config.scheduler_phases import CosLogLR
+from trainer.config.table import Csv
+from trainer.config.trainer import TrainerConfig
 from trainer.data.types import DataSpec
 from trainer.models.progress import FlatCosDropout, ModelProgress
-from trainer.models.realmlp import NtkLinear, PeriodicEmbeddings, RealMLP, realmlp_model
+from trainer.models.realmlp import NtkLinear, PeriodicEmbeddings, realmlp_model
 from trainer.models.tabm import TabMNetwork, average, tabm_model
 from trainer.optim.optimizers import make_optimizer
 from trainer.optim.schedules import make_schedule
@@ -40,7 +44,7 @@ def test_outputs_have_the_shape_of_the_data_and_every_weight_learns(make: Any, c
     task: Any = ClassificationTask(spec) if spec.labels else RegressionTask(spec)
     targets = torch.randint(0, 3, (12,)) if spec.labels else torch.randn(12, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    for _ in range(2):  # the last layer of RealMLP begins at 0: what is before it learns from the second step on
+    for _ in range(2):
         optimizer.zero_grad()
         task.loss_sum(model(inputs), targets).backward()
         optimizer.step()
@@ -59,11 +63,55 @@ def test_periodic_embeddings_and_linear_layers_are_those_of_the_formulas() -> No
     linear = NtkLinear(9, 2)
     inputs = torch.randn(4, 9)
     torch.testing.assert_close(linear(inputs), inputs @ linear.weight.T / 3 + linear.bias)
-    assert not RealMLP(5, (), 2, [8], "selu", 0.0)(torch.randn(3, 5)).any(), "the last layer begins at 0"
+
+
+def test_initial_weights_are_fitted_to_the_rows() -> None:
+    """Each unit has deviation 1 before its bias, and minus the bias lies among what it gives."""
+    torch.manual_seed(0)
+    model, inputs = realmlp_model(RealMlp(hidden=[16, 16]), CLASSES), samples(CLASSES, 300) * 50
+    inputs[:, 5] = inputs[:, 5] % 4
+    inputs[:, 6] = inputs[:, 6] % 6
+    model.train()
+    model.fit_initial_weights(inputs)
+    assert model.training
+    x = model.eval()._embedded(inputs)
+    for layer in model.layers:
+        if isinstance(layer, NtkLinear):
+            outputs = layer(x) - layer.bias
+            torch.testing.assert_close(outputs.std(0, correction=0), torch.ones(len(layer.bias)), atol=1e-4, rtol=0)
+            zeros = -layer.bias
+            assert ((outputs.min(0).values <= zeros) & (zeros <= outputs.max(0).values)).all()
+            assert zeros.std() > 0.1, "each has its own"
+        x = layer(x)
+    constant = torch.ones(20, 7)
+    model.fit_initial_weights(constant)
+    assert model(constant).isfinite().all()
+
+
+def test_a_run_fits_them_by_its_seed_and_cuts_its_predictions_to_the_range_of_the_target(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b,y\n" + "\n".join(f"{i % 97},{i * 7 % 31},{i % 97 * 3}" for i in range(400)))
+    data = Csv(path=str(path), target="y", target_type="number", batch_size=64)
+
+    def trained(seed: int, **keys: Any) -> nn.Module:
+        settings = TrainerConfig(steps=1, threads=1)
+        config = Config(model=RealMlp(hidden=[8], **keys), data=data, seed=seed, trainer=settings)
+        return assemble(config).state.model
+
+    first, again, other = trained(1), trained(1), trained(2)
+    weights = [model.state_dict()["0.layers.1.weight"] for model in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    far = torch.full((2, 2), 1e4) * torch.tensor([[1.0], [-1.0]])
+    first.eval()
+    assert first(far).min() >= 0
+    assert first(far).max() <= 288
+    assert first.train()(far).abs().max() > 288, "while it is trained, gradients are not cut"
+    assert trained(1, clamp=False).eval()(far).abs().max() > 288
 
 
 def test_parameters_have_their_own_rates() -> None:
-    model = realmlp_model(RealMlp(hidden=[8]), NUMBERS)
+    model = realmlp_model(RealMlp(hidden=[8], lr_of_numbers=1.0), NUMBERS)
     optimizer = make_optimizer(AdamW(lr=0.1, decay_norm_bias=False), model)
     names = {id(p): name for name, p in model.named_parameters()}
     rates = {
@@ -76,6 +124,10 @@ def test_parameters_have_their_own_rates() -> None:
     assert rates["layers.1.weight"] == (0.1, True)
     assert rates["layers.1.bias"] == (pytest.approx(0.01), False)
     assert rates["periodic.frequency"] == (pytest.approx(0.01), True)
+    of_numbers = make_optimizer(AdamW(lr=0.1), realmlp_model(RealMlp(hidden=[8]), NUMBERS))
+    of_classes = make_optimizer(AdamW(lr=0.1), realmlp_model(RealMlp(hidden=[8]), CLASSES))
+    highest, usual = (max(group["lr"] for group in each.param_groups) for each in (of_numbers, of_classes))
+    assert (highest, usual) == (pytest.approx(3.0), pytest.approx(0.6))
     plain = make_optimizer(AdamW(lr=0.1), nn.Linear(3, 2))
     assert [group["lr"] for group in plain.param_groups] == [0.1]
 
@@ -137,7 +189,7 @@ def test_members_are_trained_one_by_one_and_averaged_in_probability() -> None:
 
 
 def test_parameters_have_their_own_rates_in_both_parts_of_muon() -> None:
-    model = realmlp_model(RealMlp(hidden=[8]), NUMBERS)
+    model = realmlp_model(RealMlp(hidden=[8], lr_of_numbers=1.0), NUMBERS)
     optimizer = make_optimizer(Muon(lr=0.5, adamw_lr=0.1), model)
     names = {id(p): name for name, p in model.named_parameters()}
     rates = {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}

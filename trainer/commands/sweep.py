@@ -11,6 +11,7 @@ from trainer.runs.find import is_sweep, sweep_to_resume
 from trainer.sweeps.definition import Definition, check_trials, composer_of, replaced_files
 from trainer.sweeps.directory import SweepDirectory, own_sweep
 from trainer.sweeps.engines import open_engine
+from trainer.sweeps.local import start_server
 from trainer.sweeps.preview import preview
 from trainer.sweeps.run_sweep import SweepRun
 from trainer.sweeps.screen import SweepScreen
@@ -19,6 +20,8 @@ from trainer.system.home import expanded
 from trainer.system.signals import SignalHandler
 
 RESUME = "resume"
+# Words with which the process that trials are forked from is started once all is known, and not while it is composed.
+SERVED_LATER = ("sweep=optuna", "sweep.engine=", f"{RESUME}=")
 
 
 def sweep(
@@ -35,6 +38,8 @@ def sweep(
     Raises:
         ConfigError: for a mistake in any of the trials, before the first one starts.
     """
+    if not dry_run and not any(word.startswith(SERVED_LATER) for word in overrides):
+        start_server()
     with signals.interruptible:
         directory, device = _open(overrides, imports, config_dirs, dry_run)
     if directory is None:

@@ -124,6 +124,8 @@ class RealMlp(ModelConfig):
         on_resume=FUTURE,
     )
     embed: bool = key(True, "give each number a periodic embedding")
+    clamp: bool = key(True, "cut predicted numbers to the range of the training rows")
+    lr_of_numbers: float = key(5.0, "learning rate where numbers are predicted, in multiples of optimizer.lr", above=0)
 
 
 @register("model", "tabm")

@@ -93,7 +93,7 @@ class Csv(DataConfig):
     )
     cache_bytes: int = key(
         20_000_000_000,
-        "cache tables of 8 MB and more for the next run, up to this many bytes per folder; 0: off",
+        "cache tables of 2 MB and more for the next run, up to this many bytes per folder; 0: off",
         at_least=0,
         on_resume=FREE,
     )

@@ -128,6 +128,7 @@ class Regression(_LossAndMetrics):
 class Auto(_LossAndMetrics):
     """Classification when the data has classes, regression when it has numbers."""
 
+    label_smoothing: float = key(0.0, "of classes: see task=classification", at_least=0, below=1)
     loss: Any = key(None, "what is minimised (trainer list loss); null: cross_entropy, or mse", part="loss")
     metrics: list[Any] | None = key(None, METRICS + "those of the kind of task")
     rescale: bool | None = key(None, f"of numbers: {RESCALE}", on_resume=FIXED)

@@ -44,6 +44,8 @@ class DataSpec:
         class_counts: training samples of each class; None for regression.
         target_mean, target_std: mean and standard deviation of each predicted number over the training split, as it is
             learned, after `target_steps`; None for classification.
+        target_low, target_high: the smallest and the largest of each predicted number in the training split, in its own
+            unit; None for classification, and in runs from before this was kept.
         target_steps: the transforms of the predicted numbers, see `trainer.data.target_steps`; the model undoes them.
         cardinalities: the number of category codes of each of the last inputs, which are whole numbers in the float
             tensor; empty where there are none.
@@ -57,6 +59,8 @@ class DataSpec:
     target_std: tuple[float, ...] | None = None
     cardinalities: tuple[int, ...] = ()
     target_steps: tuple[Step, ...] = ()
+    target_low: tuple[float, ...] | None = None
+    target_high: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, input_shape: tuple[int, ...], targets: Tensor, labels: tuple[str, ...] | None) -> "DataSpec":
@@ -72,7 +76,14 @@ class DataSpec:
             return cls(input_shape, len(labels), labels, class_counts=tuple(counts))
         numbers = targets.double()
         mean, std = numbers.mean(0).tolist(), numbers.std(0, correction=0).tolist()
-        return cls(input_shape, targets.shape[1], None, target_mean=tuple(mean), target_std=tuple(std))
+        low, high = (tuple(end.tolist()) for end in torch.aminmax(targets.float(), dim=0))
+        return cls(
+            *(input_shape, targets.shape[1], None),
+            target_mean=tuple(mean),
+            target_std=tuple(std),
+            target_low=low,
+            target_high=high,
+        )
 
     def with_target_steps(self, steps: tuple[Step, ...], targets: Tensor) -> "DataSpec":
         """Return the spec of numbers that are learned after some transforms.
@@ -113,7 +124,8 @@ class DataSpec:
             raise ValueError(f"the data spec counts in {numbers!r:.80}")
         if spec.cardinalities and (len(spec.input_shape) != 1 or len(spec.cardinalities) > spec.features):
             raise ValueError(f"the data spec has {len(spec.cardinalities)} columns of codes in {spec.input_shape}")
-        scale: tuple[object, ...] = (*(spec.target_mean or ()), *(spec.target_std or ()))
+        ends: tuple[object, ...] = (*(spec.target_low or ()), *(spec.target_high or ()))
+        scale: tuple[object, ...] = (*(spec.target_mean or ()), *(spec.target_std or ()), *ends)
         if not all(isinstance(number, (int, float)) for number in scale):
             raise ValueError(f"the data spec scales by {scale!r:.80}")
         if not all(isinstance(label, str) for label in spec.labels or ()):

@@ -19,6 +19,7 @@ from trainer.models.progress import FlatCosDropout
 from trainer.models.table_only import check_is_table
 
 CATEGORY = 8  # length of the vector of a category
+CORNERS = 5  # rows whose average is the zero of a unit at first
 # Factors of the learning rate, of these parameters against the weights (table A.1).
 SCALE_RATE, BIAS_RATE, EMBEDDING_RATE, ACTIVATION_RATE = 6.0, 0.1, 0.1, 0.1
 
@@ -69,21 +70,37 @@ class Scale(nn.Module):
 
 
 class NtkLinear(nn.Module):
-    """A linear layer in the neural tangent parametrisation: x W / √inputs + b, with W of variance 1 (section 3).
+    """A linear layer in the neural tangent parametrisation: x W / √inputs + b (section 3).
 
     Args:
         inputs, outputs: numbers of a sample.
-        zero: whether weights and biases begin at 0, as those of the last layer do.
 
     Shape:
         (B, inputs) float to (B, outputs).
     """
 
-    def __init__(self, inputs: int, outputs: int, zero: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.weight = parameter(torch.zeros(outputs, inputs) if zero else torch.randn(outputs, inputs))
-        self.bias = parameter(torch.zeros(outputs) if zero else torch.randn(outputs), BIAS_RATE)
+        self.weight = parameter(torch.randn(outputs, inputs))
+        self.bias = parameter(torch.randn(outputs), BIAS_RATE)
         self.scale = 1 / math.sqrt(inputs)
+
+    def fit(self, x: Tensor) -> None:
+        """Draw weights with which each output has deviation 1 on the rows x, and biases that put its zero among them.
+
+        A bias is minus a random average of five of the outputs, so that the kinks of the activation lie where the data
+        is (appendix A.1: data-driven initialisation, after He et al.'s he+5).
+        """
+        nn.init.normal_(self.weight)
+        outputs = F.linear(x, self.weight) * self.scale
+        deviation = outputs.std(0, correction=0)
+        deviation[deviation == 0] = 1.0  # of inputs that are all the same
+        self.weight.div_(deviation[:, None])
+        outputs = outputs / deviation
+        units = outputs.shape[1]
+        shares = torch.empty(CORNERS, units).exponential_()
+        corners = outputs.gather(0, torch.randint(len(x), (CORNERS, units)))
+        self.bias.copy_(-(corners * shares / shares.sum(0)).sum(0))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight) * self.scale + self.bias
@@ -104,7 +121,7 @@ class ParametricActivation(nn.Module):
 class RealMLP(nn.Module):
     """Periodic embeddings, a scaling layer, and hidden layers.
 
-    Biases and weights begin at random, as those of the simplified variant do, not fitted to the training rows.
+    Weights and biases begin at random, fitted to some training rows; see `NtkLinear.fit`.
 
     Args:
         features: inputs, category codes included.
@@ -138,15 +155,29 @@ class RealMLP(nn.Module):
         layers: list[nn.Module] = [Scale(width)]
         for before, after in pairwise([width, *hidden]):
             layers += [NtkLinear(before, after), ParametricActivation(after, activation), FlatCosDropout(dropout)]
-        layers.append(NtkLinear([width, *hidden][-1], outputs, zero=True))
+        layers.append(NtkLinear([width, *hidden][-1], outputs))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        inputs = self.periodic(x[:, : self.numbers])
-        if self.categories is not None:
-            inputs = torch.cat([inputs, self.categories(x[:, self.numbers :])], dim=1)
-        outputs: Tensor = self.layers(inputs)
+        outputs: Tensor = self.layers(self._embedded(x))
         return outputs
+
+    @torch.no_grad()
+    def fit_initial_weights(self, inputs: Tensor) -> None:
+        """See `trainer.models.ready`; from the first layer to the last, each on what those before it give."""
+        training = self.training
+        x = self.eval()._embedded(inputs)
+        for layer in self.layers:
+            if isinstance(layer, NtkLinear):
+                layer.fit(x)
+            x = layer(x)
+        self.train(training)
+
+    def _embedded(self, x: Tensor) -> Tensor:
+        numbers: Tensor = self.periodic(x[:, : self.numbers])
+        if self.categories is None:
+            return numbers
+        return torch.cat([numbers, self.categories(x[:, self.numbers :])], dim=1)
 
 
 def realmlp_model(config: RealMlp, spec: DataSpec) -> nn.Module:
@@ -155,6 +186,11 @@ def realmlp_model(config: RealMlp, spec: DataSpec) -> nn.Module:
     activation = config.activation
     if activation == "auto":  # table A.1
         activation = "mish" if spec.labels is None else "selu"
-    return RealMLP(
+    network = RealMLP(
         spec.features, spec.cardinalities, spec.outputs, config.hidden, activation, config.dropout, config.embed
     )
+    if spec.labels is None:
+        for weights in network.parameters():
+            factor = getattr(weights, "lr_factor", 1.0) * config.lr_of_numbers
+            weights.lr_factor = factor  # type: ignore[attr-defined]
+    return network

@@ -1,4 +1,4 @@
-"""The last layer of a regressor."""
+"""The last layers of a regressor."""
 
 import torch
 from torch import Tensor, nn
@@ -26,3 +26,24 @@ class Rescale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.std + self.mean
+
+
+class Clamp(nn.Module):
+    """Cuts predictions to the range that the target had in training; while a network is trained it does nothing.
+
+    Args:
+        low, high: of each predicted number.
+
+    Shape:
+        (B, outputs) float to the same.
+    """
+
+    def __init__(self, low: tuple[float, ...], high: tuple[float, ...]) -> None:
+        super().__init__()
+        self.low: Tensor
+        self.high: Tensor
+        self.register_buffer("low", torch.tensor(low), persistent=False)
+        self.register_buffer("high", torch.tensor(high), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.training else x.clamp(self.low, self.high)

@@ -46,7 +46,7 @@ def _groups(config: OptimizerConfig, parameters: list[nn.Parameter], rate: float
     found: dict[tuple[float, bool], list[nn.Parameter]] = {}
     decays = config.decay_norm_bias or not hasattr(config, "weight_decay")
     for parameter in parameters:
-        factor = float(getattr(parameter, "lr_factor", 1.0))
+        factor = lr_factor(parameter)
         found.setdefault((factor, decays or parameter.ndim > 1), []).append(parameter)
     groups = []
     for factor, decay in sorted(found, key=lambda key: (key[0] != 1, key[0], not key[1])):
@@ -54,6 +54,11 @@ def _groups(config: OptimizerConfig, parameters: list[nn.Parameter], rate: float
         group |= {} if decay else {"weight_decay": 0.0}
         groups.append(group if factor == 1 else group | {"lr": factor * rate})
     return groups
+
+
+def lr_factor(parameter: nn.Parameter) -> float:
+    """Return the multiple of the learning rate at which a parameter is trained: its attribute of that name, or 1."""
+    return float(getattr(parameter, "lr_factor", 1.0))
 
 
 def _construct(

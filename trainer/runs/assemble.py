@@ -12,6 +12,7 @@ from trainer.data.splits import limit
 from trainer.data.types import Data
 from trainer.errors import ConfigError
 from trainer.models.norm import BATCH_NORMS
+from trainer.models.ready import fit_initial_weights
 from trainer.runs.build import build_data_and_task, build_model, build_optimizer, build_schedule
 from trainer.runs.contract import check_contract, check_trainable
 from trainer.runs.directory import Run
@@ -74,6 +75,8 @@ def assemble(
     )
     timeline = Timeline.of(settings, train.steps_per_epoch, config.data.least_steps)
     model = build_model(config, data.spec)
+    if resume is None:
+        fit_initial_weights(model, data, config.seed)
     check_trainable(model, config)
     _check_batch_sizes(model, config, len(data.train))
     if config.init_from is not None and resume is None:

@@ -24,8 +24,8 @@ from trainer.data.checks import checked_data
 from trainer.data.target_steps import UndoSteps
 from trainer.data.types import Data, DataSpec, Samples
 from trainer.errors import ConfigError
-from trainer.models.plugin import checked_network
-from trainer.models.rescale import Rescale
+from trainer.models.ready import checked_network
+from trainer.models.rescale import Clamp, Rescale
 from trainer.optim.optimizers import make_optimizer
 from trainer.optim.schedules import Schedule, make_schedule
 from trainer.runs.build_parts import build_class_loss, build_metrics, build_number_loss, no_builder, own_builder
@@ -158,12 +158,16 @@ def build_model(config: Config, spec: DataSpec) -> nn.Module:
         model: nn.Module = nn.Sequential(front, build_network(config.model, widened))
     else:
         model = build_network(config.model, spec)
-    undo = [UndoSteps(spec.target_steps)] if spec.target_steps else []
-    if not rescales(config, spec):
-        return nn.Sequential(model, *undo) if undo else model
-    assert spec.target_mean is not None
-    assert spec.target_std is not None
-    return nn.Sequential(model, Rescale(spec.target_mean, spec.target_std), *undo)
+    last: list[nn.Module] = []
+    if rescales(config, spec):
+        assert spec.target_mean is not None
+        assert spec.target_std is not None
+        last.append(Rescale(spec.target_mean, spec.target_std))
+    if spec.target_steps:
+        last.append(UndoSteps(spec.target_steps))
+    if isinstance(config.model, RealMlp) and config.model.clamp and spec.target_low and spec.target_high:
+        last.append(Clamp(spec.target_low, spec.target_high))
+    return nn.Sequential(model, *last) if last else model
 
 
 def rescales(config: Config, spec: DataSpec) -> bool:
@@ -243,8 +247,8 @@ def build_task(config: TaskConfig, spec: DataSpec) -> Task:
         _check_task(config, task)
         return task
     match config:
-        case Auto(loss=loss, metrics=metrics) if spec.labels is not None:
-            return build_task(Classification(loss=loss, metrics=metrics), spec)
+        case Auto(loss=loss, metrics=metrics, label_smoothing=smoothing) if spec.labels is not None:
+            return build_task(Classification(label_smoothing=smoothing, loss=loss, metrics=metrics), spec)
         case Auto(loss=loss, metrics=metrics):
             return build_task(Regression(loss=loss, metrics=metrics), spec)
         case Classification():

@@ -12,6 +12,7 @@ from trainer.config.root import Config
 from trainer.config.section import Section
 from trainer.config.trainer import EPOCHS
 from trainer.loggers.console import format_duration, format_value
+from trainer.optim.optimizers import lr_factor
 from trainer.runs.build import build_schedule, rescales
 from trainer.runs.changes import Change
 from trainer.runs.directory import Run
@@ -41,6 +42,10 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
     threads = environment["threads"]
     cpu = f"{threads} CPU thread{'s' * (threads != 1)}"
     rate = getattr(config.optimizer, "lr", None)
+    factors = sorted({lr_factor(p) for p in state.model.parameters() if p.requires_grad})
+    multiples = (
+        "" if factors == [1.0] else f" × {factors[0]:g} to {factors[-1]:g}"
+    )  # of a network with rates of its own
     chosen = " (chosen from the data)" if config.task.option == "auto" else ""
     return [
         ("run", f"{run.directory}{commit}"),
@@ -50,7 +55,7 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
         ("task", f"{context.task.kind}{chosen}{_scaled(context)}, best by {state.monitor.words}"),
         ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
         ("steps", f"{length}{resumed}"),
-        ("schedule", f"{config.optimizer.option} lr {rate}, {config.scheduler.option}{warmup}"),
+        ("schedule", f"{config.optimizer.option} lr {rate}{multiples}, {config.scheduler.option}{warmup}"),
         *rounded_lines(config, timeline),
         ("watch", shell_command("tensorboard", "--logdir", run.tensorboard)),
         ("resume", resume_command(run, environment["imports"])),

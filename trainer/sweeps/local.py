@@ -16,7 +16,7 @@ from trainer.sweeps.engine import Ending, TrialTask
 from trainer.system.cores import cores
 from trainer.system.signals import SAVE, STOP
 
-# What nearly every trial imports. None of it starts a thread, which a fork would not take along.
+# What nearly every trial imports. The one thread that it starts is that of pyarrow's allocator, which knows of forks.
 PRELOADED = (
     "trainer.sweeps.trial",
     "trainer.models.linear",
@@ -26,6 +26,8 @@ PRELOADED = (
     "trainer.tasks.regression",
     "torch.utils.tensorboard.summary",
     "tensorboard.summary.writer.record_writer",
+    "trainer.data.table.table_data",
+    "pandas",  # by pyarrow, at the first constant it is given, where it is installed
 )
 PRUNING = {"none": (), "wilcoxon": ("optuna", "scipy.stats")}  # what each of the other pruners imports: optuna
 NVIDIA = Path("/proc/driver/nvidia/gpus")
@@ -61,13 +63,9 @@ class LocalEngine:
         self.jobs = sweep.most_jobs or automatic
         self.threads = max(1, cores() // self.jobs)
         self._context = multiprocessing.get_context("forkserver")
-        pruner = sweep.pruner if isinstance(sweep, OptunaSweep) else "none"
-        self._context.set_forkserver_preload([*PRELOADED, *PRUNING.get(pruner, ("optuna",))])
+        start_server(sweep.pruner if isinstance(sweep, OptunaSweep) else "none")
         self._running: dict[int, multiprocessing.context.ForkServerProcess] = {}
         self._places: dict[int, int] = {}  # of each running trial among those that run at a time
-        multiprocessing.resource_tracker.ensure_running()  # it would let signals through again
-        with _signals_wait():
-            multiprocessing.forkserver.ensure_running()  # it imports while this process does other things
 
     def start(self, number: int, task: TrialTask) -> None:
         """See `Engine`."""
@@ -106,6 +104,14 @@ class LocalEngine:
 
     def close(self) -> None:
         """See `Engine`. The server ends with this process."""
+
+
+def start_server(pruner: str = "none") -> None:
+    """Start the process that trials are forked from, unless it runs: it imports while this one does other things."""
+    multiprocessing.forkserver.set_forkserver_preload([*PRELOADED, *PRUNING.get(pruner, ("optuna",))])
+    multiprocessing.resource_tracker.ensure_running()  # it would let signals through again
+    with _signals_wait():
+        multiprocessing.forkserver.ensure_running()
 
 
 def _target(task: TrialTask) -> None:

@@ -253,8 +253,8 @@ def test_small_tables_are_not_cached(tmp_path: Path) -> None:
 
 
 def test_tables_are_cached_from_the_size_on_that_the_key_says() -> None:
-    assert DEFAULT == 8 << 20
-    assert "8 MB" in Csv.keys()["cache_bytes"][2].doc
+    assert DEFAULT == 2 << 20
+    assert "2 MB" in Csv.keys()["cache_bytes"][2].doc
 
 
 def test_the_least_recently_used_tables_are_evicted_first(table: Path) -> None:

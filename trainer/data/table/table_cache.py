@@ -25,7 +25,7 @@ from trainer.data.types import Data, Split
 from trainer.errors import DataError
 from trainer.system import atomic_files, locks, streams
 
-WORTHWHILE = 1 << 23  # bytes of the files from which on an entry is worth the disk: smaller ones are read in ms
+WORTHWHILE = 1 << 21  # bytes of the files from which on an entry is worth the disk: smaller ones are read in 0.1 s
 TENSORS = ("inputs", "targets", "rows", "weights")
 Status = tuple[tuple[int, ...], ...]
 
