@@ -22,6 +22,13 @@ def test_max_takes_larger_scores_only() -> None:
     assert (monitor.best, monitor.best_step, monitor.bad) == (0.6, 4, 1)
 
 
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_of_equals_the_last_is_best_where_that_is_wanted(mode: str) -> None:
+    monitor = Monitor("val/score", mode, latest=True, patience=3)
+    assert observed(monitor, math.nan, 0.5, 0.5, math.nan, 0.5) == [False, True, True, False, True]
+    assert (monitor.best, monitor.best_step, monitor.bad) == (0.5, 5, 3)
+
+
 def test_min_takes_smaller_scores_only() -> None:
     monitor = Monitor("val/loss", "min")
     assert observed(monitor, 2.0, 3.0, 1.0, 1.0, -1.0) == [True, False, True, False, True]

@@ -50,13 +50,13 @@ def main(arguments: Sequence[str]) -> int:
 
     keep = [name for name in args.keep.split(",") if name]
     parts = read_samples(trained.config.data, sources, trained.spec, trained.preprocessing, labelled=False, keep=keep)
-    used, rejected = 0, list[str]()
+    used, rejected, targets = 0, list[str](), getattr(trained.config.data, "targets", ())
     with open_predictions(args.output, sys.stdout) as write:
         for samples in parts:
             for note in samples.notes:
                 streams.tell(f"note: {note}")
             rejected += samples.rejected
-            columns = predictions(samples, predict(trained, samples, device), trained.spec, args.proba)
+            columns = predictions(samples, predict(trained, samples, device), trained.spec, args.proba, targets)
             write(columns)
             used += len(samples.names)
     for reason in rejected:
@@ -66,7 +66,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def predictions(samples: "Samples", outputs: "Tensor", spec: "DataSpec", proba: str | None = None) -> "Columns":
+def predictions(
+    samples: "Samples", outputs: "Tensor", spec: "DataSpec", proba: str | None = None, targets: Sequence[str] = ()
+) -> "Columns":
     """Return the columns of predictions: where each sample comes from, what is kept of it, and what is predicted.
 
     Args:
@@ -74,6 +76,7 @@ def predictions(samples: "Samples", outputs: "Tensor", spec: "DataSpec", proba: 
         outputs: of the network, float32 (N, outputs).
         spec: says the names of the classes.
         proba: which probabilities of classes; None: of all up to `CLASSES`, else of the predicted one.
+        targets: the names of the predicted numbers, where they have names.
 
     Raises:
         ConfigError: for a column to keep that is named as one of ours.
@@ -88,8 +91,10 @@ def predictions(samples: "Samples", outputs: "Tensor", spec: "DataSpec", proba: 
         columns[name] = list(values)
     labels = spec.labels
     if labels is None:
-        names = ["prediction"] if spec.outputs == 1 else [f"prediction_{i}" for i in range(spec.outputs)]
-        return columns | {name: outputs[:, i].tolist() for i, name in enumerate(names)}
+        if spec.outputs == 1:
+            return columns | {"prediction": outputs[:, 0].tolist()}
+        names = targets if len(targets) == spec.outputs else [str(i) for i in range(spec.outputs)]
+        return columns | {f"prediction_{name}": outputs[:, i].tolist() for i, name in enumerate(names)}
     probabilities = outputs.softmax(1)
     best, chosen = probabilities.topk(min(PLACES, spec.outputs) if proba == TOP else 1, dim=1)
     columns["prediction"] = [labels[i] for i in chosen[:, 0].tolist()]

@@ -55,7 +55,10 @@ class Csv(DataConfig):
         "raise: stop at a row that cannot be read and say where it is; skip: leave it out and list it",
         choices=("raise", "skip"),
     )
-    target: str | None = key(None, "column to predict: its name, or its number (from 0) without a header")
+    target: Any = key(
+        None,
+        "column to predict: its name, or its number (from 0) without a header; a list of several columns of numbers",
+    )
     numeric: list[str] = key([], "columns to read as numbers, overriding detection")
     categorical: list[str] = key([], "columns to read as categories, overriding detection")
     boolean: list[str] = key([], "columns to read as yes or no, overriding detection")
@@ -110,6 +113,7 @@ class Csv(DataConfig):
                 "data.memory=disk: rows are read by blocks, so data.sampling=balanced cannot draw them one by one; "
                 "task.class_weights=balanced weighs the classes instead."
             )
+        self._check_target()
         self._check_split()
         self._check_columns_keys()
         self.chains()
@@ -119,14 +123,38 @@ class Csv(DataConfig):
         """Return each named column with the key that names it; raises `ConfigError` where two keys name one column."""
         named: dict[str, str] = {}
         for role in (*ROLES, *LISTS):
-            value = getattr(self, role)
-            for name in value if role in LISTS else [value] * (value is not None):
+            value: Any = self.targets if role == "target" else getattr(self, role)
+            for name in value if role in ("target", *LISTS) else [value] * (value is not None):
                 if named.setdefault(name, role) == role:
                     continue
                 if named[name] == "target":
                     raise ConfigError(f"data.{role}={value}: holds the target, {name}; see data.target_type.")
                 raise ConfigError(f"data.{named[name]} and data.{role} both name the column {name}; leave it in one.")
         return named
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns to predict: one, several of numbers, or none where none is named."""
+        return () if self.target is None else tuple(self.target) if isinstance(self.target, list) else (self.target,)
+
+    def _check_target(self) -> None:
+        """Give the target one form: a name, or a list of two or more."""
+        names = [str(name) for name in (self.target if isinstance(self.target, list) else [self.target])]
+        if self.target is None:
+            return
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"data.target={self.target}: expected a column, or a list of different columns.")
+        self.target = names[0] if len(names) == 1 else names
+        if len(names) == 1:
+            return
+        if self.target_type == "class":
+            raise ConfigError(
+                f"data.target={','.join(names)}: several columns are predicted as numbers, and data.target_type=class "
+                "asks for classes; name one column."
+            )
+        for name in names:
+            if name in self.transforms:
+                raise ConfigError(f"data.transforms.{name}: the target is transformed where it is one column alone.")
 
     def missing_words(self) -> list[str]:
         """Return the texts that stand for a missing value; of a number the usual ways to write it."""

@@ -87,6 +87,9 @@ class TrainerConfig(Section):
     )
     patience: int | None = key(None, "stop after this many validations without improvement; null: never", at_least=1)
     min_delta: float = key(0.0, "smallest improvement of the score that resets the patience", at_least=0)
+    best_of_equals: str = key(
+        "first", "the weights to keep where several have the best score", choices=("first", "last")
+    )
 
     log_every: str | None = key(
         "50", "how often to record training metrics; null: at the end only", duration=True, on_resume=FREE

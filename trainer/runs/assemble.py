@@ -144,7 +144,14 @@ def _monitor(config: Config, task: Task) -> Monitor:
     score = name.partition("/")[2]
     mode = score_direction(task, score) if settings.mode == "auto" else settings.mode
     both = settings.ema is not None and name != typed  # which of the two was not said
-    return Monitor(name, mode, settings.min_delta, settings.patience, f"{AVERAGED_PREFIX}{score}" if both else None)
+    return Monitor(
+        name,
+        mode,
+        settings.min_delta,
+        settings.patience,
+        f"{AVERAGED_PREFIX}{score}" if both else None,
+        settings.best_of_equals == "last",
+    )
 
 
 def _check_batch_sizes(model: nn.Module, config: Config, samples: int) -> None:

@@ -20,6 +20,7 @@ class Monitor:
         patience: validations without such a change after which to stop; None: never.
         averaged: the name of the same score of the averaged weights, where the better of the two decides; None: one
             score does.
+        latest: whether the last of several that have the best score is best, and not the first.
         best, best_step, best_name: the best score so far, the step it was reached at, and its name.
         bad: validations since the patience was reset.
         reference: the score that reset it.
@@ -30,6 +31,7 @@ class Monitor:
     min_delta: float = 0.0
     patience: int | None = None
     averaged: str | None = None
+    latest: bool = False
     best: float | None = None
     best_step: int = 0
     best_name: str = ""
@@ -56,7 +58,8 @@ class Monitor:
         Returns:
             Whether it is the best so far; NaN and infinity never are.
         """
-        improved = self._gain(score, self.best) > 0
+        gain = self._gain(score, self.best)
+        improved = gain > 0 or (self.latest and gain == 0)
         if improved:
             self.best, self.best_step, self.best_name = score, step, name or self.name
         if self._gain(score, self.reference) > self.min_delta:

@@ -275,9 +275,7 @@ def text_file(path: Path, **keys: Any) -> CsvFile:
 def test_blank_lines_and_blanks_beside_missing_words_do_not_need_the_slow_way(tmp_path: Path) -> None:
     file = text_file(written(tmp_path, "x,y\n1.5,0\n   \n NA ,1\n\n"))
     config = Csv(path=str(file.path), target="y", missing=["NA"])
-    options = ReadOptions(
-        config, ["x", "y"], frozenset(), frozenset(), None, lambda rejection: None, MemoryColumnStore()
-    )
+    options = ReadOptions(config, ["x", "y"], frozenset(), frozenset(), (), lambda rejection: None, MemoryColumnStore())
     table = file.read_fast({"x": pa.float32(), "y": pa.int32()}, options)
     assert table.to_pydict() == {"x": [1.5, None], "y": [0, 1]}
 

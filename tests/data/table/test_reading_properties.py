@@ -113,7 +113,7 @@ def test_the_fast_and_the_exact_way_give_one_table(rows: list[tuple[str, ...]]) 
         for exact in (False, True):
             files = [CsvFile(path, sniff(config, path))]
             options = ReadOptions(
-                config, ["a", "b", "c", "y"], frozenset(), frozenset(), None, unexpected, MemoryColumnStore()
+                config, ["a", "b", "c", "y"], frozenset(), frozenset(), (), unexpected, MemoryColumnStore()
             )
             tables.append(CsvReader(options, files, exact).read()[0][0])
     assert tables[0].equals(tables[1])

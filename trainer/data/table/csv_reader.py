@@ -1,5 +1,6 @@
 """All text files of a table: column types are taken from the first blocks, and where these mislead from every row."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -72,14 +73,14 @@ class CsvReader:
             for name, found in stats.items()
         }
         numbers = {name for name, kind in types.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)}
-        schema = self._schema(numbers, options.target)
+        schema = self._schema(numbers, options.targets)
         if self._exact:
             tables = [file.read_exactly(types, schema, options) for file in self.files]
             return [table.select(options.columns) for table in tables], schema
         if any(stats[name].numbers < stats[name].filled for name in numbers):
             raise DoubtError("values that are no numbers")
         tables = [file.read_fast(types, options).select(options.columns) for file in self.files]
-        if options.target is not None and any(table[options.target].null_count for table in tables):
+        if any(table[name].null_count for table in tables for name in options.targets):
             raise DoubtError("rows without a target")
         return tables, schema
 
@@ -89,12 +90,12 @@ class CsvReader:
         stats = {name: ValueStats() for name in columns}
         for file in self.files:
             if self._exact:  # of rows, only what can be required before types are known
-                blocks = file.blocks(columns, self._schema(set(), None))
+                blocks = file.blocks(columns, self._schema(set(), ()))
             else:
                 blocks = file.blocks(columns) if self._from_all_rows else file.head(columns)
             collect_stats(blocks, stats, self.options.config, file.dialect.decimal)
         return stats
 
-    def _schema(self, numbers: set[str], target: str | None) -> Schema:
+    def _schema(self, numbers: set[str], targets: Sequence[str]) -> Schema:
         columns, missing = frozenset(self.options.columns), frozenset(self.options.config.missing_words())
-        return Schema(frozenset(numbers), columns, target, missing, self.options.settled)
+        return Schema(frozenset(numbers), columns, frozenset(targets), missing, self.options.settled)

@@ -45,15 +45,15 @@ def find_doubts(
         table: all rows.
         columns: what each column is.
         fitted: what the inputs become.
-        targets: of all rows, class codes (N,) or numbers (N, 1).
+        targets: of all rows, class codes (N,) or numbers (N, columns).
         labels: the names of the classes; None for numbers.
         sides: the rows for training and for validation, int64.
     """
     doubts = _constant(columns, table)
     if labels is not None:
-        doubts += _classes(str(config.target), targets, labels, sides)
-    else:
-        doubts += _long_tail(str(config.target), config, targets.numpy()[sides[0], 0])
+        doubts += _classes(config.targets[0], targets, labels, sides)
+    elif len(config.targets) == 1:
+        doubts += _long_tail(config.targets[0], config, targets.numpy()[sides[0], 0])
     doubts += [f"validation: {sentence}" for sentence in unknown_levels(fitted, table, sides[1])]
     if config.group is not None and config.group in table.columns.column_names:
         doubts += _divided_groups(config.group, table, sides)

@@ -20,13 +20,17 @@ def find_leaks(fitted: Preprocessor, table: Table, targets: Values, rows: Values
     Args:
         fitted: the inputs.
         table: all rows.
-        targets: of all rows, class codes (N,) or numbers (N, 1).
+        targets: of all rows, class codes (N,) or numbers (N, columns).
         rows: the training rows, int64.
         classes: whether the targets are class codes.
     """
     rows = rows[:: -(-len(rows) // ROWS) or 1]
+    each = [targets[rows]] if classes else targets[rows].T
     found = {
-        column.name: describe_leak(column.lazy(table).at(rows), targets[rows], classes) for column in fitted.columns
+        column.name: next(
+            filter(None, (describe_leak(column.lazy(table).at(rows), one, classes) for one in each)), None
+        )
+        for column in fitted.columns
     }
     return {name: how for name, how in found.items() if how is not None}
 
@@ -36,7 +40,7 @@ def describe_leak(values: Values, targets: Values, classes: bool) -> str | None:
 
     Args:
         values: the column (rows,), NaN where it is missing; categories as codes.
-        targets: class codes (rows,), or numbers (rows, 1).
+        targets: class codes (rows,), or numbers (rows,) or (rows, 1).
         classes: whether the targets are class codes.
     """
     values, wanted = values.astype(np.float64), targets.reshape(-1)

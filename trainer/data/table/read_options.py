@@ -17,7 +17,7 @@ class ReadOptions:
         columns: the columns to read, in this order.
         text: the columns that become strings, whatever they hold.
         exact: the columns whose numbers are not rounded to float32.
-        target: a column in which a missing value makes a row unusable; None: none.
+        targets: columns in which a missing value makes a row unusable.
         reject: is called with each row that cannot be used; may raise.
         store: holds the columns that were read.
         settled: whether a trained model has settled what each column is.
@@ -27,7 +27,7 @@ class ReadOptions:
     columns: list[str]
     text: frozenset[str]
     exact: frozenset[str]
-    target: str | None
+    targets: tuple[str, ...]
     reject: Callable[[Rejection], None]
     store: ColumnStore
     settled: bool = False

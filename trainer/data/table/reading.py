@@ -53,7 +53,7 @@ def read_table(
         _check_columns(config, paths, names, labelled)
         columns = [name for name in names[0] if name not in config.ignore or name == config.time]
     else:
-        notes += _check_wanted(paths, names, wanted, config.target)
+        notes += _check_wanted(paths, names, wanted, config.targets)
         columns = list(wanted)
     by_folder = [name for name in folders if name in columns and name not in files[0].names]
     rejected: list[Rejection] = []
@@ -102,11 +102,11 @@ def _options(
 
     text = frozenset([*config.categorical, *config.datetime, *config.text, *config.formats, *config.order])
     if config.target_type == "class":
-        text |= {str(config.target)}
+        text |= {*config.targets}
     exact = frozenset(str(name) for name in (config.time, config.group, config.split) if name is not None)
     # With on_error=raise a missing target is found in the whole table, where all of them can be counted.
-    target = config.target if labelled and config.on_error == "skip" else None
-    return ReadOptions(config, columns, text, exact, target, reject, store, settled)
+    targets = config.targets if labelled and config.on_error == "skip" else ()
+    return ReadOptions(config, columns, text, exact, targets, reject, store, settled)
 
 
 def _read_files(files: Sequence[TableFile], options: ReadOptions) -> tuple[list[tuple[TableFile, pa.Table]], Schema]:
@@ -121,14 +121,14 @@ def _read_files(files: Sequence[TableFile], options: ReadOptions) -> tuple[list[
 
 
 def _check_wanted(
-    paths: tuple[Path, ...], names: list[tuple[str, ...]], wanted: Sequence[str], target: str | None
+    paths: tuple[Path, ...], names: list[tuple[str, ...]], wanted: Sequence[str], targets: Sequence[str]
 ) -> Iterator[str]:
     """Raise `DataError` where a file lacks a column; yield a note on the columns that are not used."""
     for path, here in zip(paths, names, strict=True):
         for name in wanted:
             if name not in here:
                 known = ", ".join(here[:SHOWN_NAMES])
-                what = "predicts" if name == target else "was trained with"
+                what = "predicts" if name in targets else "was trained with"
                 raise DataError(
                     f"{path}: has no column {name}, which the model {what}.{did_you_mean(name, here)} Columns: {known}."
                 )
@@ -153,7 +153,7 @@ def _check_columns(config: Csv, paths: tuple[Path, ...], names: list[tuple[str, 
             for columns, file, without in ((other, paths[0], path), (names[0], path, paths[0])):
                 if name not in columns:
                     raise DataError(f"{without}: has no column '{name}', which {file} has.")
-    if labelled and config.target is None:
+    if labelled and not config.targets:
         raise ConfigError(
             f"data.target is needed: the column to predict. Columns: {', '.join(names[0][:SHOWN_NAMES])}."
         )
@@ -184,10 +184,11 @@ def _check_rows(config: Csv, table: Table, labelled: bool) -> None:
         raise DataError(f"{files}: has no rows{first}.")
     if not labelled:
         return
-    target = table.columns[config.target]
-    if target.null_count:
-        row = pc.index(pc.is_null(target), True).as_py()
-        raise DataError(
-            f"{table.where(row)}, column {config.target}: the target is missing, as in {target.null_count:,} of "
-            f"{len(target):,} rows; remove those rows, or leave them out with data.on_error=skip."
-        )
+    for name in config.targets:
+        target = table.columns[name]
+        if target.null_count:
+            row = pc.index(pc.is_null(target), True).as_py()
+            raise DataError(
+                f"{table.where(row)}, column {name}: the target is missing, as in {target.null_count:,} of "
+                f"{len(target):,} rows; remove those rows, or leave them out with data.on_error=skip."
+            )

@@ -47,14 +47,14 @@ class Schema:
     Attributes:
         numbers: the columns of numbers.
         checked: the columns that are validated.
-        target: a column that must not be missing; None: none.
+        targets: columns that must not be missing.
         missing: the strings that mean a missing value.
         settled: whether a trained model has settled what each column is, so that no key can change it.
     """
 
     numbers: frozenset[str]
     checked: frozenset[str]
-    target: str | None
+    targets: frozenset[str]
     missing: frozenset[str]
     settled: bool = False
 
@@ -85,13 +85,13 @@ def _first_test(dialect: Dialect, schema: Schema) -> Callable[[list[str]], bool]
     """Make a test that only valid cells pass, and nearly all of them, at a third of the cost of checking each cell."""
     names, missing, comma = dialect.names, schema.missing, dialect.decimal == ","
     numbers = [index for index, name in enumerate(names) if name in schema.numbers]
-    target = names.index(schema.target) if schema.target is not None else None
+    targets = [index for index, name in enumerate(names) if name in schema.targets]
 
     def surely_valid(cells: list[str]) -> bool:
         text = "".join(cells)
         if len(cells) != len(names) or not text.isascii() or "\0" in text:
             return False
-        if target is not None and cells[target] in missing:
+        if any(cells[index] in missing for index in targets):
             return False
         words = " ".join([cell for index in numbers if (cell := cells[index]) not in missing])
         if "_" in words or (comma and "." in words):
@@ -121,7 +121,7 @@ def _row_error(row: TextRow, cells: list[str], dialect: Dialect, schema: Schema)
     undecoded = UNDECODED[dialect.utf8]
     for name, cell in zip(dialect.names, cells, strict=True):
         if name in schema.checked:
-            is_number, is_target = name in schema.numbers, name == schema.target
+            is_number, is_target = name in schema.numbers, name in schema.targets
             found = _cell_error(cell, is_number, is_target, schema, dialect.decimal, undecoded)
             if found is not None:
                 return RowError(name, *found, cell)

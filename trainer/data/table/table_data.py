@@ -68,22 +68,20 @@ def load_table(config: Csv, seed: int) -> Data:
 def _prepare(config: Csv, seed: int, held_out: int, cache: TableCache) -> Data:
     """Read the files of `config.path`, the last `held_out` of which are for validation, and make data of them."""
     table, columns = _usable_rows(config, cache.column_store())
-    assert config.target is not None  # read_table has checked it
-    targets, labels = target.infer_target(table, config.target, config.target_type)
+    targets, labels = target.infer_targets(table, config)
     targets = cache.spill("targets", targets)
     rows_of = row_split.split_rows(config, table, columns, targets, held_out, seed)
     sides = [cache.spill(f"{side}.rows", rows) for side, rows in zip(SIDES, rows_of, strict=True)]
     del rows_of
-    _check_classes(config.target, targets, labels, sides)
+    _check_classes(config.targets[0], targets, labels, sides)
     weights = None if config.weight is None else row_split.row_weights(table, config.weight)
     train, val = (rows.numpy() for rows in sides)
     fitted = preprocess.fit_preprocessor(config, table, columns, train)
     leaks = leakage.find_leaks(fitted, table, targets.numpy(), train, labels is not None)
     steps = target.fit_steps(config, None if labels is not None else targets[sides[0]])
     doubts = inspection.find_doubts(config, table, columns, fitted, targets, labels, (train, val))
-    overview = describe_table(
-        table, columns, fitted, leaks, doubts, [one.option for one in config.chains().get(config.target, [])]
-    )
+    chain = [one.option for one in config.chains().get(config.targets[0], [])]
+    overview = describe_table(table, columns, fitted, leaks, doubts, chain)
     outputs = [
         cache.rows(f"{side}.inputs", (len(rows), fitted.width()))
         for side, rows in zip(SIDES, (train, val), strict=True)
@@ -112,8 +110,8 @@ def _usable_rows(config: Csv, store: ColumnStore) -> tuple[Table, list[Column]]:
     columns = column_types.infer_columns(config, table)
     column_types.check_transforms(config, columns)
     strict = [(one.name, one.kind, one.form) for one in columns if one.is_input]
-    if config.target_type == "number":
-        strict.append(target.strict_numbers(table, str(config.target)))
+    if config.target_type == "number" or len(config.targets) > 1:
+        strict += [target.strict_numbers(table, name) for name in config.targets]
     table = without_misfits(table, strict, config.on_error, store)
     return row_split.without_unusable(config, table, columns, store), columns
 
@@ -168,26 +166,25 @@ def _parts(
     config: Csv, fitted: Preprocessor, spec: DataSpec, labelled: bool, keep: Sequence[str], store: ColumnStore
 ) -> Iterator[Samples]:
     """Yield the rows of `read_table_samples` in parts."""
-    name = str(config.target)
     inputs = [column.name for column in fitted.columns]
-    wanted = dict.fromkeys([*inputs, *([name] if labelled else []), *keep])
+    wanted = dict.fromkeys([*inputs, *(config.targets if labelled else ()), *keep])
     table = read_table(config, store, labelled=labelled, wanted=[*wanted])
     fitted = fitted.written_in(table, config.formats)
     strict = [(one.name, one.kind, one.form) for one in fitted.columns]
     if labelled and spec.labels is None:
-        strict.append(target.strict_numbers(table, name))
+        strict += [target.strict_numbers(table, name) for name in config.targets]
     table = without_misfits(table, strict, config.on_error, store, settled=True)
     if labelled and spec.labels is not None and config.on_error == "skip":
-        strangers = target.unknown_classes(table, name, spec.labels)
+        strangers = target.unknown_classes(table, config.targets[0], spec.labels)
         table = table.without(strangers, store) if strangers else table
     if not table.columns.num_rows:
         raise DataError(f"{table.files[0]}: none of its {table.rows_read:,} rows can be used: {table.rejected[0]}.")
     if not labelled:
         targets = None
     elif spec.labels is not None:
-        targets = target.class_codes(table, name, spec.labels)
+        targets = target.class_codes(table, config.targets[0], spec.labels)
     else:
-        targets = target.numbers(table, name)
+        targets = target.numbers(table, config.targets)
     notes = (*table.notes, *inspection.unknown_levels(fitted, table))
     rejected = tuple(map(str, table.rejected))
     encode, places = RangeEncoder(fitted, table), table.places()

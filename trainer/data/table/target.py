@@ -1,6 +1,7 @@
 """The column to predict: classes or numbers."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -25,20 +26,26 @@ from trainer.errors import ConfigError, DataError
 MAX_CLASSES = 20  # distinct whole numbers up to which a numeric target is read as classes
 
 
-def infer_target(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str, ...] | None]:
-    """Read the column to predict.
+def infer_targets(table: Table, config: Csv) -> tuple[Tensor, tuple[str, ...] | None]:
+    """Read the column or columns to predict.
 
     Args:
         table: all rows.
-        name: of the column.
-        target_type: class, number, or auto: class, unless the column is numeric with fractions or many values.
+        config: names the columns and says what they are: class, number, or auto: class, unless the column is numeric
+            with fractions or many values. Several columns are numbers.
 
     Returns:
-        Class codes int64 (N,) and the names of the classes, or numbers float32 (N, 1) and None.
+        Class codes int64 (N,) and the names of the classes, or numbers float32 (N, columns) and None.
 
     Raises:
         DataError: for a target that cannot be learned: constant, not a number where one is needed, free text.
     """
+    if len(config.targets) == 1:
+        return _infer_target(table, config.targets[0], config.target_type)
+    return torch.cat([_infer_target(table, name, "number")[0] for name in config.targets], dim=1), None
+
+
+def _infer_target(table: Table, name: str, target_type: str) -> tuple[Tensor, tuple[str, ...] | None]:
     column = table.columns[name]
     numbers = _numbers(table, name)
     if numbers is None and target_type == "number":
@@ -69,13 +76,16 @@ def infer_target(table: Table, name: str, target_type: str) -> tuple[Tensor, tup
     return class_codes(table, name, labels), labels
 
 
-def numbers(table: Table, name: str) -> Tensor:
-    """Read a column of numbers to compare predictions with, float32 (N, 1); raise `DataError` for any other value."""
-    found = _numbers(table, name)
-    if found is None:
-        row, word = _first_word(table, name)
-        raise DataError(f"{table.where(row)}: the column {name} holds '{word}', not a finite number.")
-    return torch.from_numpy(np.array(found.cast(pa.float32(), safe=False), dtype=np.float32)).unsqueeze(1)
+def numbers(table: Table, names: Sequence[str]) -> Tensor:
+    """Read columns of numbers to compare predictions with, float32 (N, columns); raise `DataError` for other values."""
+    columns = []
+    for name in names:
+        found = _numbers(table, name)
+        if found is None:
+            row, word = _first_word(table, name)
+            raise DataError(f"{table.where(row)}: the column {name} holds '{word}', not a finite number.")
+        columns.append(np.array(found.cast(pa.float32(), safe=False), dtype=np.float32))
+    return torch.from_numpy(np.stack(columns, axis=1))
 
 
 def fit_steps(config: Csv, numbers: Tensor | None) -> tuple[Step, ...]:
@@ -88,7 +98,9 @@ def fit_steps(config: Csv, numbers: Tensor | None) -> tuple[Step, ...]:
     Raises:
         ConfigError: for classes, and for a transform that cannot be undone.
     """
-    name = str(config.target)
+    if len(config.targets) > 1:
+        return ()  # the config has refused their transforms
+    [name] = config.targets
     steps: list[Step] = []
     for transform in config.chains().get(name, []):
         if numbers is None:

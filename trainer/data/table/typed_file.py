@@ -211,7 +211,7 @@ def _column(
     elif not (pa.types.is_null(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         way_out = shell_override("data.ignore", [name])
         raise DataError(f"{path}, column {name}: holds {kind}, not numbers, text or dates; see {way_out}.")
-    if name == options.target and column.null_count:
+    if name in options.targets and column.null_count:
         return column, pc.is_null(column), "the target is missing"
     return column, None, ""
 
