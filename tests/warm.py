@@ -4,8 +4,8 @@
 real process with its own folder, environment, streams, signals and exit code. What a start-up costs, imports or reads
 from the environment is for a cold one: `python(..., cold=True)`.
 
-The server is this file, run as a script. It has one thread, for a fork takes only one along; what starts threads when
-it is imported (pyarrow) is left to the processes that need it.
+The server is this file, run as a script. It has one thread, for a fork takes only one along, beside that of pyarrow's
+allocator, which knows of forks.
 """
 
 import atexit
@@ -40,6 +40,7 @@ PRELOADED = (
     "trainer.data.datasets.digits",
     "trainer.data.datasets.image_folder",
     "trainer.data.datasets.synthetic",
+    "trainer.data.table.table_data",
     "trainer.data.images.augment",
     "trainer.models.cnn",
     "trainer.models.mlp",
@@ -49,6 +50,7 @@ PRELOADED = (
     "matplotlib.backends.backend_agg",
     "matplotlib.pyplot",
 )
+ALLOCATOR = "jemalloc_bg_thd\n"
 # Read once, by the interpreter or by a library as it is loaded: a process with another value starts cold.
 READ_AT_THE_START = ("PYTHON", "OMP_", "LD_", "MALLOC_", "GLIBC_")
 LONGEST = 1 << 20  # bytes of a request
@@ -333,8 +335,8 @@ def main() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     compose([])  # Hydra is given the dataclasses, and its parser builds its tables: 0.2 s of each command
-    threads = list(Path("/proc/self/task").iterdir())
-    assert len(threads) == 1, f"{len(threads)} threads: a fork would take only one of them along"
+    threads = [name for task in Path("/proc/self/task").iterdir() if (name := (task / "comm").read_text()) != ALLOCATOR]
+    assert len(threads) == 1, f"{threads}: a fork would take only one of them along"
     gc.collect()
     gc.freeze()  # what is here stays: its pages need not be copied in each child
     request = serve(socket.socket(fileno=int(sys.argv[1])))
