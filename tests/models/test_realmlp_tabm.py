@@ -19,7 +19,7 @@ from trainer.config.table import Csv
 from trainer.config.trainer import TrainerConfig
 from trainer.data.types import DataSpec
 from trainer.models.progress import FlatCosDropout, ModelProgress
-from trainer.models.realmlp import NtkLinear, PeriodicEmbeddings, realmlp_model
+from trainer.models.realmlp import CategoryInputs, NtkLinear, PeriodicEmbeddings, realmlp_model
 from trainer.models.tabm import TabMNetwork, average, tabm_model
 from trainer.optim.optimizers import make_optimizer
 from trainer.optim.schedules import make_schedule
@@ -108,6 +108,20 @@ def test_a_run_fits_them_by_its_seed_and_cuts_its_predictions_to_the_range_of_th
     assert first(far).max() <= 288
     assert first.train()(far).abs().max() > 288, "while it is trained, gradients are not cut"
     assert trained(1, clamp=False).eval()(far).abs().max() > 288
+
+
+def test_few_levels_are_inputs_and_many_are_vectors() -> None:
+    layer = CategoryInputs((4, 6, 14), 9)  # of 2, 4 and 12 levels; the first code is unseen, the last missing
+    assert layer.features == 1 + 4 + 8
+    codes = torch.tensor([[0, 0, 0], [1, 1, 1], [2, 4, 12], [3, 5, 13]]).float()
+    found = layer(codes)
+    assert found[0].tolist() == [0] * 13
+    assert found[1, :5].tolist() == pytest.approx([-0.832, 1.664, 0, 0, 0])
+    assert found[2, :5].tolist() == pytest.approx([0.832, 0, 0, 0, 1.664])
+    assert found[3, :5].tolist() == [0] * 5
+    assert found[1:, 5:].abs().sum(1).min() > 0
+    model = realmlp_model(RealMlp(hidden=[8]), CLASSES)
+    assert model.layers[0].weight.shape == (5 * 4 + 1 + 4,), "categories have no periodic embedding"
 
 
 def test_parameters_have_their_own_rates() -> None:

@@ -24,6 +24,14 @@ class ModelConfig(Section):
     takes_categories: ClassVar[bool] = False
 
 
+@register("model", "auto")
+@dataclass
+class AutoModel(ModelConfig):
+    """The model that suits the data, with its defaults: by the shape of a sample, and of a table by its size."""
+
+    takes_categories: ClassVar[bool] = True
+
+
 @register("model", "attention")
 @dataclass
 class Attention(ModelConfig):
@@ -124,6 +132,9 @@ class RealMlp(ModelConfig):
         on_resume=FUTURE,
     )
     embed: bool = key(True, "give each number a periodic embedding")
+    onehot_levels: int = key(
+        9, "levels of a category up to which each is an input; of more: a learned vector", at_least=2
+    )
     clamp: bool = key(True, "cut predicted numbers to the range of the training rows")
     lr_of_numbers: float = key(5.0, "learning rate where numbers are predicted, in multiples of optimizer.lr", above=0)
 

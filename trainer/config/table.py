@@ -139,10 +139,11 @@ class Csv(DataConfig):
 
     def _check_target(self) -> None:
         """Give the target one form: a name, or a list of two or more."""
-        names = [str(name) for name in (self.target if isinstance(self.target, list) else [self.target])]
         if self.target is None:
             return
-        if not names or len(set(names)) < len(names):
+        given = self.target if isinstance(self.target, list) else [self.target]
+        names = [str(name) for name in given]
+        if not names or len(set(names)) < len(names) or not all(isinstance(name, str | int | float) for name in given):
             raise ConfigError(f"data.target={self.target}: expected a column, or a list of different columns.")
         self.target = names[0] if len(names) == 1 else names
         if len(names) == 1:

@@ -46,6 +46,7 @@ class DataSpec:
             learned, after `target_steps`; None for classification.
         target_low, target_high: the smallest and the largest of each predicted number in the training split, in its own
             unit; None for classification, and in runs from before this was kept.
+        samples: of the training split; 0 in runs from before this was kept.
         target_steps: the transforms of the predicted numbers, see `trainer.data.target_steps`; the model undoes them.
         cardinalities: the number of category codes of each of the last inputs, which are whole numbers in the float
             tensor; empty where there are none.
@@ -61,6 +62,7 @@ class DataSpec:
     target_steps: tuple[Step, ...] = ()
     target_low: tuple[float, ...] | None = None
     target_high: tuple[float, ...] | None = None
+    samples: int = 0
 
     @classmethod
     def of(cls, input_shape: tuple[int, ...], targets: Tensor, labels: tuple[str, ...] | None) -> "DataSpec":
@@ -73,7 +75,7 @@ class DataSpec:
         """
         if labels is not None:
             counts = torch.bincount(targets, minlength=len(labels)).tolist()
-            return cls(input_shape, len(labels), labels, class_counts=tuple(counts))
+            return cls(input_shape, len(labels), labels, class_counts=tuple(counts), samples=len(targets))
         numbers = targets.double()
         mean, std = numbers.mean(0).tolist(), numbers.std(0, correction=0).tolist()
         low, high = (tuple(end.tolist()) for end in torch.aminmax(targets.float(), dim=0))
@@ -83,6 +85,7 @@ class DataSpec:
             target_std=tuple(std),
             target_low=low,
             target_high=high,
+            samples=len(targets),
         )
 
     def with_target_steps(self, steps: tuple[Step, ...], targets: Tensor) -> "DataSpec":
@@ -119,7 +122,8 @@ class DataSpec:
             (str(name), float(centre), float(width)) for name, centre, width in kwargs.get("target_steps", ())
         )
         spec = cls(**kwargs)
-        numbers: tuple[object, ...] = (*spec.input_shape, spec.outputs, *(spec.class_counts or ()), *spec.cardinalities)
+        numbers: tuple[object, ...] = (*spec.input_shape, spec.outputs, spec.samples, *(spec.class_counts or ()))
+        numbers += spec.cardinalities
         if not all(isinstance(number, int) and 0 <= number < 1 << 31 for number in numbers):
             raise ValueError(f"the data spec counts in {numbers!r:.80}")
         if spec.cardinalities and (len(spec.input_shape) != 1 or len(spec.cardinalities) > spec.features):

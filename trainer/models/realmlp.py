@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from trainer.config.model import RealMlp
 from trainer.data.types import DataSpec
-from trainer.models.embeddings import Embeddings
 from trainer.models.progress import FlatCosDropout
 from trainer.models.table_only import check_is_table
 
-CATEGORY = 8  # length of the vector of a category
+CATEGORY = 8  # length of the vector of a category of many levels
+ON = 1.664  # one-hot: what the robust scaling and the smooth clipping of the paper make of the 1 of a rare level
 CORNERS = 5  # rows whose average is the zero of a unit at first
 # Factors of the learning rate, of these parameters against the weights (table A.1).
 SCALE_RATE, BIAS_RATE, EMBEDDING_RATE, ACTIVATION_RATE = 6.0, 0.1, 0.1, 0.1
@@ -56,6 +56,55 @@ class PeriodicEmbeddings(nn.Module):
         waves = torch.cos(2 * math.pi * self.frequency * x[..., None] + self.phase)
         linear = torch.einsum("bfi,fio->bfo", waves, self.weight) + self.bias
         return torch.cat([x[..., None], linear], dim=-1).flatten(1)
+
+
+class LevelInputs(nn.Module):
+    """Replaces a code by one input a level, see `CategoryInputs`.
+
+    Shape:
+        (B,) int64 to (B, self.embedding_dim) float32.
+    """
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        rows = torch.tensor([[-ON / 2], [ON / 2]]) if levels == 2 else ON * torch.eye(levels)
+        none = torch.zeros(1, rows.shape[1])
+        self.vectors: Tensor
+        self.register_buffer("vectors", torch.cat([none, rows, none]), persistent=False)
+        self.embedding_dim = rows.shape[1]
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return F.embedding(codes, self.vectors)
+
+
+class CategoryInputs(nn.Module):
+    """Replaces the codes of categories: of few levels by one input a level, of more by a learned vector.
+
+    A category of two levels is one input, negative or positive. A level that training has not seen is zeros, and so is
+    a missing one of few levels.
+
+    Args:
+        cardinalities: the number of codes of each category: its levels, and those for unseen and for missing.
+        most: levels up to which they are few.
+
+    Attributes:
+        features: numbers in the output for one sample.
+
+    Shape:
+        (B, categories) float, whole numbers below their cardinality, to (B, self.features) float32.
+    """
+
+    def __init__(self, cardinalities: Sequence[int], most: int) -> None:
+        super().__init__()
+        self.tables, self.features = nn.ModuleList(), 0
+        for codes in cardinalities:
+            vectors = LevelInputs(codes - 2) if codes - 2 <= most else nn.Embedding(codes, CATEGORY, padding_idx=0)
+            self.tables.append(vectors)
+            self.features += vectors.embedding_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = x.long()
+        return torch.cat([table(codes[:, i]) for i, table in enumerate(self.tables)], dim=1)
 
 
 class Scale(nn.Module):
@@ -131,6 +180,7 @@ class RealMLP(nn.Module):
         activation: selu or mish.
         dropout: probability at first; it stays for the first half of training, and falls to 0 along half a cosine.
         embed: whether numbers have periodic embeddings.
+        onehot_levels: of a category, up to which each is an input.
 
     Shape:
         (B, features) float to (B, outputs).
@@ -145,13 +195,14 @@ class RealMLP(nn.Module):
         activation: str,
         dropout: float,
         embed: bool = True,
+        onehot_levels: int = 9,
     ) -> None:
         super().__init__()
         numbers = features - len(cardinalities)
         self.numbers = numbers
-        self.categories = Embeddings(len(cardinalities), cardinalities, CATEGORY) if cardinalities else None
+        self.categories = CategoryInputs(cardinalities, onehot_levels) if cardinalities else None
         self.periodic = PeriodicEmbeddings(numbers) if embed and numbers else nn.Identity()
-        width = numbers * (4 if embed else 1) + CATEGORY * len(cardinalities)
+        width = numbers * (4 if embed else 1) + (self.categories.features if self.categories else 0)
         layers: list[nn.Module] = [Scale(width)]
         for before, after in pairwise([width, *hidden]):
             layers += [NtkLinear(before, after), ParametricActivation(after, activation), FlatCosDropout(dropout)]
@@ -186,9 +237,8 @@ def realmlp_model(config: RealMlp, spec: DataSpec) -> nn.Module:
     activation = config.activation
     if activation == "auto":  # table A.1
         activation = "mish" if spec.labels is None else "selu"
-    network = RealMLP(
-        spec.features, spec.cardinalities, spec.outputs, config.hidden, activation, config.dropout, config.embed
-    )
+    sizes = spec.features, spec.cardinalities, spec.outputs, config.hidden
+    network = RealMLP(*sizes, activation, config.dropout, config.embed, config.onehot_levels)
     if spec.labels is None:
         for weights in network.parameters():
             factor = getattr(weights, "lr_factor", 1.0) * config.lr_of_numbers

@@ -14,7 +14,18 @@ from torch import nn
 from trainer.config.data import DataConfig, Digits, ImageDataConfig, ImageFolder, Synthetic, SyntheticImages
 from trainer.config.datasets import Cifar10, Cifar100, FashionMnist, Mnist, Svhn, Tensors
 from trainer.config.durations import RunLength
-from trainer.config.model import Attention, Cnn, Linear, Mlp, ModelConfig, RealMlp, TabM, Tabular, Torchvision
+from trainer.config.model import (
+    Attention,
+    AutoModel,
+    Cnn,
+    Linear,
+    Mlp,
+    ModelConfig,
+    RealMlp,
+    TabM,
+    Tabular,
+    Torchvision,
+)
 from trainer.config.optimizer import OptimizerConfig
 from trainer.config.root import Config
 from trainer.config.scheduler import SchedulerConfig
@@ -150,14 +161,15 @@ def build_model(config: Config, spec: DataSpec) -> nn.Module:
     to the target's units where `rescales` says so, so that the model learns equally well in any unit.
     """
     seeds.reseed(torch.device("cpu"), seeds.fold(config.seed, seeds.INIT))
-    if spec.cardinalities and not config.model.takes_categories:
+    chosen = chosen_model(config.model, spec)[0]
+    if spec.cardinalities and not chosen.takes_categories:
         from trainer.models.embeddings import Embeddings
 
         front = Embeddings(spec.features, spec.cardinalities)
         widened = dataclasses.replace(spec, input_shape=(front.features,), cardinalities=())
-        model: nn.Module = nn.Sequential(front, build_network(config.model, widened))
+        model: nn.Module = nn.Sequential(front, build_network(chosen, widened))
     else:
-        model = build_network(config.model, spec)
+        model = build_network(chosen, spec)
     last: list[nn.Module] = []
     if rescales(config, spec):
         assert spec.target_mean is not None
@@ -165,7 +177,7 @@ def build_model(config: Config, spec: DataSpec) -> nn.Module:
         last.append(Rescale(spec.target_mean, spec.target_std))
     if spec.target_steps:
         last.append(UndoSteps(spec.target_steps))
-    if isinstance(config.model, RealMlp) and config.model.clamp and spec.target_low and spec.target_high:
+    if isinstance(chosen, RealMlp) and chosen.clamp and spec.target_low and spec.target_high:
         last.append(Clamp(spec.target_low, spec.target_high))
     return nn.Sequential(model, *last) if last else model
 
@@ -176,6 +188,15 @@ def rescales(config: Config, spec: DataSpec) -> bool:
         return False
     wanted: bool | None = getattr(config.task, "rescale", None)
     return own_builder(config.model) is None if wanted is None else wanted
+
+
+def chosen_model(config: ModelConfig, spec: DataSpec) -> tuple[ModelConfig, str]:
+    """Return a model that was named, and ""; for `model=auto` the one that suits the data, and what for."""
+    if not isinstance(config, AutoModel):
+        return config, ""
+    from trainer.models.choice import choose_model
+
+    return choose_model(spec)
 
 
 def build_network(config: ModelConfig, spec: DataSpec) -> nn.Module:

@@ -11,9 +11,10 @@ from trainer.config.quoting import import_flags, shell_command, typed_override
 from trainer.config.root import Config
 from trainer.config.section import Section
 from trainer.config.trainer import EPOCHS
+from trainer.data.types import DataSpec
 from trainer.loggers.console import format_duration, format_value
 from trainer.optim.optimizers import lr_factor
-from trainer.runs.build import build_schedule, rescales
+from trainer.runs.build import build_schedule, chosen_model, rescales
 from trainer.runs.changes import Change
 from trainer.runs.directory import Run
 from trainer.training.context import RunContext
@@ -50,7 +51,7 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
     return [
         ("run", f"{run.directory}{commit}"),
         ("device", f"{context.compute.device}, {environment['precision']}, {cpu}, torch {torch.__version__}"),
-        ("model", f"{config.model.option}, {parameters:,} parameters"),
+        ("model", f"{_model_words(config, spec)}, {parameters:,} parameters"),
         ("data", f"{config.data.option}, {sizes}{description}"),
         ("task", f"{context.task.kind}{chosen}{_scaled(context)}, best by {state.monitor.words}"),
         ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
@@ -60,6 +61,11 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
         ("watch", shell_command("tensorboard", "--logdir", run.tensorboard)),
         ("resume", resume_command(run, environment["imports"])),
     ]
+
+
+def _model_words(config: Config, spec: DataSpec) -> str:
+    chosen, why = chosen_model(config.model, spec)
+    return f"{chosen.option} (chosen for {why})" if why else str(chosen.option)
 
 
 def _scaled(context: RunContext) -> str:
