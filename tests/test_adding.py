@@ -118,7 +118,7 @@ VERB = [
 COSTS = {"setting": (SETTING, 3), "augmentation": (AUGMENTATION, 3), "dataset": (DATASET, 3), "model": (MODEL, 3)}
 IMPORTS = [
     ("trainer/runs/build.py", "ImageFolder, ", "ImageFolder, Parity, "),
-    ("trainer/runs/build.py", "Linear, Mlp", "Linear, Mean, Mlp"),
+    ("trainer/runs/build.py", "    Linear,\n", "    Linear,\n    Mean,\n"),
 ]
 
 

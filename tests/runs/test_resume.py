@@ -663,3 +663,23 @@ def test_steps_by_hand_save_and_resume_too(tmp_path: Path) -> None:
 def state_bits(trainer: Trainer) -> str:
     saved = trainer.state.state_dict(7)
     return digest([saved["model_state_dict"], saved["optimizer_state_dict"]])
+
+
+@pytest.mark.parametrize("renamed", ["frog", "aardvark"])
+def test_classes_that_are_not_those_that_were_learned_are_refused(tmp_path: Path, renamed: str) -> None:
+    """A renamed folder would permute the labels; one more class would shift them."""
+    for number, label in enumerate(("cat", "dog", "eel")):
+        for i in range(8):
+            path = tmp_path / "d" / label / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (number * 90, i * 9, 40)).save(path)
+    words = ("model=linear", "data=image_folder", "data.root=d", "data.workers=0", "trainer.epochs=1")
+    assert train(tmp_path, *words) == 0
+    run = the_run(tmp_path)
+    (tmp_path / "d" / "dog").rename(tmp_path / "d" / renamed)
+    done = run_trainer(tmp_path, "train", f"resume={run}", "trainer.epochs=2", code=2)
+    assert done.stderr.count("\n") == 1
+    for word in ("has learned the 3 classes cat, dog, eel", "gone: dog", f"new: {renamed}", f"init_from={run}"):
+        assert word in done.stderr
+    (tmp_path / "d" / renamed).rename(tmp_path / "d" / "dog")
+    assert train(tmp_path, f"resume={run}", "trainer.epochs=2") == 0

@@ -9,6 +9,7 @@ from trainer.errors import CheckpointError
 from trainer.runs.directory import Run
 from trainer.training.context import RunContext
 
+NAMED = 10  # classes that a message names
 log = logging.getLogger("trainer")
 
 
@@ -27,6 +28,7 @@ def open_store(run: Run, context: RunContext, resume: str | None) -> Store:
     store = Store(run.checkpoints, config.trainer.keep)
     if resume is not None:
         payload, _ = store.load(resume)
+        _check_classes(payload, context, run)
         context.state.load_state_dict(payload)
         _check_sums(context)
         _warn_of_changes(payload, context)
@@ -34,6 +36,21 @@ def open_store(run: Run, context: RunContext, resume: str | None) -> Store:
         if context.state.pending is not None:
             store.invalidate(context.state.step)  # the checkpoint in which a record waits for its validation
     return store
+
+
+def _check_classes(payload: dict[str, Any], context: RunContext, run: Run) -> None:
+    """Raise `CheckpointError` where an output would mean another class than the one that it has learned."""
+    before, now = payload.get("data_spec", {}).get("labels"), context.data.spec.labels
+    if before is None or now is None or list(before) == list(now):
+        return
+    gone, new = ([name for name in one if name not in other] for one, other in ((before, now), (now, before)))
+    changes = [f"{what} {', '.join(names[:NAMED])}" for what, names in (("gone:", gone), ("new:", new)) if names]
+    learned = ", ".join(before[:NAMED]) + " …" * (len(before) > NAMED)
+    raise CheckpointError(
+        f"{run.directory} has learned the {len(before)} classes {learned}, and the data now has {len(now)} "
+        f"({'; '.join(changes) or 'the same, in another order'}). Give the classes their names back, or begin a run "
+        f"from its weights: init_from={run.directory}."
+    )
 
 
 def _check_sums(context: RunContext) -> None:

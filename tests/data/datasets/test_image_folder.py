@@ -455,10 +455,10 @@ def test_a_class_folder_added_between_others_does_not_shift_their_labels(root: P
     fill(root / "train", "ac")
     fill(root / "val", "ac")
     build(root)
-    (root / "train" / "b").mkdir()
+    save(root / "train" / "b" / "x.png", picture(1))
     data = build(root)
     assert data.spec.labels == ("a", "b", "c")
-    assert data.train.targets.tolist() == [0, 0, 0, 2, 2, 2]
+    assert data.train.targets.tolist() == [0, 0, 0, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
@@ -565,9 +565,9 @@ def test_many_images_keep_their_order_when_processes_share_the_work(root: Path) 
 
 
 def test_validation_images_without_training_images_are_an_error(root: Path) -> None:
-    fill(root / "training")
+    fill(root / "pictures")
     fill(root / "val")
-    assert "no train/" in message(root)
+    assert "has val/ but no folder of training images beside it" in message(root)
 
 
 def test_a_given_fraction_is_held_out_of_the_training_images_beside_a_test_folder(root: Path) -> None:

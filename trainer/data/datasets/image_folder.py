@@ -40,7 +40,7 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
     if config.root is None:
         raise ConfigError("data.root is needed: the folder with train/ and val/ (or with one folder for each class).")
     root, skip = expanded(config.root), config.on_error == "skip"
-    labels, listings = scan(root)
+    labels, listings, notes = scan(root, config.holds_out)
     decoder = _decoder(config, listings, skip)
     if len(listings) == 1 and not config.holds_out:
         config = replace(config, val_fraction=HELD_OUT)
@@ -53,7 +53,7 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
         splits, rejected, description = _decode(root, key, listings, decoder, skip)
         official = splits[1] if len(splits) == 2 and not config.holds_out else None
         data = make_image_data(config, splits[0], official, labels, seed, description)
-    return _with_warning(data, root, listings, rejected)
+    return _with_warning(replace(data, notes=(*data.notes, *notes)), root, listings, rejected)
 
 
 def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool) -> Decoder:

@@ -13,16 +13,17 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer.errors import ConfigError, DataError
 from trainer.system.cores import cores
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+ENDINGS = "jpg jpeg jfif jpe png bmp gif webp avif tif tiff ppm pgm"
+EXTENSIONS = tuple(f".{word}" for word in ENDINGS.split())
 # The content decides, and among these alone: Pillow would run Ghostscript for what says it is PostScript.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", *(["AVIF"] if features.check("avif") else []))
 CHUNK = 256  # images decoded at a time by one process
 # What Pillow and its decoders raise for files that are damaged, cut short or made to mislead.
 UNREADABLE = (

@@ -2,17 +2,20 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from trainer.data.files.cache import FOLDER
 from trainer.data.images.image_files import EXTENSIONS, Decoder
+from trainer.data.images.image_layout import FolderFiles, class_folders, files_below, find_layout, match_classes
 from trainer.errors import DataError
 
+ALL_CLASSES, KINDS = 20, 4  # that are shown with their counts
 VERSION = 2  # of how files are decoded: raising it makes every cache anew
 
 
@@ -31,37 +34,73 @@ class Listing:
         return Listing(tuple(self.paths[i] for i in index.tolist()), self.targets[index])
 
 
-def scan(root: Path) -> tuple[tuple[str, ...], list[Listing]]:
-    """Find the images of a dataset that has a folder for each class, below train/ and val/ or directly.
+class Scanned(NamedTuple):
+    """The images of a dataset.
 
-    Returns:
-        The names of the classes, and the images: [train, val] where both folders exist, else [all].
+    Attributes:
+        labels: the names of the classes.
+        listings: [train, val] where there are images for validation, else [all].
+        notes: what was found, a line each.
+    """
+
+    labels: tuple[str, ...]
+    listings: list[Listing]
+    notes: list[str]
+
+
+def scan(root: Path, held_out: bool = False) -> Scanned:
+    """Find the images of a dataset that has a folder for each class, in folders of splits or directly.
+
+    Args:
+        root: the folder that the user names.
+        held_out: whether validation images are held out, and not those of a folder.
 
     Raises:
         DataError: where the folders are not as they should be; names one.
     """
-    if not root.is_dir():
-        raise DataError(f"data.root={root}: no such folder.")
-    train = root / "train"
-    val = next((root / name for name in ("val", "valid", "validation", "test") if (root / name).is_dir()), None)
-    if val is not None and not train.is_dir():
-        raise DataError(f"{root}: has {val.name}/ but no train/ beside it; rename the folder of training images.")
-    folders = [train, val] if train.is_dir() and val is not None else [train if train.is_dir() else root]
-    labels = _class_names(folders[0])
-    listings = []
-    for folder in folders:
-        assert folder is not None
-        unknown = set(_class_names(folder)) - set(labels)
-        if unknown:
-            raise DataError(f"{folder}: class folder '{min(unknown)}' is not in {folders[0]}.")
-        found = [(path, index) for index, label in enumerate(labels) for path in images_below(folder / label)]
-        if not found:
-            raise DataError(f"{folder}: no images ({', '.join(EXTENSIONS)}) in its class folders.")
-        listings.append(Listing(tuple(path for path, _ in found), torch.tensor([index for _, index in found])))
-    return labels, listings
+    layout = find_layout(root, held_out)
+    labels = tuple(layout.train.classes)
+    listings, lines, passed_over = list[Listing](), list[str](), Counter[str]()
+    for part in (layout.train, layout.val):
+        if part is None:
+            continue
+        match_classes(part, labels, layout.train.folder)
+        files = {label: files_below(path) for label, path in part.classes.items()}
+        for label, found in files.items():
+            if not found.images:
+                raise DataError(f"{part.classes[label]}: a class folder without images{_others(found.passed_over)}.")
+            passed_over += found.passed_over
+        paths = [path for found in files.values() for path in found.images]
+        targets = [labels.index(label) for label, found in files.items() for _ in found.images]
+        listings.append(Listing(tuple(paths), torch.tensor(targets)))
+        counts = {label: len(files[label].images) if label in files else 0 for label in labels}
+        side = "images" if layout.val is None else "train" if part is layout.train else "val"
+        lines.append(f"{side:<10}{len(paths):,} in {part.folder}: {_counts(counts)}")
+    if passed_over:
+        used = sum(map(len, listings))
+        lines.append(f"{'files':<10}{used + passed_over.total():,} found = {used:,} used{_others(passed_over, ' + ')}")
+    return Scanned(labels, listings, [*lines, *(f"{'note':<10}{text}" for text in layout.notes)])
 
 
-def by_class(folder: Path) -> dict[str, list[Path]]:
+def _counts(counts: dict[str, int]) -> str:
+    """Return the classes with their counts: all of few, of many the first, the last, the smallest and the largest."""
+    words = [f"{label} {count:,}" for label, count in counts.items()]
+    if len(words) <= ALL_CLASSES:
+        return ", ".join(words)
+    by_size = sorted(counts, key=counts.__getitem__)
+    ends = f"smallest {by_size[0]} {counts[by_size[0]]:,}, largest {by_size[-1]} {counts[by_size[-1]]:,}"
+    return f"{words[0]} … {words[-1]}; {ends}"
+
+
+def _others(passed_over: Counter[str], start: str = ": ") -> str:
+    if not passed_over:
+        return ""
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in passed_over.most_common(KINDS))
+    more = f" and {len(passed_over) - KINDS} more kinds" if len(passed_over) > KINDS else ""
+    return f"{start}{passed_over.total():,} passed over ({kinds}{more})"
+
+
+def by_class(folder: Path) -> dict[str, FolderFiles]:
     """Find the images below each folder of `folder`, by the folder's name.
 
     Raises:
@@ -69,58 +108,35 @@ def by_class(folder: Path) -> dict[str, list[Path]]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected one with a folder of images for each class.")
-    found = {name: images_below(folder / name) for name in _folders(folder)}
-    if not any(found.values()):
+    found = {label: files_below(path) for label, path in class_folders(folder).classes.items()}
+    if not any(files.images for files in found.values()):
         raise DataError(
             f"{folder}: no images ({', '.join(EXTENSIONS)}) in folders of it; expected one folder for each class."
         )
     return found
 
 
-def unlabelled(source: Path) -> list[Path]:
+def unlabelled(source: Path) -> FolderFiles:
     """Return the file itself, or all images below the folder.
 
     Raises:
         DataError: where there are none.
     """
     if source.is_file():
-        return [source]  # whatever its name ends with: it was asked for
+        return FolderFiles([source], Counter())  # whatever its name ends with: it was asked for
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder.")
-    found = images_below(source)
-    if not found:
-        raise DataError(f"{source}: no images ({', '.join(EXTENSIONS)}) in this folder or below it.")
+    found = files_below(source)
+    if not found.images:
+        others = _others(found.passed_over)
+        raise DataError(f"{source}: no images ({', '.join(EXTENSIONS)}) in this folder or below it{others}.")
     return found
 
 
-def _folders(folder: Path) -> list[str]:
-    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", FOLDER)))
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = _folders(folder)
-    if len(names) < 2:
-        raise DataError(
-            f"{folder}: found {len(names)} class folder{'s' * (len(names) != 1)}; expected one folder for each "
-            "class, at least two, with its images inside."
-        )
-    return tuple(names)
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Find the images below a folder, in a fixed order; links are followed, each folder is entered once."""
-    found, entered = [], set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = Path(parent).resolve()
-        if real in entered:  # a link to where one already is
-            folders.clear()
-            continue
-        entered.add(real)
-        folders.sort()
-        found += [
-            Path(parent) / name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-        ]
-    return sorted(found)
+def files_line(used: int, passed_over: Counter[str]) -> list[str]:
+    """Return a sentence on files that are passed over; none where there are none."""
+    total = used + passed_over.total()
+    return [f"{total:,} files = {used:,} images{_others(passed_over, ' + ')}."] if passed_over else []
 
 
 def fingerprint(root: Path, listings: Sequence[Listing], decoder: Decoder) -> str:

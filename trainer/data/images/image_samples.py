@@ -1,6 +1,7 @@
 """New images for a trained model: a file, a folder of files, or a folder for each class."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from trainer.config.data import ImageDataConfig
 from trainer.data.images.image_files import Decoder, ImageFiles, check_all
-from trainer.data.images.image_listing import by_class, unlabelled
+from trainer.data.images.image_listing import by_class, files_line, unlabelled
 from trainer.data.images.normalize import Normalize
 from trainer.data.types import DataSpec, Samples, Split
 from trainer.errors import CheckpointError, ConfigError, DataError, did_you_mean
@@ -49,7 +50,7 @@ def read_image_samples(
     if channels not in (1, 3):
         raise ConfigError(f"{source}: image files are read as 1 (grey) or 3 (RGB) channels; the run takes {channels}.")
     root = expanded(source)
-    paths, targets = _labelled(root, spec) if labelled else _unlabelled(root)
+    paths, targets, passed_over = _labelled(root, spec) if labelled else _unlabelled(root)
     decoder = Decoder((height, width), channels, resize=True)
     reasons = check_all(paths, decoder) if on_error == "skip" else {}
     if len(reasons) == len(paths):
@@ -59,7 +60,9 @@ def read_image_samples(
     rejected = tuple(f"{names[i]}: {reasons[i]}" for i in sorted(reasons))
     remedy = "Repair or remove it" + (", or leave such files out with --on-error skip." if on_error else ".")
     files = ImageFiles([paths[i] for i in kept], decoder, remedy)
-    return Samples(Split(files, targets[kept]), normalize, "file", [names[i] for i in kept], rejected, workers)
+    notes = tuple(files_line(len(paths), passed_over))
+    named = [names[i] for i in kept]
+    return Samples(Split(files, targets[kept]), normalize, "file", named, rejected, workers, notes=notes)
 
 
 def _normalization(config: ImageDataConfig, spec: DataSpec, preprocessing: str | None) -> Normalize:
@@ -81,21 +84,23 @@ def _normalization(config: ImageDataConfig, spec: DataSpec, preprocessing: str |
     return normalize
 
 
-def _unlabelled(root: Path) -> tuple[Sequence[Path], Tensor]:
-    """Find the images, with a target of 0 for each, int64 (N,)."""
-    paths = unlabelled(root)
-    return paths, torch.zeros(len(paths), dtype=torch.int64)
+def _unlabelled(root: Path) -> tuple[Sequence[Path], Tensor, Counter[str]]:
+    """Find the images, with a target of 0 for each, int64 (N,), and what is passed over."""
+    paths, passed_over = unlabelled(root)
+    return paths, torch.zeros(len(paths), dtype=torch.int64), passed_over
 
 
-def _labelled(root: Path, spec: DataSpec) -> tuple[Sequence[Path], Tensor]:
-    """Find the images and their targets: classes int64 (N,), or numbers float32 (N, 1)."""
+def _labelled(root: Path, spec: DataSpec) -> tuple[Sequence[Path], Tensor, Counter[str]]:
+    """Find the images and their targets, classes int64 (N,) or numbers float32 (N, 1), and what is passed over."""
     found = by_class(root)
     if spec.labels is None:
         targets = torch.tensor([_number(root, name, spec) for name in found]).unsqueeze(1)
     else:
         targets = torch.tensor([_class(root, name, spec.labels) for name in found])
-    counts = torch.tensor([len(paths) for paths in found.values()])
-    return [path for paths in found.values() for path in paths], targets.repeat_interleave(counts, 0)
+    counts = torch.tensor([len(files.images) for files in found.values()])
+    passed_over = sum((files.passed_over for files in found.values()), Counter[str]())
+    paths = [path for files in found.values() for path in files.images]
+    return paths, targets.repeat_interleave(counts, 0), passed_over
 
 
 def _class(root: Path, name: str, labels: Sequence[str]) -> int:
