@@ -134,7 +134,8 @@ def test_parameters_have_their_own_rates() -> None:
         for p in group["params"]
     }
     assert optimizer.param_groups[0]["lr"] == 0.1, "the rate that is shown is that of the weights"
-    assert rates["layers.0.weight"] == (pytest.approx(0.6), False)
+    assert rates["layers.0.weight"] == (pytest.approx(0.6), True)
+    assert rates["layers.2.weight"] == (pytest.approx(0.01), True)
     assert rates["layers.1.weight"] == (0.1, True)
     assert rates["layers.1.bias"] == (pytest.approx(0.01), False)
     assert rates["periodic.frequency"] == (pytest.approx(0.01), True)

@@ -55,7 +55,13 @@ class DataConfig(Section):
 
 @dataclass
 class ImageDataConfig(DataConfig):
-    """Base of the image datasets: how images are augmented (training only) and normalised."""
+    """Base of the image datasets: how images are augmented (training only) and normalised.
+
+    Attributes:
+        of_pixels: whether what is normalised are pixels from 0 to 1, and not numbers of any size.
+    """
+
+    of_pixels: ClassVar[bool] = True
 
     augment: bool = key(False, "augment training images at random, independently for each sample", on_resume=FUTURE)
     flip: str = key(
@@ -127,6 +133,12 @@ class ImageDataConfig(DataConfig):
     def __post_init__(self) -> None:
         self.flip = {"true": "random", "false": "none"}.get(str(self.flip).lower(), self.flip)
         super().__post_init__()
+        for name, values in (("mean", self.mean), ("std", self.std)) if self.of_pixels else ():
+            if values and max(values) > 1:
+                divided = ",".join(f"{value / 255:.3g}" for value in values)
+                raise ConfigError(
+                    f"data.{name}={values}: pixels are from 0 to 1 here; divided by 255: data.{name}=[{divided}]."
+                )
 
 
 @register("data", "digits")

@@ -1,6 +1,7 @@
 """The published datasets, and arrays in files; their keys."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from trainer.config.data import NO_FLIP, ImageDataConfig
 from trainer.config.registry import register
@@ -72,6 +73,8 @@ class Svhn(Published):
 @dataclass
 class Tensors(ImageDataConfig):
     """Arrays in a .npz, .safetensors or idx file: images (uint8), or features of any shape."""
+
+    of_pixels: ClassVar[bool] = False
 
     val_fraction: float = other_default(
         ImageDataConfig,

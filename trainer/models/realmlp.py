@@ -24,10 +24,13 @@ CORNERS = 5  # rows whose average is the zero of a unit at first
 SCALE_RATE, BIAS_RATE, EMBEDDING_RATE, ACTIVATION_RATE = 6.0, 0.1, 0.1, 0.1
 
 
-def parameter(values: Tensor, lr_factor: float = 1.0) -> nn.Parameter:
-    """Make a parameter that is trained at a multiple of the learning rate; see `trainer.optim.optimizers`."""
+def parameter(values: Tensor, lr_factor: float = 1.0, decays: bool = True) -> nn.Parameter:
+    """Make a parameter with a learning rate and a decay of its own; see `trainer.optim.optimizers`.
+
+    The scales of inputs and the parameters of activations decay, which selects among the inputs; biases do not.
+    """
     made = nn.Parameter(values)
-    made.lr_factor = lr_factor  # type: ignore[attr-defined]
+    made.lr_factor, made.decays = lr_factor, decays  # type: ignore[attr-defined]
     return made
 
 
@@ -131,7 +134,7 @@ class NtkLinear(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = parameter(torch.randn(outputs, inputs))
-        self.bias = parameter(torch.randn(outputs), BIAS_RATE)
+        self.bias = parameter(torch.randn(outputs), BIAS_RATE, decays=False)
         self.scale = 1 / math.sqrt(inputs)
 
     def fit(self, x: Tensor) -> None:

@@ -41,13 +41,14 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Opt
 def _groups(config: OptimizerConfig, parameters: list[nn.Parameter], rate: float) -> list[dict[str, Any]]:
     """Return the groups of parameters: those with a learning rate of their own, and the 1-d ones without decay apart.
 
-    A parameter with an attribute `lr_factor` is trained at that multiple of the learning rate.
+    A parameter with an attribute `lr_factor` is trained at that multiple of the learning rate; one with an attribute
+    `decays` decays or does not, as that says, however many dimensions it has.
     """
     found: dict[tuple[float, bool], list[nn.Parameter]] = {}
     decays = config.decay_norm_bias or not hasattr(config, "weight_decay")
     for parameter in parameters:
-        factor = lr_factor(parameter)
-        found.setdefault((factor, decays or parameter.ndim > 1), []).append(parameter)
+        own = bool(getattr(parameter, "decays", parameter.ndim > 1))
+        found.setdefault((lr_factor(parameter), decays or own), []).append(parameter)
     groups = []
     for factor, decay in sorted(found, key=lambda key: (key[0] != 1, key[0], not key[1])):
         group: dict[str, Any] = {"params": found[factor, decay]}

@@ -1,5 +1,8 @@
 """Normalisation against torchvision and numpy."""
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from trainer.config.data import SyntheticImages
+from trainer.config.datasets import Tensors
 from trainer.data.images.normalize import Normalize, measure, normalize_from
 from trainer.errors import CheckpointError, ConfigError
 
@@ -118,3 +122,10 @@ def test_every_bit_of_the_moments_is_saved() -> None:
     again = Normalize.from_json(normalize.to_json())
     assert (again.mean, again.std) == (normalize.mean, normalize.std)
     assert torch.equal(again(images), normalize(images))
+
+
+@pytest.mark.parametrize(("keys", "told"), [({"mean": [123.7, 0.5]}, "[0.485,0.00196]"), ({"std": [58.4]}, "[0.229]")])
+def test_numbers_from_0_to_255_are_refused_with_what_they_are_from_0_to_1(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"data.{next(iter(keys))}={told}")):
+        SyntheticImages(**keys)
+    assert Tensors(path="x.npz", **keys), "features may be of any size"
