@@ -30,6 +30,13 @@ def composed(folder: Path, *overrides: str) -> Config:
     return compose.to_config(compose.compose(overrides, [folder]))
 
 
+@pytest.mark.parametrize("text", ["hidden: [7]\n", "{}\n"])
+def test_a_file_that_does_not_say_what_it_is_a_variant_of_is_told_how(tmp_path: Path, text: str) -> None:
+    mine = write(tmp_path, model__small__yml=text)
+    with pytest.raises(ConfigError, match=r"The file chosen for model .* begin it with 'defaults: \[SCHEMA, _self_\]'"):
+        composed(mine, "model=small")
+
+
 def test_a_file_with_a_packaged_name_takes_its_place_and_that_is_known(tmp_path: Path) -> None:
     mine = write(
         tmp_path,

@@ -163,6 +163,9 @@ def yaml_error(error: Exception) -> ConfigError:
     if isinstance(owner, type) and dataclasses.is_dataclass(owner):
         known = [field.name for field in dataclasses.fields(owner)]
     word = str(cause.full_key).rpartition(".")[2]
+    group = str(where[1]).partition("/")[0] if where else ""
+    if group in registry.GROUPS and not getattr(owner, "option", None) and word not in known:
+        return no_schema(group)  # it sets keys of an option that it does not name
     if word == "experiment" and owner is Config:
         return ConfigError(f"{source}an experiment begins with the line '# @package _global_'.")
     if known and word not in known:
