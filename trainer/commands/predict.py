@@ -44,13 +44,15 @@ def main(arguments: Sequence[str]) -> int:
     sources, trained, device = load_requested(args, args.source)
     if not sources:
         raise ConfigError("trainer predict: name the table or the images to predict for after the run.")
+    from trainer.config.table import Csv
     from trainer.runs.build import read_samples
     from trainer.runs.inference import predict
     from trainer.runs.predictions import open_predictions
 
     keep = [name for name in args.keep.split(",") if name]
     parts = read_samples(trained.config.data, sources, trained.spec, trained.preprocessing, labelled=False, keep=keep)
-    used, rejected, targets = 0, list[str](), getattr(trained.config.data, "targets", ())
+    used, rejected = 0, list[str]()
+    targets = trained.config.data.targets if isinstance(trained.config.data, Csv) else ()
     with open_predictions(args.output, sys.stdout) as write:
         for samples in parts:
             for note in samples.notes:

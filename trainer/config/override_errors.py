@@ -164,7 +164,8 @@ def yaml_error(error: Exception) -> ConfigError:
         known = [field.name for field in dataclasses.fields(owner)]
     word = str(cause.full_key).rpartition(".")[2]
     group = str(where[1]).partition("/")[0] if where else ""
-    if group in registry.GROUPS and not getattr(owner, "option", None) and word not in known:
+    plain = isinstance(owner, type) and issubclass(owner, Section) and not owner.option
+    if group in registry.GROUPS and plain and word not in known:
         return no_schema(group)  # it sets keys of an option that it does not name
     if word == "experiment" and owner is Config:
         return ConfigError(f"{source}an experiment begins with the line '# @package _global_'.")

@@ -1,6 +1,7 @@
 """The checkpoints of a run, and going on from one of them."""
 
 import logging
+import unicodedata
 from typing import Any
 
 from trainer.checkpoint.store import Store
@@ -40,8 +41,14 @@ def open_store(run: Run, context: RunContext, resume: str | None) -> Store:
 
 def _check_classes(payload: dict[str, Any], context: RunContext, run: Run) -> None:
     """Raise `CheckpointError` where an output would mean another class than the one that it has learned."""
-    before, now = payload.get("data_spec", {}).get("labels"), context.data.spec.labels
-    if before is None or now is None or list(before) == list(now):
+    saved, now = payload.get("data_spec"), context.data.spec.labels
+    before = saved.get("labels") if isinstance(saved, dict) else None
+    if now is None or not isinstance(before, list) or not all(isinstance(name, str) for name in before):
+        return  # no classes, or a field that says nothing of them
+    # A run of an older version has the names of folders in the form of Unicode that the disk gave them.
+    before = [unicodedata.normalize("NFC", name) for name in before]
+    now = tuple(unicodedata.normalize("NFC", name) for name in now)
+    if before == [*now]:
         return
     gone, new = ([name for name in one if name not in other] for one, other in ((before, now), (now, before)))
     changes = [f"{what} {', '.join(names[:NAMED])}" for what, names in (("gone:", gone), ("new:", new)) if names]

@@ -71,6 +71,14 @@ def test_a_class_may_be_named_as_a_split(root: Path) -> None:
     assert build(root).spec.labels == ("bus", "car", "train")
 
 
+def test_a_folder_that_may_be_a_split_or_a_class_is_an_error(root: Path) -> None:
+    for label in ("bus", "car", "train"):
+        fill(root / label, ("day", "night"))
+    with pytest.raises(DataError, match="train/ is a folder of training images or a class beside bus/"):
+        build(root)
+    assert build(root / "train").spec.labels == ("day", "night")
+
+
 def test_what_computers_leave_is_no_class_and_no_image_and_is_counted(root: Path) -> None:
     fill(root / "PetImages", each=5)
     for label in ("cat", "dog"):

@@ -81,6 +81,12 @@ def find_layout(root: Path, held_out: bool = False) -> Layout:
     used = [train, *([chosen] if chosen else [])]
     unused = [name for name in folder_names(base) if not any(_is_in(part.folder, base / name) for part in used)]
     unused = [name for name in unused if _has_images(base / name)]
+    strangers = [name for name in unused if split_of(name) is None]
+    if strangers and len(splits) == 1:
+        raise DataError(
+            f"{base}: {_below(train.folder, base)} is a folder of training images or a class beside {strangers[0]}/; "
+            f"set data.root={train.folder}, or rename it."
+        )
     if unused:
         told = " and ".join(_below(part.folder, base) for part in used)
         verb = "is" if len(used) == 1 else "are"

@@ -71,9 +71,9 @@ def scan(root: Path, held_out: bool = False) -> Scanned:
                 raise DataError(f"{part.classes[label]}: a class folder without images{_others(found.passed_over)}.")
             passed_over += found.passed_over
         paths = [path for found in files.values() for path in found.images]
-        targets = [labels.index(label) for label, found in files.items() for _ in found.images]
-        listings.append(Listing(tuple(paths), torch.tensor(targets)))
         counts = {label: len(files[label].images) if label in files else 0 for label in labels}
+        targets = torch.arange(len(labels)).repeat_interleave(torch.tensor([*counts.values()]))
+        listings.append(Listing(tuple(paths), targets))
         side = "images" if layout.val is None else "train" if part is layout.train else "val"
         lines.append(f"{side:<10}{len(paths):,} in {part.folder}: {_counts(counts)}")
     if passed_over:

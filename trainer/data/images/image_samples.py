@@ -1,6 +1,7 @@
 """New images for a trained model: a file, a folder of files, or a folder for each class."""
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,6 +106,7 @@ def _labelled(root: Path, spec: DataSpec) -> tuple[Sequence[Path], Tensor, Count
 
 def _class(root: Path, name: str, labels: Sequence[str]) -> int:
     """Return the index of the class that a folder is named after."""
+    labels = [unicodedata.normalize("NFC", label) for label in labels]  # as the folders' names are
     if name in labels:
         return labels.index(name)
     folders = [label.replace("/", "_") for label in labels]
