@@ -18,6 +18,7 @@ from trainer.config import override_errors, registry
 from trainer.config.overlay import replaced, used_files
 from trainer.config.quoting import typed_override
 from trainer.config.root import Config
+from trainer.config.safe_yaml import load_yaml
 from trainer.config.section import Section, is_mapping
 from trainer.config.sweep import SweepConfig
 from trainer.config.yaml_composition import Choices, blank, compose_files
@@ -146,7 +147,7 @@ def from_config(config: Config) -> DictConfig:
 def from_yaml(text: str, source: str) -> DictConfig:
     """Read what `to_yaml` gave; raises `ConfigError` naming `source` for anything else."""
     try:
-        plain = yaml.safe_load(text)
+        plain = load_yaml(text)
         chosen = plain.pop("options")
         cfg = blank(Config)
         for group in registry.GROUPS:
@@ -155,14 +156,15 @@ def from_yaml(text: str, source: str) -> DictConfig:
             if chosen[group] is None:
                 raise KeyError(f"options.{group}")
             section = registry.lookup(group, str(chosen[group]))
-            cfg[group] = OmegaConf.merge(OmegaConf.structured(section), section.as_saved(plain.pop(group)))
-        merged = OmegaConf.merge(cfg, plain)
+            values = OmegaConf.structured(section)
+            values.merge_with(section.as_saved(plain.pop(group)))  # in place: OmegaConf.merge copies, and each trial
+            cfg[group] = values  # of a sweep waits for it
+        cfg.merge_with(plain)
     except ConfigError:
         raise
     except (yaml.YAMLError, OmegaConfBaseException, LookupError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"{source}: not the config of a run ({override_errors.first_line(error)}).") from error
-    assert isinstance(merged, DictConfig)
-    return merged
+    return cfg
 
 
 def section_type(cfg: DictConfig, group: str) -> type[Section]:

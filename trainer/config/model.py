@@ -135,6 +135,7 @@ class RealMlp(ModelConfig):
     onehot_levels: int = key(
         9, "levels of a category up to which each is an input; of more: a learned vector", at_least=2
     )
+    members: int = key(1, "networks side by side, each with weights of its own, that answer together", at_least=1)
     clamp: bool = key(True, "cut predicted numbers to the range of the training rows")
     lr_of_numbers: float = key(5.0, "learning rate where numbers are predicted, in multiples of optimizer.lr", above=0)
 

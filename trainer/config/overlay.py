@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from trainer.config.safe_yaml import read
+from trainer.config.safe_yaml import load_yaml, read
 from trainer.config.yaml_files import CHOICES, OPTIONS, SUFFIXES, conf_dir, yaml_files
 from trainer.errors import ConfigError
 
@@ -91,7 +91,7 @@ def _named_root(config_dirs: Sequence[Path]) -> Path | None:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(read(path))
+        content = load_yaml(read(path))
     except yaml.YAMLError as error:  # a tag, which is YAML and stands for no value
         raise ConfigError(f"{path}: not a YAML file of plain values: {' '.join(str(error).split())}.") from error
     return content if isinstance(content, dict) else {}

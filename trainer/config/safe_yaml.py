@@ -1,6 +1,7 @@
 """YAML from anywhere, limited in size before it is parsed."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -9,6 +10,11 @@ from trainer.errors import ConfigError
 LARGEST, MOST_NODES, DEEPEST = 1 << 20, 100_000, 64  # bytes; values once all aliases are written out; levels
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C, where PyYAML was built with it
+
+
+def load_yaml(text: str) -> Any:
+    """Return what a YAML text stands for, in plain Python values; raises `yaml.YAMLError`."""
+    return yaml.load(text, Loader=_Loader)
 
 
 def read(path: Path) -> str:

@@ -1,5 +1,7 @@
 """Hydra at work: what the YAML files of the chosen options give together."""
 
+import copy
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,11 @@ def _publish(config_dirs: Sequence[Path] = ()) -> None:
 
 def blank(kind: type[Config]) -> DictConfig:
     """Return a root schema, its sections still to be chosen: no default could be replaced by another class."""
+    return copy.deepcopy(_blank(kind))  # type: ignore[arg-type]  # mypy takes a class for no hashable argument
+
+
+@functools.cache
+def _blank(kind: type[Config]) -> DictConfig:
     cfg = OmegaConf.structured(kind)
     for group in OPTIONS if kind is ComposedConfig else registry.GROUPS:
         cfg[group] = MISSING

@@ -2,6 +2,9 @@
 
 Holzmüller, Grinsztajn, Steinwart, Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on Tabular Data, NeurIPS
 2024, arXiv:2407.04491: section 3 and appendix A.
+
+Several members, each with weights of its own, can be trained side by side: their tensors have one more dimension in
+front, and batched products are faster than one network after the other. `lead` is (members,), or () of one network.
 """
 
 import math
@@ -14,8 +17,11 @@ from torch import Tensor, nn
 
 from trainer.config.model import RealMlp
 from trainer.data.types import DataSpec
+from trainer.models.members import average
 from trainer.models.progress import FlatCosDropout
 from trainer.models.table_only import check_is_table
+
+Lead = tuple[int, ...]
 
 CATEGORY = 8  # length of the vector of a category of many levels
 ON = 1.664  # one-hot: what the robust scaling and the smooth clipping of the paper make of the 1 of a rare level
@@ -42,23 +48,26 @@ class PeriodicEmbeddings(nn.Module):
         sigma: standard deviation of the initial frequencies w.
         frequencies: for each number.
         dim: numbers that each becomes, itself included.
+        lead: of the members.
 
     Shape:
-        (B, features) float to (B, features · dim).
+        (*lead, B, features) float to (*lead, B, features · dim).
     """
 
-    def __init__(self, features: int, sigma: float = 0.1, frequencies: int = 16, dim: int = 4) -> None:
+    def __init__(self, features: int, sigma: float = 0.1, frequencies: int = 16, dim: int = 4, lead: Lead = ()) -> None:
         super().__init__()
-        self.frequency = parameter(sigma * torch.randn(features, frequencies), EMBEDDING_RATE)
-        self.phase = parameter(torch.empty(features, frequencies).uniform_(-math.pi, math.pi), EMBEDDING_RATE)
+        self.frequency = parameter(sigma * torch.randn(*lead, features, frequencies), EMBEDDING_RATE)
+        self.phase = parameter(torch.empty(*lead, features, frequencies).uniform_(-math.pi, math.pi), EMBEDDING_RATE)
         bound = 1 / math.sqrt(frequencies)
-        self.weight = parameter(torch.empty(features, frequencies, dim - 1).uniform_(-bound, bound), EMBEDDING_RATE)
-        self.bias = parameter(torch.empty(features, dim - 1).uniform_(-bound, bound), EMBEDDING_RATE)
+        weight = torch.empty(*lead, features, frequencies, dim - 1).uniform_(-bound, bound)
+        self.weight = parameter(weight, EMBEDDING_RATE)
+        self.bias = parameter(torch.empty(*lead, features, dim - 1).uniform_(-bound, bound), EMBEDDING_RATE)
 
     def forward(self, x: Tensor) -> Tensor:
-        waves = torch.cos(2 * math.pi * self.frequency * x[..., None] + self.phase)
-        linear = torch.einsum("bfi,fio->bfo", waves, self.weight) + self.bias
-        return torch.cat([x[..., None], linear], dim=-1).flatten(1)
+        frequency, phase, bias = (part.unsqueeze(-3) for part in (self.frequency, self.phase, self.bias))
+        waves = torch.cos(2 * math.pi * frequency * x[..., None] + phase)
+        linear = torch.einsum("...bfi,...fio->...bfo", waves, self.weight) + bias
+        return torch.cat([x[..., None], linear], dim=-1).flatten(-2)
 
 
 class LevelInputs(nn.Module):
@@ -89,36 +98,51 @@ class CategoryInputs(nn.Module):
     Args:
         cardinalities: the number of codes of each category: its levels, and those for unseen and for missing.
         most: levels up to which they are few.
+        lead: of the members.
 
     Attributes:
-        features: numbers in the output for one sample.
+        features: numbers in the output for one sample and member.
 
     Shape:
-        (B, categories) float, whole numbers below their cardinality, to (B, self.features) float32.
+        (B, categories) float, whole numbers below their cardinality, to (*lead, B, self.features) float32.
     """
 
-    def __init__(self, cardinalities: Sequence[int], most: int) -> None:
+    def __init__(self, cardinalities: Sequence[int], most: int, lead: Lead = ()) -> None:
         super().__init__()
-        self.tables, self.features = nn.ModuleList(), 0
+        self.tables, self.features, self.lead = nn.ModuleList(), 0, lead
+        members = math.prod(lead)
         for codes in cardinalities:
-            vectors = LevelInputs(codes - 2) if codes - 2 <= most else nn.Embedding(codes, CATEGORY, padding_idx=0)
+            few = codes - 2 <= most
+            vectors = LevelInputs(codes - 2) if few else nn.Embedding(codes, members * CATEGORY, padding_idx=0)
             self.tables.append(vectors)
-            self.features += vectors.embedding_dim
+            self.features += vectors.embedding_dim if few else CATEGORY
 
     def forward(self, x: Tensor) -> Tensor:
         codes = x.long()
-        return torch.cat([table(codes[:, i]) for i, table in enumerate(self.tables)], dim=1)
+        vectors = [table(codes[:, i]) for i, table in enumerate(self.tables)]
+        if not self.lead:
+            return torch.cat(vectors, dim=1)
+        [members] = self.lead
+        return torch.cat(
+            [
+                each.expand(members, -1, -1)
+                if isinstance(table, LevelInputs)
+                else each.unflatten(1, (members, CATEGORY)).movedim(1, 0)
+                for table, each in zip(self.tables, vectors, strict=True)
+            ],
+            dim=-1,
+        )
 
 
 class Scale(nn.Module):
     """Multiplies each input by a learned number, 1 at first: a soft selection of inputs, learned fast (section 3)."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, lead: Lead = ()) -> None:
         super().__init__()
-        self.weight = parameter(torch.ones(features), SCALE_RATE)
+        self.weight = parameter(torch.ones(*lead, features), SCALE_RATE)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight
+        return x * self.weight.unsqueeze(-2)
 
 
 class NtkLinear(nn.Module):
@@ -126,15 +150,16 @@ class NtkLinear(nn.Module):
 
     Args:
         inputs, outputs: numbers of a sample.
+        lead: of the members.
 
     Shape:
-        (B, inputs) float to (B, outputs).
+        (*lead, B, inputs) float to (*lead, B, outputs).
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, lead: Lead = ()) -> None:
         super().__init__()
-        self.weight = parameter(torch.randn(outputs, inputs))
-        self.bias = parameter(torch.randn(outputs), BIAS_RATE, decays=False)
+        self.weight = parameter(torch.randn(*lead, outputs, inputs))
+        self.bias = parameter(torch.randn(*lead, outputs), BIAS_RATE, decays=False)
         self.scale = 1 / math.sqrt(inputs)
 
     def fit(self, x: Tensor) -> None:
@@ -144,30 +169,30 @@ class NtkLinear(nn.Module):
         is (appendix A.1: data-driven initialisation, after He et al.'s he+5).
         """
         nn.init.normal_(self.weight)
-        outputs = F.linear(x, self.weight) * self.scale
-        deviation = outputs.std(0, correction=0)
+        outputs = x @ self.weight.mT * self.scale
+        deviation = outputs.std(-2, correction=0)
         deviation[deviation == 0] = 1.0  # of inputs that are all the same
-        self.weight.div_(deviation[:, None])
-        outputs = outputs / deviation
-        units = outputs.shape[1]
-        shares = torch.empty(CORNERS, units).exponential_()
-        corners = outputs.gather(0, torch.randint(len(x), (CORNERS, units)))
-        self.bias.copy_(-(corners * shares / shares.sum(0)).sum(0))
+        self.weight.div_(deviation[..., None])
+        outputs = outputs / deviation.unsqueeze(-2)
+        corner = (*outputs.shape[:-2], CORNERS, outputs.shape[-1])
+        shares = torch.empty(corner).exponential_()
+        corners = outputs.gather(-2, torch.randint(x.shape[-2], corner))
+        self.bias.copy_(-(corners * shares / shares.sum(-2, keepdim=True)).sum(-2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight) * self.scale + self.bias
+        return x @ self.weight.mT * self.scale + self.bias.unsqueeze(-2)
 
 
 class ParametricActivation(nn.Module):
     """Lies between the identity and an activation: x + a (f(x) - x), with a learned a for each unit, 1 at first."""
 
-    def __init__(self, units: int, name: str) -> None:
+    def __init__(self, units: int, name: str, lead: Lead = ()) -> None:
         super().__init__()
-        self.weight = parameter(torch.ones(units), ACTIVATION_RATE)
+        self.weight = parameter(torch.ones(*lead, units), ACTIVATION_RATE)
         self.function = F.selu if name == "selu" else F.mish
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + (self.function(x) - x) * self.weight
+        return x + (self.function(x) - x) * self.weight.unsqueeze(-2)
 
 
 class RealMLP(nn.Module):
@@ -184,9 +209,11 @@ class RealMLP(nn.Module):
         dropout: probability at first; it stays for the first half of training, and falls to 0 along half a cosine.
         embed: whether numbers have periodic embeddings.
         onehot_levels: of a category, up to which each is an input.
+        members: networks side by side, each with weights of its own, whose answers are averaged.
+        classes: whether outputs are logits; members then average probabilities.
 
     Shape:
-        (B, features) float to (B, outputs).
+        (B, features) float to (B, outputs), of several members in training to (B, members, outputs).
     """
 
     def __init__(
@@ -199,22 +226,29 @@ class RealMLP(nn.Module):
         dropout: float,
         embed: bool = True,
         onehot_levels: int = 9,
+        members: int = 1,
+        classes: bool = True,
     ) -> None:
         super().__init__()
         numbers = features - len(cardinalities)
-        self.numbers = numbers
-        self.categories = CategoryInputs(cardinalities, onehot_levels) if cardinalities else None
-        self.periodic = PeriodicEmbeddings(numbers) if embed and numbers else nn.Identity()
+        self.numbers, self.classes = numbers, classes
+        self.lead: Lead = (members,) if members > 1 else ()
+        self.categories = CategoryInputs(cardinalities, onehot_levels, self.lead) if cardinalities else None
+        self.periodic = PeriodicEmbeddings(numbers, lead=self.lead) if embed and numbers else nn.Identity()
         width = numbers * (4 if embed else 1) + (self.categories.features if self.categories else 0)
-        layers: list[nn.Module] = [Scale(width)]
+        layers: list[nn.Module] = [Scale(width, self.lead)]
         for before, after in pairwise([width, *hidden]):
-            layers += [NtkLinear(before, after), ParametricActivation(after, activation), FlatCosDropout(dropout)]
-        layers.append(NtkLinear([width, *hidden][-1], outputs))
+            layers += [NtkLinear(before, after, self.lead), ParametricActivation(after, activation, self.lead)]
+            layers.append(FlatCosDropout(dropout))
+        layers.append(NtkLinear([width, *hidden][-1], outputs, self.lead))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.layers(self._embedded(x))
-        return outputs
+        if not self.lead:
+            return outputs
+        outputs = outputs.movedim(0, 1)
+        return outputs if self.training else average(outputs, self.classes)
 
     @torch.no_grad()
     def fit_initial_weights(self, inputs: Tensor) -> None:
@@ -228,10 +262,10 @@ class RealMLP(nn.Module):
         self.train(training)
 
     def _embedded(self, x: Tensor) -> Tensor:
-        numbers: Tensor = self.periodic(x[:, : self.numbers])
+        numbers: Tensor = self.periodic(x[:, : self.numbers].expand(*self.lead, -1, -1))
         if self.categories is None:
             return numbers
-        return torch.cat([numbers, self.categories(x[:, self.numbers :])], dim=1)
+        return torch.cat([numbers, self.categories(x[:, self.numbers :])], dim=-1)
 
 
 def realmlp_model(config: RealMlp, spec: DataSpec) -> nn.Module:
@@ -241,7 +275,8 @@ def realmlp_model(config: RealMlp, spec: DataSpec) -> nn.Module:
     if activation == "auto":  # table A.1
         activation = "mish" if spec.labels is None else "selu"
     sizes = spec.features, spec.cardinalities, spec.outputs, config.hidden
-    network = RealMLP(*sizes, activation, config.dropout, config.embed, config.onehot_levels)
+    classes = spec.labels is not None
+    network = RealMLP(*sizes, activation, config.dropout, config.embed, config.onehot_levels, config.members, classes)
     if spec.labels is None:
         for weights in network.parameters():
             factor = getattr(weights, "lr_factor", 1.0) * config.lr_of_numbers

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainer.config.model import TabM
 from trainer.data.types import DataSpec
 from trainer.models.embeddings import Embeddings
+from trainer.models.members import average
 from trainer.models.table_only import check_is_table
 
 
@@ -98,13 +99,6 @@ class TabMNetwork(nn.Module):
         inputs = self.front(x)[:, None].expand(-1, self.members, -1)
         outputs: Tensor = self.heads(self.layers(inputs))
         return outputs if self.training else average(outputs, self.classes)
-
-
-def average(outputs: Tensor, classes: bool) -> Tensor:
-    """Return the average (B, outputs) of outputs (B, members, outputs): of probabilities, as their logarithms."""
-    if not classes:
-        return outputs.mean(1)
-    return outputs.log_softmax(-1).logsumexp(1) - math.log(outputs.shape[1])
 
 
 def tabm_model(config: TabM, spec: DataSpec) -> nn.Module:

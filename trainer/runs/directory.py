@@ -13,7 +13,7 @@ import yaml
 
 from trainer.checkpoint.names import is_step, step_of
 from trainer.config.quoting import shell_override
-from trainer.config.safe_yaml import read
+from trainer.config.safe_yaml import load_yaml, read
 from trainer.errors import CheckpointError, ConfigError
 from trainer.runs.environment import describe_environment
 from trainer.system import atomic_files
@@ -144,7 +144,7 @@ class Run:
     def overrides(self) -> list[str]:
         """Return what was typed when the run was started; [] where that is not known."""
         try:
-            plain = yaml.safe_load(read(self.directory / "overrides.yaml"))
+            plain = load_yaml(read(self.directory / "overrides.yaml"))
         except (ConfigError, yaml.YAMLError):
             return []
         return [str(text) for text in plain] if isinstance(plain, list) else []

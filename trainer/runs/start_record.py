@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from trainer.config import compose
 from trainer.config.override_errors import first_line
 from trainer.config.quoting import import_flags, shell_override
-from trainer.config.safe_yaml import read
+from trainer.config.safe_yaml import load_yaml, read
 from trainer.errors import ConfigError
 from trainer.runs.directory import NAME, Run
 
@@ -147,7 +147,7 @@ class StartRecord:
     @classmethod
     def _of_earlier_version(cls, run: Run) -> "StartRecord | None":
         try:
-            typed = yaml.safe_load(read(run.directory / "overrides.yaml")) or []
+            typed = load_yaml(read(run.directory / "overrides.yaml")) or []
             began = run.config.stat().st_ctime
         except (ConfigError, OSError, yaml.YAMLError):
             return None

@@ -10,7 +10,7 @@ import yaml
 from omegaconf import DictConfig
 
 from trainer.config import compose, registry
-from trainer.config.safe_yaml import read
+from trainer.config.safe_yaml import load_yaml, read
 from trainer.config.section import FIXED
 from trainer.config.sweep import SweepConfig
 from trainer.errors import CheckpointError, ConfigError
@@ -75,7 +75,7 @@ class SweepDirectory:
         file = path / SWEEP_FILE
         text = read(file)
         try:
-            plain = yaml.safe_load(text)
+            plain = load_yaml(text)
             typed, needed, dirs = (
                 [str(item) for item in plain[name]] for name in ("overrides", "imports", "config_dirs")
             )
@@ -182,7 +182,7 @@ class SweepDirectory:
     def values(self, number: int) -> Values | None:
         """Return the values of the keys that vary, from the trial's own overrides; None before it has some."""
         try:
-            typed = yaml.safe_load(read(self.run(number).directory / "overrides.yaml"))
+            typed = load_yaml(read(self.run(number).directory / "overrides.yaml"))
         except (ConfigError, yaml.YAMLError):
             return None
         given = dict(str(text).partition("=")[::2] for text in typed or [])

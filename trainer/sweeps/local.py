@@ -27,6 +27,7 @@ PRELOADED = (
     "torch.utils.tensorboard.summary",
     "tensorboard.summary.writer.record_writer",
     "trainer.data.table.table_data",
+    "trainer.sweeps.preload",
     "pandas",  # by pyarrow, at the first constant it is given, where it is installed
 )
 PRUNING = {"none": (), "wilcoxon": ("optuna", "scipy.stats")}  # what each of the other pruners imports: optuna

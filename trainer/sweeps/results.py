@@ -12,14 +12,12 @@ from typing import Any
 import yaml
 
 from trainer.config.registry import GROUPS
-from trainer.config.safe_yaml import read
+from trainer.config.safe_yaml import load_yaml, read
 from trainer.errors import ConfigError
 from trainer.loggers.files import read_metrics
 from trainer.sweeps.directory import NOT_STARTED, RUNNING, SweepDirectory
 from trainer.sweeps.means import Row, compare, mark_pareto, mean_rows
 from trainer.system import atomic_files
-
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -137,8 +135,8 @@ class ResultsReader:
 def own_values(config: Path, keys: list[str]) -> dict[str, str]:
     """Return keys and values of a trial as they are typed; what a config does not hold is taken from its overrides."""
     try:
-        plain = yaml.load(read(config), Loader=_Loader)
-        typed = yaml.load(read(config.with_name("overrides.yaml")), Loader=_Loader) or []
+        plain = load_yaml(read(config))
+        typed = load_yaml(read(config.with_name("overrides.yaml"))) or []
     except (ConfigError, yaml.YAMLError):
         return {}
     given = dict(str(text).lstrip("+").partition("=")[::2] for text in typed)

@@ -10,9 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-import yaml
-
 from trainer.config import compose, plugins
+from trainer.config.safe_yaml import load_yaml
 from trainer.errors import CheckpointError
 from trainer.runs.directory import Run
 from trainer.runs.run_training import run_training
@@ -68,7 +67,7 @@ def run_trial(task: TrialTask, lifeline: int | None = None) -> None:
 
 def _start(run: Run, task: TrialTask) -> RunStart:
     cfg = compose.from_yaml(run.read_config(), str(run.config))
-    typed = yaml.safe_load((run.directory / "overrides.yaml").read_text(encoding="utf-8")) or []
+    typed = load_yaml((run.directory / "overrides.yaml").read_text(encoding="utf-8")) or []
     # Weights that another trial has displaced are those of a finished one, so a trial without any has none to lose.
     saved = run.checkpoints.is_dir() and next(run.checkpoints.glob("step-*"), None) is not None
     command = CommandLine([str(text) for text in typed], task.imports)

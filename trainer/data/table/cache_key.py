@@ -1,6 +1,7 @@
 """The key of a table in the cache: a digest of everything that the data made of its files depends on."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ LOADER = "trainer.data.table.table_data"  # the module whose code, with all that
 # transforms are in the cache's key in another form.
 APART = {"batch_size", "eval_batch_size", "drop_last", "timeout", "sampling", "memory", "cache_bytes"}
 APART |= {"path", "val_path", "transforms"}
+
+
+sources = functools.cache(imported_sources)  # of one process, whose code is what it has imported
 
 
 def only_built_in_transforms(config: Csv) -> bool:
@@ -43,7 +47,7 @@ def table_key(config: Csv, seed: int, paths: Sequence[Path], held_out: int) -> s
     chains = {
         where: [(one.option, dataclasses.asdict(one)) for one in chain] for where, chain in config.chains().items()
     }
-    code = imported_sources(LOADER)
+    code = sources(LOADER)
     try:
         contents = mapped.digest_files([*paths, *code.values()])
     except OSError as error:
