@@ -18,9 +18,10 @@ from trainer.config.scheduler_phases import CosLogLR
 from trainer.config.table import Csv
 from trainer.config.trainer import TrainerConfig
 from trainer.data.types import DataSpec
+from trainer.models.members import average
 from trainer.models.progress import FlatCosDropout, ModelProgress
 from trainer.models.realmlp import CategoryInputs, NtkLinear, PeriodicEmbeddings, realmlp_model
-from trainer.models.tabm import TabMNetwork, average, tabm_model
+from trainer.models.tabm import TabMNetwork, tabm_model
 from trainer.optim.optimizers import make_optimizer
 from trainer.optim.schedules import make_schedule
 from trainer.tasks.classification import ClassificationTask
@@ -37,7 +38,14 @@ def samples(spec: DataSpec, count: int = 12) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("spec", [CLASSES, NUMBERS])
-@pytest.mark.parametrize(("make", "config"), [(realmlp_model, RealMlp()), (tabm_model, TabM(hidden=[16], members=4))])
+@pytest.mark.parametrize(
+    ("make", "config"),
+    [
+        (realmlp_model, RealMlp()),
+        (realmlp_model, RealMlp(members=3, onehot_levels=3)),
+        (tabm_model, TabM(hidden=[16], members=4)),
+    ],
+)
 def test_outputs_have_the_shape_of_the_data_and_every_weight_learns(make: Any, config: Any, spec: DataSpec) -> None:
     torch.manual_seed(0)
     model, inputs = make(config, spec), samples(spec)
@@ -201,6 +209,29 @@ def test_members_are_trained_one_by_one_and_averaged_in_probability() -> None:
     torch.testing.assert_close(regression.loss_sum(numbers, values), torch.stack(alone).mean())
     sums = task.train_sums(outputs, targets, task.loss_sum(outputs, targets))
     assert sums[2] == (outputs.softmax(-1).mean(1).argmax(1) == targets).sum()
+
+
+@pytest.mark.parametrize("spec", [CLASSES, NUMBERS])
+def test_members_of_realmlp_are_networks_of_their_own(spec: DataSpec) -> None:
+    """Each is the network of one member with its weights, and together they say the average."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"onehot_levels": 3, "hidden": [8, 8]}  # a category of few levels, and one of many
+    together, alone = realmlp_model(RealMlp(members=3, **sizes), spec), realmlp_model(RealMlp(**sizes), spec)
+    inputs = samples(spec, 20)
+    together.fit_initial_weights(inputs)  # type: ignore[operator]
+    together.eval()
+    alone.eval()
+    said = []
+    for member in range(3):
+        for (name, one), all_of_them in zip(alone.named_parameters(), together.parameters(), strict=True):
+            vectors = name.startswith("categories")  # side by side in one table
+            own = all_of_them.unflatten(1, (3, -1))[:, member] if vectors else all_of_them[member]
+            with torch.no_grad():
+                one.copy_(own)
+        said.append(alone(inputs))
+    expected = average(torch.stack(said, 1), spec.labels is not None)
+    torch.testing.assert_close(together(inputs), expected)
+    assert not torch.equal(said[0], said[1])
 
 
 def test_parameters_have_their_own_rates_in_both_parts_of_muon() -> None:
