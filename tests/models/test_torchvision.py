@@ -1,18 +1,24 @@
 """The classifiers of torchvision: built by name for the data, started from a local file, and what is refused."""
 
 import os
+import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
+from trainer import Config
+from trainer.config.data import ImageFolder
 from trainer.config.model import Torchvision
 from trainer.data.types import DataSpec
-from trainer.errors import ConfigError
-from trainer.runs.build import build_network
+from trainer.errors import ConfigError, DataError
+from trainer.models.pretrained import renamed
+from trainer.runs.build import build_network, with_published_inputs
 
 SMALL = ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1", "mnasnet0_5"]
 RGB, GREY = (3, 64, 64), (1, 64, 64)
@@ -115,6 +121,79 @@ def test_a_weights_file_cannot_run_code(tmp_path: Path) -> None:
     assert not proof.exists()
     torch.load(tmp_path / "w.pt", weights_only=False)
     assert proof.exists(), "the file is as dangerous as the test needs"
+
+
+def test_weights_are_found_in_what_programs_wrap_them_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each form of one network is loaded to the same bits, and what was loaded is said."""
+    caplog.set_level("INFO", "trainer")
+    plain = models.get_model("shufflenet_v2_x0_5", num_classes=9).state_dict()
+    body = {name: value for name, value in plain.items() if not name.startswith("fc.")}
+
+    def prefixed(first: str) -> dict[str, torch.Tensor]:
+        return {f"{first}{name}": value for name, value in plain.items()}
+
+    forms: dict[str, Any] = {
+        "imagenet example": {"epoch": 9, "state_dict": prefixed("module."), "optimizer": {}, "best": torch.tensor(1.0)},
+        "reference": {"model": plain, "epoch": 1, "args": {"lr": 0.1}},
+        "reference, averaged": {"model": {}, "model_ema": prefixed("module.") | {"n_averaged": torch.tensor(3)}},
+        "lightning": {"state_dict": prefixed("model.") | {"loss.weight": torch.ones(9)}, "global_step": 10},
+        "compiled in parallel": prefixed("module._orig_mod."),
+        "without a head": body,
+        "half": {name: value.half() if value.is_floating_point() else value for name, value in plain.items()},
+    }
+    for name, form in forms.items():
+        torch.save(form, tmp_path / "w.pt")
+        state = build_small(tmp_path / "w.pt", classes=7).state_dict()
+        tolerance = 1e-3 if name == "half" else 0
+        for key, value in body.items():
+            torch.testing.assert_close(state[key], value, atol=tolerance, rtol=tolerance, msg=name)
+        assert "tensors loaded; head fc (2 tensors) is new: " in caplog.messages[-1]
+    save_file(plain, tmp_path / "w.safetensors")
+    assert torch.equal(build_small(tmp_path / "w.safetensors", classes=9).fc.weight, plain["fc.weight"])  # type: ignore[union-attr, arg-type]
+    assert re.fullmatch(r"weights   .*w\.safetensors: (\d+) of \1 tensors loaded", caplog.messages[-1])
+    assert "1 tensors of the file are not of this network" in caplog.text
+    assert "w.pt of its model_ema: " in caplog.text
+    assert "head fc (2 tensors) is new: 7 classes instead of 9" in caplog.text
+    assert "head fc (2 tensors) is new: the file has none of its shape" in caplog.text
+
+
+def test_the_names_of_published_densenets_are_those_of_today() -> None:
+    own = models.get_model("densenet121", num_classes=5).state_dict()
+    published = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): value for name, value in own.items()}
+    assert published.keys() != own.keys()
+    assert renamed(published, own).keys() == own.keys()
+
+
+def test_position_embeddings_are_interpolated_to_the_size_of_the_images(tmp_path: Path) -> None:
+    given = models.vit_b_32(image_size=64, num_classes=7).state_dict()
+    torch.save(given, tmp_path / "w.pt")
+    model: Any = build_network(Torchvision(arch="vit_b_32", weights=str(tmp_path / "w.pt")), spec_of((3, 128, 128)))
+    assert model.encoder.pos_embedding.shape == (1, 1 + 16, 768)
+    expected = torch.nn.functional.interpolate(
+        given["encoder.pos_embedding"][:, 1:].mT.unflatten(2, (2, 2)), size=(4, 4), mode="bicubic", align_corners=True
+    )
+    torch.testing.assert_close(model.encoder.pos_embedding[:, 1:].mT.unflatten(2, (4, 4)), expected)
+
+
+def test_published_weights_are_downloaded_once_and_bring_what_their_images_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody answers there
+    with pytest.raises(DataError) as error:
+        build_network(Torchvision(weights="DEFAULT"), spec_of(RGB))
+    for word in (f"{tmp_path}/trainer/weights/resnet18-f37072fd.pth", "https://download.pytorch.org/", "weights=FILE"):
+        assert word in str(error.value)
+    with pytest.raises(ConfigError, match="neither a file nor published weights of resnet18: IMAGENET1K_V1, DEFAULT"):
+        build_network(Torchvision(weights="IMAGENET"), spec_of(RGB))
+    config = Config(model=Torchvision(weights="DEFAULT"), data=ImageFolder())
+    data, note = with_published_inputs(config.model, config.data)
+    assert (data.image_size, data.mean, data.std) == (224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # type: ignore[attr-defined]
+    assert "ResNet18_Weights.IMAGENET1K_V1" in note
+    own = ImageFolder(image_size=64, mean=[0.5], std=[0.5])
+    assert with_published_inputs(config.model, own) == (own, "")
+    kept = build_network(Torchvision(arch="googlenet", weights="DEFAULT"), spec_of(RGB), load=False)
+    assert kept.transform_input  # a checkpoint takes the place of the weights, and their pixels stay scaled
 
 
 def test_unknown_arch_is_an_error_with_a_hint() -> None:

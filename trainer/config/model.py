@@ -177,5 +177,7 @@ class Torchvision(ModelConfig):
 
     arch: str = key("resnet18", "a name from torchvision.models.list_models, such as resnet50, vit_b_16")
     weights: str | None = key(
-        None, "local state-dict file to start from; a head of another size keeps its initial weights"
+        None,
+        "to start from: a file (of torch or safetensors), or published weights by name, such as DEFAULT, which are "
+        "downloaded once; a head of another size keeps its initial weights",
     )

@@ -74,7 +74,7 @@ def assemble(
         balanced=config.data.sampling == "balanced",
     )
     timeline = Timeline.of(settings, train.steps_per_epoch, config.data.least_steps)
-    model = build_model(config, data.spec)
+    model = build_model(config, data.spec, load=resume is None)
     if resume is None:
         fit_initial_weights(model, data, config.seed)
     check_trainable(model, config)

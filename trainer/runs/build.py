@@ -7,6 +7,7 @@ run imports only what it uses.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -154,11 +155,14 @@ def _read_source(config: DataConfig, source: str, spec: DataSpec, preprocessing:
     )
 
 
-def build_model(config: Config, spec: DataSpec) -> nn.Module:
+def build_model(config: Config, spec: DataSpec, load: bool = True) -> nn.Module:
     """Make the network on the CPU, its weights a function of the seed: the same on every device.
 
     Category codes become learned vectors in front of a model that takes numbers only. A regressor's outputs are scaled
     to the target's units where `rescales` says so, so that the model learns equally well in any unit.
+
+    Args:
+        load: whether `model.weights` are loaded; False where those of a checkpoint will be.
     """
     seeds.reseed(torch.device("cpu"), seeds.fold(config.seed, seeds.INIT))
     chosen = chosen_model(config.model, spec)[0]
@@ -167,9 +171,9 @@ def build_model(config: Config, spec: DataSpec) -> nn.Module:
 
         front = Embeddings(spec.features, spec.cardinalities)
         widened = dataclasses.replace(spec, input_shape=(front.features,), cardinalities=())
-        model: nn.Module = nn.Sequential(front, build_network(chosen, widened))
+        model: nn.Module = nn.Sequential(front, build_network(chosen, widened, load))
     else:
-        model = build_network(chosen, spec)
+        model = build_network(chosen, spec, load)
     last: list[nn.Module] = []
     if rescales(config, spec):
         assert spec.target_mean is not None
@@ -199,8 +203,11 @@ def chosen_model(config: ModelConfig, spec: DataSpec) -> tuple[ModelConfig, str]
     return choose_model(spec)
 
 
-def build_network(config: ModelConfig, spec: DataSpec) -> nn.Module:
+def build_network(config: ModelConfig, spec: DataSpec, load: bool = True) -> nn.Module:
     """Make the network of a model config: from float (B, *spec.input_shape) to (B, spec.outputs).
+
+    Args:
+        load: see `build_model`.
 
     Raises:
         ConfigError: where the model does not take data of that shape.
@@ -241,7 +248,7 @@ def build_network(config: ModelConfig, spec: DataSpec) -> nn.Module:
         case Torchvision():
             from trainer.models.torchvision import build_classifier
 
-            return build_classifier(config.arch, config.weights, spec)
+            return build_classifier(config.arch, config.weights, spec, load)
     raise no_builder(config, "build(self, spec) -> torch.nn.Module")
 
 
@@ -294,13 +301,38 @@ def _check_task(config: TaskConfig, task: Task) -> None:
         raise ConfigError(f"task={config.option}: {type(task).__qualname__} has no {', '.join(lacking)}{hint}.")
 
 
+def with_published_inputs(model: ModelConfig, data: DataConfig) -> tuple[DataConfig, str]:
+    """Return the config of the data with what published weights expect in the place of what it leaves open, and that.
+
+    Weights that were trained on images of a size, normalised by their means, work best on such images.
+    """
+    if not isinstance(model, Torchvision) or not isinstance(data, ImageDataConfig):
+        return data, ""
+    from trainer.models.torchvision import published_images
+
+    images = published_images(model.arch, model.weights)
+    if images is None:
+        return data, ""
+    changed: dict[str, Any] = {}
+    if data.mean is None and data.std is None:
+        changed |= {"mean": images.mean, "std": images.std}
+    if isinstance(data, ImageFolder) and data.image_size is None:
+        changed["image_size"] = images.size
+    words = ", ".join(f"data.{name}={value}".replace(" ", "") for name, value in changed.items())
+    note = f"{'inputs':<10}{words}: as {images.weights} were trained" if changed else ""
+    return dataclasses.replace(data, **changed), note
+
+
 def build_data_and_task(config: Config) -> tuple[Data, Task]:
     """Make the data of a config, and what is learned of it."""
     source = config.data
     numbers = config.task.option == "regression"
     if numbers and isinstance(source, Csv) and source.target_type == "auto":
         source = dataclasses.replace(source, target_type="number")  # the task decides, however few values there are
+    source, note = with_published_inputs(config.model, source)
     data = build_data(source, config.seed)
+    if note:
+        data = dataclasses.replace(data, notes=(*data.notes, note))
     if numbers:
         data = data.as_regression()
     return data, build_task(config.task, data.spec)

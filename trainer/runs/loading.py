@@ -83,8 +83,8 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
         spec, weights = DataSpec.from_dict(payload["data_spec"]), _weights(payload)
         with contextlib.suppress(NotImplementedError), torch.device("meta"):  # not every network is made there
             # Before there is memory for it: what the config and the spec ask for must be what the file has.
-            build_model(config, spec).load_state_dict(weights, assign=True)
-        model = build_model(config, spec)
+            build_model(config, spec, load=False).load_state_dict(weights, assign=True)
+        model = build_model(config, spec, load=False)
         model.load_state_dict(weights)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(

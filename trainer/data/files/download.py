@@ -18,6 +18,7 @@ TIMEOUT = 30.0  # seconds without a byte after which a connection counts as lost
 ATTEMPTS = 3  # connections in a row at one address that bring nothing
 LARGEST = 1 << 32  # bytes; no dataset here is near it
 PIECE = 1 << 18
+OTHERWISE = "point data.root to the folder that has it. data=digits needs no files at all"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Remote:
 
     Attributes:
         name: of the file.
-        digest: `md5:…` or `sha256:…`, as it was published.
+        digest: `md5:…` or `sha256:…`, or as many of its first digits as were published.
         urls: addresses of the file, in the order in which they are tried.
     """
 
@@ -39,7 +40,7 @@ class Remote:
         algorithm, _, expected = self.digest.partition(":")
         try:
             with open(path, "rb") as file:
-                return hashlib.file_digest(file, algorithm).hexdigest() == expected
+                return hashlib.file_digest(file, algorithm).hexdigest().startswith(expected)
         except OSError:
             return False
 
@@ -59,12 +60,15 @@ def datasets_folder(root: str | None) -> Path:
     return other
 
 
-def fetch(remote: Remote, folder: Path) -> Path:
+def fetch(remote: Remote, folder: Path, otherwise: str = OTHERWISE) -> Path:
     """Return the path of a published file in `folder`; download it unless it is there.
 
     What a broken connection or a killed process had received is kept beside it, and the download continues there. The
     file appears under its name only after its digest was verified and it was fsynced. Of several processes one
     downloads, and the others wait for it.
+
+    Args:
+        otherwise: what else to do without a network, for the error.
 
     Raises:
         DataError: where it cannot be downloaded; names what was tried and the way out.
@@ -97,7 +101,7 @@ def fetch(remote: Remote, folder: Path) -> Path:
     )
     raise DataError(
         f"{path}: {there} could not be downloaded ({'; '.join(failures)}). Without a network: put {remote.name} into "
-        "that folder yourself, or point data.root to the folder that has it. data=digits needs no files at all."
+        f"that folder yourself, or {otherwise}."
     )
 
 
