@@ -102,7 +102,9 @@ def test_an_unknown_option_lists_the_options() -> None:
 def test_an_unknown_key_lists_the_keys() -> None:
     message = _error("optimizer=sgd", "optimizer.zzz=1")
     assert "optimizer=sgd has no such key" in message
-    assert "Its keys: decay_norm_bias, lr, momentum, dampening, weight_decay, nesterov." in message
+    assert (
+        "Its keys: decay_norm_bias, lr_mult, layer_decay, lr, momentum, dampening, weight_decay, nesterov." in message
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ OPTIMIZERS = [
 ]
 # Arguments of torch's classes about how, not what, is computed; the fused step is chosen by `build_optimizer`.
 NOT_KEYS = {"params", "maximize", "foreach", "capturable", "differentiable", "fused"}
-OUR_KEYS = {"decay_norm_bias", "adamw_lr", "adamw_weight_decay"}
+OUR_KEYS = {"lr_mult", "layer_decay", "decay_norm_bias", "adamw_lr", "adamw_weight_decay"}
 
 
 def _component(group: str, name: str) -> type[Section]:

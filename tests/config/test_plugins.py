@@ -165,7 +165,8 @@ def test_an_installed_package_is_found_without_a_flag(tmp_path: Path) -> None:
     (metadata / "entry_points.txt").write_text("[trainer.plugins]\nlabkit = labkit.components\n")
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))
     listed = run_in(work, "list", "model", PYTHONPATH=path).stdout
-    assert "model=of_package\n    Two layers of a chosen width.\n    model.width=5 " in listed
+    assert "model=of_package\n    Two layers of a chosen width.\n" in listed
+    assert "    model.width=5 " in listed
     explained = run_in(work, "explain", "model=of_package", PYTHONPATH=path).stdout
     assert "model.width: int, default 5, >= 1\n    units of the hidden layer" in explained
     result = run_in(work, "train", *TINY, "model=of_package", PYTHONPATH=path)

@@ -128,6 +128,14 @@ def everything(folder: Path) -> Config:
     return Config(model=Cnn(), data=data, trainer=settings, scheduler=scheduler, optimizer=AdamW(lr=1e-3), seed=3)
 
 
+def fine_tuning(folder: Path) -> Config:
+    """The same with a body that is frozen up to step 10, its BatchNorm too, and then trained at a smaller rate."""
+    made = everything(folder)
+    made.model = Cnn(freeze="all-but-head", unfreeze_at="10")
+    made.optimizer = AdamW(lr=1e-3, layer_decay=0.8, lr_mult={"0": 0.5})
+    return made
+
+
 def stops_early(folder: Path) -> Config:
     made = csv_classes(folder)
     made.trainer = TrainerConfig(epochs=50, patience=2, min_delta=10.0, log_every="3", save_every="5")
@@ -140,6 +148,7 @@ CASES: dict[str, tuple[Callable[[Path], Config], int]] = {
     "on_disk": (on_disk, 28),
     "class_weights": (class_weights, 28),
     "everything": (everything, 28),
+    "fine_tuning": (fine_tuning, 28),
     "stops_early": (stops_early, 21),
 }
 

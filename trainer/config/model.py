@@ -9,6 +9,7 @@ from trainer.errors import ConfigError
 
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid")
 NORMS = ("batch", "group")
+ALL_BUT_HEAD = "all-but-head"
 
 
 @dataclass
@@ -22,6 +23,20 @@ class ModelConfig(Section):
 
     on_resume: ClassVar[str] = FIXED
     takes_categories: ClassVar[bool] = False
+
+    freeze: str | None = key(
+        None,
+        "parts that are not trained: all-but-head, the first N, or those whose name matches a pattern such as layer1 "
+        "or features.*; their BatchNorm keeps its statistics",
+    )
+    unfreeze_at: str | None = key(
+        None, "when the frozen parts begin to be trained; null: never", duration=True, wall_clock=False
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.unfreeze_at is not None and self.freeze is None:
+            raise ConfigError(f"model.unfreeze_at={self.unfreeze_at}: nothing is frozen; see model.freeze.")
 
 
 @register("model", "auto")

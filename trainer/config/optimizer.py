@@ -6,7 +6,7 @@ LBFGS is absent: its step needs a closure. `sparse_adam` is for models with spar
 from dataclasses import dataclass
 
 from trainer.config.registry import register
-from trainer.config.section import Section, key
+from trainer.config.section import FIXED, Section, key
 from trainer.errors import ConfigError
 
 LR = "learning rate, scaled by the schedule"
@@ -20,6 +20,19 @@ class OptimizerConfig(Section):
     """Base of the optimizer configs; the fields are arguments of the class of torch.optim named by `torch_name`."""
 
     decay_norm_bias: bool = key(True, "apply weight decay to norms and biases (all 1-d parameters) too")
+    lr_mult: dict[str, float] = key(
+        {},
+        "multiples of the learning rate by the names of parts of the network, or patterns: {backbone: 0.1}",
+        on_resume=FIXED,
+    )
+    layer_decay: float | None = key(
+        None,
+        "each part of the network is trained at this multiple of the learning rate of the part after it, the head at "
+        "the whole rate; null: off",
+        above=0,
+        at_most=1,
+        on_resume=FIXED,
+    )
 
     def torch_name(self) -> str:
         """Return the name of the class of torch.optim."""

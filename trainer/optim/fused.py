@@ -147,6 +147,8 @@ def _arguments(optimizer: Optimizer, kernel: _Kernel) -> list[tuple[Any, ...]] |
     dtype = optimizer.param_groups[0]["params"][0].dtype
     for group in optimizer.param_groups:
         parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if not parameters:  # all are frozen
+            continue
         gradients = [parameter.grad for parameter in parameters]
         states = [optimizer.state.get(parameter, {}) for parameter in parameters]
         for parameter, gradient in zip(parameters, gradients, strict=True):

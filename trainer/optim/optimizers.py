@@ -13,7 +13,7 @@ from trainer.errors import ConfigError
 from trainer.optim import fused
 
 # Keys of ours that are no arguments of torch's classes.
-_OWN_KEYS = {"decay_norm_bias", "adamw_lr", "adamw_weight_decay"}
+_OWN_KEYS = {"decay_norm_bias", "lr_mult", "layer_decay", "adamw_lr", "adamw_weight_decay"}
 
 
 def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -12,6 +12,7 @@ from trainer.data.splits import limit
 from trainer.data.types import Data
 from trainer.errors import ConfigError
 from trainer.models.norm import BATCH_NORMS
+from trainer.models.parts import freeze_for_good, set_rates
 from trainer.models.ready import fit_initial_weights
 from trainer.runs.build import build_data_and_task, build_model, build_optimizer, build_schedule
 from trainer.runs.contract import check_contract, check_trainable
@@ -77,6 +78,7 @@ def assemble(
     model = build_model(config, data.spec, load=resume is None)
     if resume is None:
         fit_initial_weights(model, data, config.seed)
+    freeze_for_good(model, config.model.freeze, thawed=config.model.unfreeze_at is not None)
     check_trainable(model, config)
     _check_batch_sizes(model, config, len(data.train))
     if config.init_from is not None and resume is None:
@@ -122,6 +124,7 @@ def _state(config: Config, task: Task, timeline: Timeline, model: nn.Module) -> 
     """Return the state before the first step."""
     settings = config.trainer
     device = next(model.parameters()).device
+    set_rates(model, config.optimizer.lr_mult, config.optimizer.layer_decay)
     return TrainState(
         model=model,
         optimizer=build_optimizer(config.optimizer, model),

@@ -13,6 +13,7 @@ from trainer.config.section import Section
 from trainer.config.trainer import EPOCHS
 from trainer.data.types import DataSpec
 from trainer.loggers.console import format_duration, format_value
+from trainer.models.parts import frozen_parameters, network_parts
 from trainer.optim.optimizers import lr_factor
 from trainer.runs.build import build_schedule, chosen_model, rescales
 from trainer.runs.changes import Change
@@ -22,12 +23,13 @@ from trainer.training.timeline import Timeline
 
 Lines = list[tuple[str, str]]  # (what, the words)
 
+MOST_RATES = 6  # parts with a learning rate of their own that are shown
+
 
 def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) -> Lines:
     """Return what is about to be trained, on what, for how long, and how to watch and resume it."""
     config, timeline, state, spec = context.config, context.timeline, context.state, context.data.spec
     commit = f"  commit {environment['commit']}" if environment["commit"] else ""
-    parameters = sum(p.numel() for p in state.model.parameters())
     kind = f"{len(spec.labels)} classes" if spec.labels is not None else "a number to predict"
     sizes = f"{len(context.data.train):,} train / {len(context.data.val):,} val, {spec.shape_words()}, {kind}"
     description = f", {context.data.description}" if context.data.description else ""
@@ -51,12 +53,13 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
     return [
         ("run", f"{run.directory}{commit}"),
         ("device", f"{context.compute.device}, {environment['precision']}, {cpu}, torch {torch.__version__}"),
-        ("model", f"{_model_words(config, spec)}, {parameters:,} parameters"),
+        ("model", f"{_model_words(config, spec)}, {_parameters(context)}"),
         ("data", f"{config.data.option}, {sizes}{description}"),
         ("task", f"{context.task.kind}{chosen}{_scaled(context)}, best by {state.monitor.words}"),
         ("batch", f"{batch} = {micro} micro-batch × {-(-batch // micro)} accumulated × 1 process"),
         ("steps", f"{length}{resumed}"),
         ("schedule", f"{config.optimizer.option} lr {rate}{multiples}, {config.scheduler.option}{warmup}"),
+        *rate_lines(context),
         *rounded_lines(config, timeline),
         ("watch", shell_command("tensorboard", "--logdir", run.tensorboard)),
         ("resume", resume_command(run, environment["imports"])),
@@ -66,6 +69,33 @@ def opening_lines(context: RunContext, run: Run, environment: dict[str, Any]) ->
 def _model_words(config: Config, spec: DataSpec) -> str:
     chosen, why = chosen_model(config.model, spec)
     return f"{chosen.option} (chosen for {why})" if why else str(chosen.option)
+
+
+def _parameters(context: RunContext) -> str:
+    """Return how many parameters there are, and how many of them are trained, where those are not all."""
+    model, config = context.state.model, context.config.model
+    whole = sum(p.numel() for p in model.parameters())
+    frozen = sum(p.numel() for p in frozen_parameters(model, config.freeze).values())
+    if not frozen:
+        return f"{whole:,} parameters"
+    until = "" if config.unfreeze_at is None else f" until {config.unfreeze_at} (model.unfreeze_at)"
+    return f"{whole - frozen:,} of {whole:,} parameters trained{until}: model.freeze={config.freeze}"
+
+
+def rate_lines(context: RunContext) -> Lines:
+    """Return one line with the multiples of the learning rate by part, where the config gives some."""
+    optimizer = context.config.optimizer
+    if not optimizer.lr_mult and optimizer.layer_decay is None:
+        return []
+    words: dict[str, list[str]] = {}
+    for part in network_parts(context.state.model):
+        factors = sorted({lr_factor(p) for p in part.parameters.values()})
+        words.setdefault(" and ".join(f"{factor:.3g}" for factor in factors), []).append(part.name)
+    named = [names[0] + f" and {len(names) - 1} more" * (len(names) > 1) for names in words.values()]
+    shown = [f"{name} × {factors}" for name, factors in zip(named, words, strict=True)]
+    if len(shown) > MOST_RATES:
+        shown = [*shown[:2], "…", *shown[-2:]]
+    return [("rates", ", ".join(shown))]
 
 
 def _scaled(context: RunContext) -> str:

@@ -9,6 +9,7 @@ from trainer.models.progress import ModelProgress
 from trainer.optim.fused import backward, step_unless, takes_found_inf
 from trainer.system import seeds
 from trainer.training.context import RunContext
+from trainer.training.freezing import freezing_of
 from trainer.training.gradients import GradientClip, InverseWeights, MicroBatching
 from trainer.training.layer_stats import LayerMeter, LayerStats
 from trainer.training.non_finite import BufferBackup, all_finite, find_inf
@@ -66,6 +67,7 @@ class TrainStep:
         self.buffers = BufferBackup(self.state.model)
         self.clip = GradientClip(self.parameters, context.config.trainer.clip_norm)
         self.progress = ModelProgress(self.state.model, self.timeline.total)
+        self.freezing = freezing_of(self.state.model, context.config.model, self.timeline)
         self.meter, self.inverse = LayerMeter(self.state.model), InverseWeights()
         waits = self.compute.device.type == "cpu" or self.state.scaler.is_enabled()
         self.deferred = not waits and takes_found_inf(self.state.optimizer)
@@ -75,6 +77,7 @@ class TrainStep:
         state, step = self.state, self.state.step + 1
         epoch, recorded = self.timeline.epoch(step), self.timeline.records(step)
         self.progress(state.step)
+        self.freezing.apply(state.step)
         lr = state.schedule.apply(state.optimizer, state.step, state.rate)
         weight = self.task.weight(batch.targets, batch.weights)
         self.buffers.keep()
