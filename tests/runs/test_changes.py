@@ -30,7 +30,12 @@ FUTURE_KEYS = {
     ),
     "model": "dropout conv_dropout embedding_dropout fused",
 }
-FIXED_KEYS = {"trainer": "limit_train fast_dev_run overfit_batches", "task": "rescale", "": "seed init_from"}
+FIXED_KEYS = {
+    "trainer": "limit_train fast_dev_run overfit_batches",
+    "task": "rescale",
+    "optimizer": "lr_mult layer_decay",
+    "": "seed init_from",
+}
 SECTIONS = {"model": FIXED, "data": FIXED, "run": FREE}  # all others are FUTURE
 ALL = [
     (group, option, name)
@@ -97,6 +102,8 @@ def other(value: Any, words: str) -> str:
             return "1"
         case list():
             return "[1]"
+        case dict():
+            return "{*.weight: 0.5}"
         case _:
             return {"auto": "cpu", "50": "7", "1ep": "2ep", "stop": "skip", "relu": "gelu", "uniform": "normal"}.get(
                 value, "1"

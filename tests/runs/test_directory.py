@@ -190,7 +190,7 @@ def test_the_saved_config_is_complete(done: Done) -> None:
     }  # fmt: skip
     assert config["seed"] == 0
     assert config["trainer"]["epochs"] == EPOCHS
-    assert config["model"] == {"bias": True}
+    assert config["model"] == {"freeze": None, "unfreeze_at": None, "bias": True}
 
 
 def test_the_environment_is_recorded(done: Done) -> None:

@@ -1,6 +1,7 @@
 """A run that was stopped, killed or moved goes on to the very bits that it would have had without."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from trainer import Config, Run, Trainer, assemble, cli, load_model
 from trainer.config import compose
 from trainer.config.data import SyntheticImages
+from trainer.config.datasets import Tensors
 from trainer.config.model import Cnn, Mlp
 from trainer.config.optimizer import SGD, AdamW
 from trainer.config.scheduler import PlateauLR
@@ -26,7 +29,10 @@ from trainer.config.table import Csv
 from trainer.config.task import Classification
 from trainer.config.trainer import TrainerConfig
 from trainer.data.loaders.selection import make_loaders
+from trainer.data.types import DataSpec
+from trainer.errors import CheckpointError
 from trainer.loggers.files import FilesLogger, read_metrics
+from trainer.runs import restoring
 from trainer.runs.build import build_data
 from trainer.system.signals import SignalHandler
 
@@ -672,6 +678,51 @@ def test_steps_by_hand_save_and_resume_too(tmp_path: Path) -> None:
 def state_bits(trainer: Trainer) -> str:
     saved = trainer.state.state_dict(7)
     return digest([saved["model_state_dict"], saved["optimizer_state_dict"]])
+
+
+def test_every_field_of_the_spec_is_compared_mapped_or_measured_anew() -> None:
+    """What a network is made for must stay; classes are mapped by name; statistics may change with the data."""
+    context = assemble(Config(model=Mlp(), data=SyntheticImages(num_samples=40, num_classes=3))).context
+    now = context.data.spec.to_dict()
+    refused = {"input_shape": [3, 8, 8], "outputs": 4, "labels": ["0", "1", "x"], "cardinalities": [4]}
+    refused |= {"target_steps": [["log1p", 0.0, 1.0]]}
+    free = {"class_counts": [9, 9, 9], "samples": 7}
+    free |= {name: [2.5] for name in ("target_mean", "target_std", "target_low", "target_high")}
+    assert refused.keys() | free.keys() == {field.name for field in dataclasses.fields(DataSpec)}
+    run = Run(Path("a-run"))
+    for name, value in (refused | free).items():
+        payload: dict[str, Any] = {"data_spec": now | {name: value}}
+        with pytest.raises(CheckpointError, match="a-run has learned") if name in refused else contextlib.nullcontext():
+            restoring._check_classes(payload, context, run)
+            restoring._check_kind(payload, context, run)
+
+
+def test_classes_in_another_order_are_mapped_by_their_names(tmp_path: Path) -> None:
+    """As where the names of classes are given, and now in another order; the run ends in the bits of the other."""
+    path, made = tmp_path / "d.npz", {}
+    inputs, targets = torch.randn(60, 4), torch.arange(60) % 3
+    for order in ("abc", "cab"):
+        np.savez(path, x=inputs.numpy(), y=np.array([order.index("abc"[t]) for t in targets]))
+        data = Tensors(path=str(path), classes=list(order), batch_size=8)
+        made[order] = Config(model=Mlp(hidden=[6]), data=data, trainer=TrainerConfig(epochs=3, threads=1))
+    np.savez(path, x=inputs.numpy(), y=targets.numpy())
+    session(tmp_path / "straight", made["abc"])
+    session(tmp_path / "run", made["abc"], stop=7)
+    np.savez(path, x=inputs.numpy(), y=np.array(["cab".index("abc"[t]) for t in targets]))
+    session(tmp_path / "run", made["cab"], resume="last")
+    assert payload(tmp_path / "run")["data_spec"]["labels"] == ["a", "b", "c"]
+    left, right = (payload(tmp_path / name)["model_state_dict"] for name in ("straight", "run"))
+    assert digest(left) == digest(right)
+
+
+def test_other_columns_of_a_table_are_refused(tmp_path: Path) -> None:
+    rows = [f"{i % 7},{i % 5},{'u' if i % 2 else 'v'}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *rows]))
+    words = ("model=linear", "data=csv", "data.path=t.csv", "data.target=y", "trainer.steps=4", "output_dir=o")
+    assert train(tmp_path, *words) == 0
+    (tmp_path / "t.csv").write_text("\n".join(["a,c,y", *rows]))
+    done = run_trainer(tmp_path, "train", "resume=last", "output_dir=o", "trainer.steps=8", code=2)
+    assert "has learned from 2 columns, and the data now has 2 (gone: b (numeric); new: c (numeric))" in done.stderr
 
 
 @pytest.mark.parametrize("renamed", ["frog", "aardvark"])

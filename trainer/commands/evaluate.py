@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
 
     data: Data | Iterator[Samples]
     if not sources:
-        data, task = build_data_and_task(config)
+        data, task = build_data_and_task(config, trained.spec.labels)
         samples = len(data.val)
     else:
         data = counted(read_samples(config.data, sources, trained.spec, trained.preprocessing, labelled=True))

@@ -256,6 +256,19 @@ class Data:
         spec = dataclasses.replace(spec, cardinalities=self.spec.cardinalities)
         return dataclasses.replace(self, spec=spec, train=train, val=val)
 
+    def in_order(self, classes: Sequence[str]) -> "Data":
+        """Return the same data with its classes in the order of `classes`, where those are the same set."""
+        labels = self.spec.labels
+        if labels is None or labels == tuple(classes) or sorted(labels) != sorted(classes):
+            return self
+        place = torch.tensor([classes.index(label) for label in labels])
+        train, val = (dataclasses.replace(part, targets=place[part.targets]) for part in (self.train, self.val))
+        counts = self.spec.class_counts
+        ordered = None if counts is None else tuple(counts[labels.index(label)] for label in classes)
+        spec = dataclasses.replace(self.spec, labels=tuple(classes), class_counts=ordered)
+        note = f"{'classes':<10}in another order than they were learned in, and mapped by their names"
+        return dataclasses.replace(self, spec=spec, train=train, val=val, notes=(*self.notes, note))
+
 
 @dataclass(frozen=True)
 class Samples:

@@ -98,23 +98,16 @@ def renamed(given: Weights, own: Weights) -> Weights:
 
     A prefix is left away, or added, where more tensors then have the name and shape of one of the network's.
     """
-    best = given
-    densenet = {DENSENET.sub(r"\1\2", name): value for name, value in given.items()}
-    for start in (given, densenet):
-        candidate = start
-        while candidate:
-            if _score(candidate, own) > _score(best, own):
-                best = candidate
-            firsts = {name.partition(".")[0] for name in candidate if "." in name}
-            stripped = [
-                {n[len(f) + 1 :]: v for n, v in candidate.items() if n.startswith(f"{f}.")} for f in sorted(firsts)
-            ]
-            candidate = max(stripped, key=lambda one: (_score(one, own), len(one)), default={})
-    for first in sorted({name.partition(".")[0] for name in own if "." in name}):  # a front of ours, before the network
-        prefixed = {f"{first}.{name}": value for name, value in best.items()}
-        if _score(prefixed, own) > _score(best, own):
-            return prefixed
-    return best
+    fronts = sorted({name.partition(".")[0] for name in own if "." in name})  # of ours, before the network itself
+    forms = [given]
+    for start in (given, {DENSENET.sub(r"\1\2", name): value for name, value in given.items()}):
+        form = start
+        while form:
+            forms += [form, *({f"{front}.{name}": value for name, value in form.items()} for front in fronts)]
+            firsts = sorted({name.partition(".")[0] for name in form if "." in name})
+            shorter = [{n[len(f) + 1 :]: v for n, v in form.items() if n.startswith(f"{f}.")} for f in firsts]
+            form = max(shorter, key=lambda one: (_score(one, own), len(one)), default={})
+    return max(forms, key=lambda one: _score(one, own))
 
 
 def _score(given: Weights, own: Weights) -> int:

@@ -17,8 +17,8 @@ from trainer.models.ready import fit_initial_weights
 from trainer.runs.build import build_data_and_task, build_model, build_optimizer, build_schedule
 from trainer.runs.contract import check_contract, check_trainable
 from trainer.runs.directory import Run
-from trainer.runs.loading import load_weights
-from trainer.runs.restoring import open_store
+from trainer.runs.loading import learned_classes, load_weights
+from trainer.runs.restoring import open_store, restore
 from trainer.system.home import expanded
 from trainer.system.process import configure, configure_denormals, configure_malloc, configure_threads
 from trainer.system.signals import SignalHandler
@@ -61,7 +61,8 @@ def assemble(
     configure_threads(settings.threads)
     configure_denormals(settings.flush_denormals)
     compute = Compute.choose(settings)
-    data, task = build_data_and_task(config)
+    store, saved = (None, None) if run is None else open_store(run, config, resume)
+    data, task = build_data_and_task(config, None if saved is None else learned_classes(saved))
     data = _limited(data, config)
     task.to(compute.device)
     train, val = make_loaders(
@@ -82,7 +83,7 @@ def assemble(
     check_trainable(model, config)
     _check_batch_sizes(model, config, len(data.train))
     if config.init_from is not None and resume is None:
-        load_weights(model, config.init_from, expanded(config.output_dir))
+        load_weights(model, config.init_from, expanded(config.output_dir), data.spec)
     batch = min(settings.micro_batch or config.data.batch_size, len(data.train))
     configure_threads(settings.threads, batch * sum(p.numel() for p in model.parameters()))
     compute = compute.suited_to(model, settings.channels_last)
@@ -91,7 +92,8 @@ def assemble(
     data = dataclasses.replace(data, warnings=(*data.warnings, *odd))
     state = _state(config, task, timeline, model)
     context = RunContext(config, data, task, train, val, timeline, state, compute)
-    store = None if run is None else open_store(run, context, resume)
+    if run is not None and store is not None and saved is not None:
+        restore(run, store, saved, context)
     if settings.compile:
         model.compile()
     return Trainer(context, store, signals, pruner)

@@ -323,8 +323,12 @@ def with_published_inputs(model: ModelConfig, data: DataConfig) -> tuple[DataCon
     return dataclasses.replace(data, **changed), note
 
 
-def build_data_and_task(config: Config) -> tuple[Data, Task]:
-    """Make the data of a config, and what is learned of it."""
+def build_data_and_task(config: Config, learned: Sequence[str] | None = None) -> tuple[Data, Task]:
+    """Make the data of a config, and what is learned of it.
+
+    Args:
+        learned: the classes of a network that is to know them, in its order; None: there is none.
+    """
     source = config.data
     numbers = config.task.option == "regression"
     if numbers and isinstance(source, Csv) and source.target_type == "auto":
@@ -335,4 +339,6 @@ def build_data_and_task(config: Config) -> tuple[Data, Task]:
         data = dataclasses.replace(data, notes=(*data.notes, note))
     if numbers:
         data = data.as_regression()
+    elif learned is not None:
+        data = data.in_order(learned)
     return data, build_task(config.task, data.spec)

@@ -77,7 +77,7 @@ def export(trained: Trained, form: str, path: Path) -> Exported:
         ConfigError: where the network cannot be written in this form.
         TrainerError: where the outputs differ by more than `TOLERANCE`; nothing is written then.
     """
-    data, _ = build_data_and_task(trained.config)
+    data, _ = build_data_and_task(trained.config, trained.spec.labels)
     prepare, raw, facts = _preprocessing(trained, data)
     module = ExportedModel(prepare, trained.model, trained.spec.labels is not None).eval()
     expected = _outputs(trained, data, len(raw))

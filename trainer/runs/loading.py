@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from trainer.config.root import Config
 from trainer.config.table import READING, WRITING, Csv
 from trainer.data.types import DataSpec
 from trainer.errors import CheckpointError, ConfigError
+from trainer.models.transfer import transfer
 from trainer.runs.build import build_model
 from trainer.runs.meaning import saved_config
 from trainer.runs.references import locate, runs_folder
@@ -125,8 +127,11 @@ def for_other_files(config: Config, overrides: Sequence[str]) -> Config:
     return compose.to_config(compose.assign(compose.from_config(changed), compose.parse(overrides)))
 
 
-def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
+def load_weights(model: nn.Module, source: str, output_dir: Path, spec: DataSpec) -> None:
     """Start from the weights of another run or checkpoint (`init_from`); nothing else of it is taken.
+
+    Args:
+        spec: of the data that is now to be learned, whose classes may be others; see `trainer.models.transfer`.
 
     Raises:
         CheckpointError: where it is missing, damaged, or of another network.
@@ -134,12 +139,31 @@ def load_weights(model: nn.Module, source: str, output_dir: Path) -> None:
     run, name = locate(source, lambda: output_dir, "init_from")
     payload, path = Store(run.checkpoints).load(name)
     try:
-        model.load_state_dict(_weights(payload))
-    except (RuntimeError, LookupError, TypeError, AttributeError) as error:
+        changed = transfer(model, _weights(payload), learned_classes(payload), spec.labels)
+    except (RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(
             f"init_from={path}: weights of another network: {' '.join(str(error).split())[:300]}"
         ) from error
     log.info(f"init_from {path}{', averaged weights' * (saved_weights(payload) == AVERAGE)}")
+    for words in changed:
+        log.info(f"init_from {words}")
+
+
+def learned_classes(payload: dict[str, Any]) -> list[str] | None:
+    """Return the names of the classes that a checkpoint tells apart; None where it has none, or damaged ones.
+
+    A run of an older version has the names of folders in the form of Unicode that the disk gave them.
+    """
+    saved = payload.get("data_spec")
+    labels = saved.get("labels") if isinstance(saved, dict) else None
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        return None
+    return normalized(labels)
+
+
+def normalized(names: Sequence[str]) -> list[str]:
+    """Return names in the form of Unicode in which they are compared."""
+    return [unicodedata.normalize("NFC", name) for name in names]
 
 
 def _weights(payload: dict[str, Any]) -> dict[str, Any]:

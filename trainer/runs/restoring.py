@@ -1,63 +1,113 @@
 """The checkpoints of a run, and going on from one of them."""
 
+import json
 import logging
-import unicodedata
 from typing import Any
 
 from trainer.checkpoint.store import Store
 from trainer.config import compose
+from trainer.config.root import Config
 from trainer.errors import CheckpointError
 from trainer.runs.directory import Run
+from trainer.runs.loading import learned_classes, normalized
 from trainer.training.context import RunContext
 
-NAMED = 10  # classes that a message names
+NAMED = 10  # classes or columns that a message names
+# What a network is made for: where the data no longer is of that kind, the run does not go on.
+MADE_FOR = {
+    "input_shape": "samples of shape {}",
+    "outputs": "{} outputs",
+    "cardinalities": "categories of {} codes",
+    "target_steps": "numbers that are transformed by {}",
+}
 log = logging.getLogger("trainer")
 
 
-def open_store(run: Run, context: RunContext, resume: str | None) -> Store:
-    """Open the checkpoints of a run, and restore the state from the one to go on from.
+def open_store(run: Run, config: Config, resume: str | None) -> tuple[Store, dict[str, Any] | None]:
+    """Open the checkpoints of a run, and load the state to go on from.
 
     Args:
-        resume: its name; None: the run begins.
+        resume: the name of a checkpoint; None: the run begins, and there is no state.
 
     Raises:
-        CheckpointError: where there is none that is undamaged, or it does not fit.
+        CheckpointError: where there is none that is undamaged.
     """
-    config = context.config
     if not run.config.exists():
         run.write_config(compose.to_yaml(compose.from_config(config)), [])
     store = Store(run.checkpoints, config.trainer.keep)
-    if resume is not None:
-        payload, _ = store.load(resume)
-        _check_classes(payload, context, run)
-        context.state.load_state_dict(payload)
-        _check_sums(context)
-        _warn_of_changes(payload, context)
-        store.rewind(context.state.step, context.state.monitor.best_step)
-        if context.state.pending is not None:
-            store.invalidate(context.state.step)  # the checkpoint in which a record waits for its validation
-    return store
+    return store, None if resume is None else store.load(resume)[0]
+
+
+def restore(run: Run, store: Store, payload: dict[str, Any], context: RunContext) -> None:
+    """Restore the state that `open_store` has loaded.
+
+    Raises:
+        CheckpointError: where it does not fit the model, the optimizer or the data.
+    """
+    _check_classes(payload, context, run)
+    _check_kind(payload, context, run)
+    context.state.load_state_dict(payload)
+    _check_sums(context)
+    _warn_of_changes(payload, context)
+    store.rewind(context.state.step, context.state.monitor.best_step)
+    if context.state.pending is not None:
+        store.invalidate(context.state.step)  # the checkpoint in which a record waits for its validation
 
 
 def _check_classes(payload: dict[str, Any], context: RunContext, run: Run) -> None:
     """Raise `CheckpointError` where an output would mean another class than the one that it has learned."""
-    saved, now = payload.get("data_spec"), context.data.spec.labels
-    before = saved.get("labels") if isinstance(saved, dict) else None
-    if now is None or not isinstance(before, list) or not all(isinstance(name, str) for name in before):
-        return  # no classes, or a field that says nothing of them
-    # A run of an older version has the names of folders in the form of Unicode that the disk gave them.
-    before = [unicodedata.normalize("NFC", name) for name in before]
-    now = tuple(unicodedata.normalize("NFC", name) for name in now)
-    if before == [*now]:
+    before, now = learned_classes(payload), context.data.spec.labels
+    if now is None or before is None or before == normalized(now):
         return
-    gone, new = ([name for name in one if name not in other] for one, other in ((before, now), (now, before)))
-    changes = [f"{what} {', '.join(names[:NAMED])}" for what, names in (("gone:", gone), ("new:", new)) if names]
-    learned = ", ".join(before[:NAMED]) + " …" * (len(before) > NAMED)
+    gone, new = _differences(before, normalized(now))
     raise CheckpointError(
-        f"{run.directory} has learned the {len(before)} classes {learned}, and the data now has {len(now)} "
-        f"({'; '.join(changes) or 'the same, in another order'}). Give the classes their names back, or begin a run "
-        f"from its weights: init_from={run.directory}."
+        f"{run.directory} has learned the {len(before)} classes {_some(before)}, and the data now has {len(now)} "
+        f"({_changes(gone, new)}). Give the classes their names back, or begin a run from its weights: "
+        f"init_from={run.directory}."
     )
+
+
+def _check_kind(payload: dict[str, Any], context: RunContext, run: Run) -> None:
+    """Raise `CheckpointError` where the samples are of another kind than those that were learned from."""
+    saved = payload.get("data_spec")
+    before: dict[str, Any] = saved if isinstance(saved, dict) else {}
+    now = json.loads(json.dumps(context.data.spec.to_dict()))
+    for name, words in MADE_FOR.items():
+        if name in before and before[name] != now[name]:
+            raise CheckpointError(
+                f"{run.directory} has learned {words.format(before[name] or 'none')}, and the data now has "
+                f"{words.format(now[name] or 'none')}. Make the data what it was, or begin a run from its weights: "
+                f"init_from={run.directory}."
+            )
+    learned, there = _columns(payload.get("preprocessing")), _columns(context.data.preprocessing)
+    if learned is not None and there is not None and learned != there:
+        gone, new = _differences(learned, there)
+        raise CheckpointError(
+            f"{run.directory} has learned from {len(learned)} columns, and the data now has {len(there)} "
+            f"({_changes(gone, new)}). Name the columns and their roles as before, or begin a run from its weights."
+        )
+
+
+def _columns(preprocessing: object) -> list[str] | None:
+    """Return the input columns of a table with their kinds, from its saved preprocessing; None where it has none."""
+    try:
+        columns = json.loads(preprocessing)["columns"] if isinstance(preprocessing, str) else None
+        return None if columns is None else [f"{column['name']} ({column['kind']})" for column in columns]
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def _differences(before: list[str], now: list[str]) -> tuple[list[str], list[str]]:
+    return [name for name in before if name not in now], [name for name in now if name not in before]
+
+
+def _changes(gone: list[str], new: list[str]) -> str:
+    words = [f"{what} {_some(names)}" for what, names in (("gone:", gone), ("new:", new)) if names]
+    return "; ".join(words) or "the same, in another order"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + " …" * (len(names) > NAMED)
 
 
 def _check_sums(context: RunContext) -> None:
