@@ -267,3 +267,22 @@ def test_a_null_store_has_the_methods_of_a_store_and_keeps_nothing() -> None:
     assert (store.seconds, store.steps(), called) == (0, [], [])
     with pytest.raises(CheckpointError, match="'last': this run has no directory"):
         store.load()
+
+
+def test_names_that_a_copy_has_made_folders_stand_for_the_same_checkpoints(tmp_path: Path) -> None:
+    """`cp -rL`, archives and cloud folders follow links; the best was then taken to be absent."""
+    store = Store(tmp_path / "run", keep=5)
+    for step in (1, 2, 3):
+        save(store, step, best=step == 2)
+    store.wait()
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    copy = Store(tmp_path / "copy", keep=5)
+    assert not (tmp_path / "copy/best").is_symlink()
+    assert copy.load("best")[0]["step"] == 2
+    assert copy.load("last")[0]["step"] == 3
+    save(copy, 4, best=True)
+    assert [copy.load(name)[0]["step"] for name in ("best", "last")] == [4, 4]
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
+        *("best", "last"),
+        *(f"step-{step:08d}" for step in (1, 2, 3, 4)),
+    ]

@@ -176,7 +176,7 @@ def test_flags_are_those_of_the_parsers(tab: Tab) -> None:
     train, scored, predicted = tab("train -", "trainer evaluate RUN -", "trainer predict -")
     assert sorted(train) == flags(parse_arguments)
     assert sorted(scored) == flags(evaluate)
-    assert set(predicted) == {*flags(evaluate, predict)} - {"--json"}
+    assert set(predicted) == {*flags(evaluate, predict)} - {"--json", "--all"}
     assert tab("train --config-dir ", "train --config-dir=", "train --config ", "train --import ") == [[]] * 4
     assert tab("trainer evaluate --on-error ") == [["raise", "skip"]]
     assert "complete -o default" in printed("completion", "bash")  # where nothing is offered, bash offers files

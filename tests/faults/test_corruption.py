@@ -21,7 +21,8 @@ from messages import heard
 from support import Verdict, digest
 from torch import nn
 
-from trainer.checkpoint.durable import MANIFEST, PAYLOAD
+from trainer.checkpoint.durable import PAYLOAD
+from trainer.checkpoint.names import MANIFEST
 from trainer.checkpoint.store import Store
 from trainer.errors import TrainerError
 

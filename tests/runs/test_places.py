@@ -203,7 +203,7 @@ def test_relative_paths_of_a_run_are_those_of_the_folder_it_began_in(
     capsys.readouterr()
     assert cli.run("train", [f"resume={moved_on}", "trainer.epochs=3", "--import", "mine.py"]) == 0
     printed = capsys.readouterr().out
-    assert f"data.path=table.csv: not here, but in {tmp_path}/here" in printed
+    assert f"data.path=table.csv: not here, but where the run began: {tmp_path}/here/table.csv." in printed
     assert "resumed at step" in printed
     assert "path: table.csv" in (moved_on / "config.yaml").read_text()
     assert cli.run("evaluate", [str(moved_on), "--import", "mine.py"]) == 0

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from trainer.checkpoint import untrusted
+from trainer.checkpoint.names import MANIFEST
 from trainer.errors import CheckpointError
 from trainer.system.atomic_files import (
     exchange,
@@ -24,7 +25,7 @@ from trainer.system.atomic_files import (
     unwritable,
 )
 
-PAYLOAD, MANIFEST = "state.pt", "manifest.json"
+PAYLOAD = "state.pt"
 CHECKSUM = "manifest_sha256"
 LARGEST_MANIFEST = 1 << 20
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.checkpoint import durable
-from trainer.checkpoint.names import BEST, LAST, is_step, point, pointed, step_of, target
+from trainer.checkpoint.names import BEST, LAST, is_step, point, pointed, remove, step_of, target
 from trainer.checkpoint.snapshot import Snapshot
 from trainer.errors import CheckpointError
 from trainer.system import atomic_files
@@ -137,7 +137,7 @@ class Store:
             if best_step <= step and before.is_dir():
                 point(self.directory / BEST, before)
             else:
-                (self.directory / BEST).unlink()
+                remove(self.directory / BEST)
         self._written = {written for written in self._written if written <= step}
 
     def resolve(self, name: str) -> Path:

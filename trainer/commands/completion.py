@@ -30,6 +30,7 @@ TRAINED: Flags = HELP | {
     "--checkpoint": ("of a run directory", ("best", "last")),
     "--device": ("where to compute", ("auto", "cpu", "cuda", "mps")),
     "--on-error": ("what to do where a sample cannot be used", ("raise", "skip")),
+    "--tta": ("images: average over views of each", ("flip", "shift", "flip,shift")),
     "--import": ("a file or module of your own components", ()),
 }
 LOOKED_UP: Flags = HELP | {
@@ -49,7 +50,7 @@ FLAGS: dict[str, Flags] = {
         "--resolve": ("with --cfg: ${...} resolved", None),
         "--version": ("print the version", None),
     },
-    "evaluate": TRAINED | {"--json": ("print one line of JSON", None)},
+    "evaluate": TRAINED | {"--json": ("print one line of JSON", None), "--all": ("list every class", None)},
     "predict": TRAINED
     | {
         "--output": ("the file to write", ()),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEY = re.compile(r"data\.\w+(\.[^=]+)?=")  # how a word begins that is no source
 CLASSES = 30  # up to so many are listed one by one
+WORST = 10  # of more classes, those that are listed
 
 
 def parser(verb: str, about: str) -> argparse.ArgumentParser:
@@ -32,6 +33,9 @@ def parser(verb: str, about: str) -> argparse.ArgumentParser:
     arguments.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
     arguments.add_argument(
         "--on-error", choices=("raise", "skip"), help="what to do where a sample cannot be used (data.on_error)"
+    )
+    arguments.add_argument(
+        "--tta", default="", help="images: average over views of each: flip (mirrored), shift (moved); both: flip,shift"
     )
     arguments.add_argument("--import", dest="imports", action="append", default=[], help="as given to train")
     return arguments
@@ -65,19 +69,33 @@ def load_requested(args: argparse.Namespace, words: Sequence[str]) -> "tuple[lis
     if sources or overrides:
         from trainer.runs.loading import for_other_files
 
-        trained = dataclasses.replace(trained, config=for_other_files(trained.config, overrides))
+        trained = dataclasses.replace(trained, config=for_other_files(trained.config, overrides, bool(sources)))
     return sources, trained, device
+
+
+def averaged_over_views(trained: "Trained", kinds: str) -> "Trained":
+    """Return the model for `--tta`."""
+    from trainer.runs.views import with_views
+
+    return dataclasses.replace(trained, model=with_views(trained.model, kinds, trained.spec))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the scores."""
     about = "Score a trained model on its validation data, or on labelled rows of a table or images."
     options = parser("evaluate", about)
-    source = "a table with targets, or a folder of images for each class; without it: what the run validated on"
-    options.add_argument("source", nargs="*", help=f"{source}; data.KEY=VALUE says how a table is written")
+    source = (
+        "a table with targets, or a folder of images for each class; without it: what the run validated on. "
+        "data.KEY=VALUE: how a table is written, or data.root=FOLDER: where the run's own files are now"
+    )
+    options.add_argument("source", nargs="*", help=source)
     options.add_argument("--json", action="store_true", help="print one line of JSON")
+    options.add_argument(
+        "--all", action="store_true", help=f"list every class; without it, of more than {CLASSES}, the {WORST} worst"
+    )
     args = options.parse_args(arguments)
     sources, trained, device = load_requested(args, args.source)
+    trained = averaged_over_views(trained, args.tta)
     from trainer.data.types import Data
     from trainer.runs.build import build_data_and_task, build_task, read_samples
     from trainer.runs.inference import evaluate
@@ -111,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
     screen = TextConsole()
     where = " ".join(sources) or f"{config.data.option}, as it was validated on"
     lines = [
-        ("model", trained.words),
+        ("model", f"{trained.words}{f', averaged over views: {args.tta}' if args.tta else ''}"),
         ("data", f"{where}: {samples:,} samples"),
     ]
     lines += [(name, format_value(f"val/{name}", value)) for name, value in scores.items()]
@@ -119,8 +137,8 @@ def main(arguments: Sequence[str]) -> int:
     lines += [("note", note) for note in notes]
     for name, text in lines:
         say(screen, f"{name:<10}{text}")
-    if confusion is not None and trained.spec.outputs <= CLASSES:
-        _print_classes(screen, trained, confusion)
+    if confusion is not None:
+        _print_classes(screen, trained, confusion, args.all)
     return 0
 
 
@@ -149,13 +167,22 @@ def _per_class(trained: "Trained", confusion: "Tensor | None") -> dict[str, obje
     return {"classes": dict(zip(trained.spec.labels, scores, strict=True))}
 
 
-def _print_classes(screen: TextConsole, trained: "Trained", confusion: "Tensor") -> None:
+def _print_classes(screen: TextConsole, trained: "Trained", confusion: "Tensor", every: bool) -> None:
+    """Print a row for each class; of many the worst first, and without `every` no more than those."""
     from rich.table import Table
+
+    rows = list(zip(trained.spec.labels or (), class_scores(confusion), strict=True))
+    left = 0
+    if len(rows) > CLASSES:
+        rows.sort(key=lambda row: 2.0 if row[1].recall is None else row[1].recall)
+        left = 0 if every else len(rows) - WORST
 
     table = Table("class", box=None, pad_edge=False, header_style="bold")
     for name in ("samples", "precision", "recall"):
         table.add_column(name, justify="right")
-    for label, one in zip(trained.spec.labels or (), class_scores(confusion), strict=True):
+    for label, one in rows[: len(rows) - left]:
         shares = ("–" if value is None else f"{value:.4f}" for value in (one.precision, one.recall))
         table.add_row(label, f"{one.samples:,}", *shares)
     screen.print(table)
+    if left:
+        say(screen, f"{left:,} more classes, none recalled less; all: --all")

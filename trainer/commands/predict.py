@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.commands.evaluate import CLASSES, load_requested, parser
+from trainer.commands.evaluate import CLASSES, averaged_over_views, load_requested, parser
 from trainer.errors import ConfigError
 from trainer.system import streams
 
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     args = options.parse_args(arguments)
     sources, trained, device = load_requested(args, args.source)
+    trained = averaged_over_views(trained, args.tta)
     if not sources:
         raise ConfigError("trainer predict: name the table or the images to predict for after the run.")
     from trainer.config.table import Csv

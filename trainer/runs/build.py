@@ -6,7 +6,9 @@ run imports only what it uses.
 """
 
 import dataclasses
+import glob
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -131,10 +133,25 @@ def read_samples(
 
         yield from read_table_samples(config, sources, spec, preprocessing, labelled, keep)
         return
-    for source in sources:
+    found = [match for source in sources for match in _matches(source)]
+    for source in found:
         samples = _read_source(config, source, spec, preprocessing, labelled)
-        names = [f"{source}: {name}" for name in samples.names] if len(sources) > 1 else samples.names
+        one = len(found) == 1
+        names = samples.names if one else [_named(source, str(name)) for name in samples.names]
         yield dataclasses.replace(samples, names=names)
+
+
+def _matches(source: str) -> list[str]:
+    """Return the files and folders that a pattern stands for, in the order of their names; of a path itself alone."""
+    if Path(source).expanduser().exists():
+        return [source]
+    return sorted(glob.glob(source)) or [source]  # noqa: PTH207  # a pattern as it was typed
+
+
+def _named(source: str, name: str) -> str:
+    """Return under which name a sample of one of several sources is listed: that of its file."""
+    path = Path(source)
+    return source if path.name == name and not path.is_dir() else f"{source.rstrip('/')}/{name}"
 
 
 def _read_source(config: DataConfig, source: str, spec: DataSpec, preprocessing: str | None, labelled: bool) -> Samples:

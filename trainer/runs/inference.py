@@ -8,10 +8,12 @@ from torch import Tensor
 
 from trainer.data.loaders.protocols import EvalLoader
 from trainer.data.loaders.selection import make_eval_loader
-from trainer.data.types import Batch, Data, Samples
+from trainer.data.types import Batch, Data, DataSpec, Samples
 from trainer.errors import CheckpointError, DataError
 from trainer.runs.loading import Trained
 from trainer.tasks.base import Task
+
+NAMED = 5  # classes that an error names
 
 
 @torch.inference_mode()
@@ -34,14 +36,22 @@ def evaluate(
         if (theirs.input_shape, theirs.outputs, theirs.labels) != (ours.input_shape, ours.outputs, ours.labels):
             raise CheckpointError(
                 f"{trained.checkpoint} was trained on samples of {ours.shape_words()} with {ours.outputs} outputs, and "
-                f"the data is now {theirs.shape_words()} with {theirs.outputs}, or of other classes; name the data as "
-                "it was, or new samples: trainer evaluate RUN SOURCE."
+                f"the data is now {theirs.shape_words()} with {theirs.outputs}{_other_classes(ours, theirs)}; name the "
+                "data as it was, or new samples: trainer evaluate RUN SOURCE."
             )
     sums = task.evaluation(device)
     for part in [data] if isinstance(data, Data) else data:
         for outputs, batch in _forward(trained, part, device):
             sums.update(outputs.float(), batch.targets, batch.weights)
     return sums.scores(), sums.confusion()
+
+
+def _other_classes(ours: DataSpec, theirs: DataSpec) -> str:
+    """Return which classes are gone and which are new."""
+    before, now = set(ours.labels or ()), set(theirs.labels or ())
+    changes = (("gone", before - now), ("new", now - before))
+    words = [f"{what}: {', '.join(sorted(labels)[:NAMED])}" for what, labels in changes if labels]
+    return f" (classes {'; '.join(words)})" if words else ""
 
 
 @torch.inference_mode()

@@ -23,7 +23,7 @@ from trainer.models.transfer import transfer
 from trainer.runs.build import build_model
 from trainer.runs.meaning import saved_config
 from trainer.runs.references import locate, runs_folder
-from trainer.runs.start_folder import resolve_paths
+from trainer.runs.start_folder import PATHS, resolve_paths
 from trainer.training.average import AVERAGE, saved_weights
 
 log = logging.getLogger("trainer")
@@ -99,30 +99,31 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     return Trained(model.eval(), config, spec, preprocessing, found, int(payload["step"]), averaged)
 
 
-def for_other_files(config: Config, overrides: Sequence[str]) -> Config:
-    """Return the config of a run for files that were not its own.
+def for_other_files(config: Config, overrides: Sequence[str], others: bool = True) -> Config:
+    """Return the config of a run for files that were not its own, or its own in another place.
 
     How such a file writes its table is found in it, whatever the keys said of the run's own files; `overrides` say it.
 
     Args:
         config: of the run.
-        overrides: data.KEY=VALUE, of the keys of `trainer.config.table.READING`.
+        overrides: data.KEY=VALUE, of the keys of `trainer.config.table.READING`; of its own files where they are.
+        others: whether they are others.
 
     Raises:
         ConfigError: for any other key.
     """
     data = config.data
-    if isinstance(data, Csv):
+    if isinstance(data, Csv) and others:
         defaults = Csv()
         data = dataclasses.replace(data, **{name: getattr(defaults, name) for name in WRITING})
-    allowed = READING if isinstance(data, Csv) else [key for key in ("on_error",) if hasattr(data, key)]
+    allowed = [*READING] if isinstance(data, Csv) else [key for key in ("on_error",) if hasattr(data, key)]
+    allowed += [] if others else [key for key in PATHS["data"] if hasattr(data, key)]
     for override in compose.parse(overrides):
         name = override.key_or_group.split(".")[1]
         if name not in allowed:
             known = ", ".join(f"data.{key}" for key in allowed) or "none"
-            raise ConfigError(
-                f"{override.input_line}: only what says how new files are read can be given here: {known}."
-            )
+            what = "how new files are read" if others else "where its files are, and how they are read"
+            raise ConfigError(f"{override.input_line}: only what says {what} can be given here: {known}.")
     changed = dataclasses.replace(config, data=data)
     return compose.to_config(compose.assign(compose.from_config(changed), compose.parse(overrides)))
 

@@ -1,7 +1,8 @@
 """Relative paths of a run that is continued, or whose model is used, in another folder than it was started in."""
 
+import functools
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,47 @@ PATHS = {
 
 
 def resolve_paths(config: Config, run: Run) -> list[str]:
-    """Let relative paths that lead nowhere from here begin where the run was started; return what to say of each."""
-    folder = _folder(run)
-    if folder is None:
-        return []
+    """Let paths that lead nowhere from here begin where the run was started, or where that has moved with the run.
+
+    Returns:
+        What to say of each.
+    """
     notes = []
-    for section, names in PATHS.items():
-        owner = getattr(config, section) if section else config
-        for name in names:
-            before = getattr(owner, name, None)
-            after = [_resolved(part, folder) for part in before] if isinstance(before, list) else None
-            after = after or _resolved(before, folder)
-            if after != before:
-                setattr(owner, name, after)
-                notes.append(
-                    f"{section}{'.' * bool(section)}{name}={before}: not here, but in {folder}, where it began."
-                )
+    for folder, why in _folders(run):
+        for section, names in PATHS.items():
+            owner = getattr(config, section) if section else config
+            for name in names:
+                before = getattr(owner, name, None)
+                after = [folder(part) for part in before] if isinstance(before, list) else folder(before)
+                if after != before:
+                    setattr(owner, name, after)
+                    key = f"{section}{'.' * bool(section)}{name}"
+                    notes.append(f"{key}={before}: not here, but {why}: {after}.")
     return notes
+
+
+def _folders(run: Run) -> Iterator[tuple[Callable[[Any], Any], str]]:
+    """Yield where paths of a run may begin, with the reason: the folder it began in, and where that is now."""
+    record = StartRecord.read(run)
+    if record is None or not record.folder:
+        return
+    began = Path(record.folder)
+    if began != Path.cwd():
+        yield functools.partial(_resolved, folder=began), "where the run began"
+    before, now = Path(record.directory), run.directory.absolute()
+    if record.directory and before != now and before.is_relative_to(began):
+        below = before.relative_to(began).parts
+        if now.parts[-len(below) :] == below:  # the folder was moved with all that is in it
+            moved = Path(*now.parts[: -len(below)])
+            yield functools.partial(_moved, began=began, moved=moved), "where the run is now"
+
+
+def _moved(path: Any, began: Path, moved: Path) -> Any:
+    """Return a path below the folder that a run began in as one below the place to which that was moved."""
+    if not isinstance(path, str) or _leads_somewhere(expanded(path)):
+        return path
+    below = Path(path).relative_to(began) if Path(path).is_relative_to(began) else Path(path)
+    return str(moved / below) if not below.is_absolute() and _leads_somewhere(moved / below) else path
 
 
 def resolve_imports(imports: Sequence[str], run: str | None) -> list[str]:

@@ -114,7 +114,7 @@ def _class(root: Path, name: str, labels: Sequence[str]) -> int:
         known = ", ".join(folders[:10]) + " …" * (len(folders) > 10)
         raise DataError(
             f"{root / name}: '{name}' is no class of the run.{did_you_mean(name, folders)} Its classes: {known}. "
-            "Expected a folder with one folder for each class."
+            "Expected a folder with one folder for each class (data.root=FOLDER reads train/ and val/ as in training)."
         )
     return folders.index(name)
 
