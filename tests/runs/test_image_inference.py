@@ -426,6 +426,6 @@ def test_inputs_that_are_no_pictures_are_no_image_files(verb: Verb, tmp_path: Pa
     generator = np.random.default_rng(0)
     np.savez(tmp_path / "rows.npz", x=generator.normal(size=(40, 5)), y=np.arange(40) % 2)
     np.savez(tmp_path / "four.npz", x=generator.integers(0, 256, (40, 4, 8, 8), dtype=np.uint8), y=np.arange(40) % 2)
-    for name, words in (("rows", "no normalisation of images"), ("four", "3 (RGB) channels; the run takes 4")):
+    for name, words in (("rows", "no normalisation of images"), ("four", "it has 3 bands, and 4 are needed")):
         run = trained(tmp_path, Tensors(path=str(tmp_path / f"{name}.npz")))
         assert words in verb("predict", run, "new.png", code=2)[1]

@@ -1,7 +1,7 @@
 """The datasets that can be selected, and their keys."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from trainer.config.registry import register
 from trainer.config.section import FIXED, FREE, FUTURE, Section, key, other_default
@@ -184,10 +184,22 @@ class ImageFolder(ImageDataConfig):
         0.0,
         "fraction of the training images held out; 0: val/ or test/ where there is one, else 0.2",
     )
-    image_size: int | None = key(
-        None, "resize the shorter side to N pixels and crop the centre; null: all have one size", at_least=1
+    image_size: Any = key(None, "side in pixels, or [height, width]; null: all have one size")
+    resize: str = key(
+        "crop",
+        "to another image_size; crop: by the shorter side, then cut to the centre; squash: both sides; pad: by the "
+        "longer side, black around it",
+        choices=("crop", "squash", "pad"),
     )
-    channels: int = key(3, "3 (RGB) or 1 (grey)", at_least=1, at_most=3)
+    channels: int = key(3, "3 (RGB), 1 (grey), or the number of bands of each file", at_least=1, at_most=512)
+    range: list[float] | None = key(
+        None,
+        "of more than 8 bits, what becomes black and white; null: measured on the training images (0.1 to 99.9 %)",
+        length=2,
+    )
+    max_pixels: int | None = key(
+        None, "of a file, over which it is not read; null: 89 million, against decompression bombs", at_least=1
+    )
     augment: bool = other_default(ImageDataConfig, "augment", True)
     cache_bytes: int = key(
         4_000_000_000,
@@ -207,5 +219,18 @@ class ImageFolder(ImageDataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.channels == 2:
-            raise ConfigError("data.channels=2: images are read as 1 (grey) or 3 (RGB) channels.")
+        sides = self.image_size if isinstance(self.image_size, list) else [self.image_size, self.image_size]
+        whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+        if self.image_size is not None and not (whole and len(sides) == 2):
+            raise ConfigError(
+                f"data.image_size={self.image_size}: must be a side in pixels, such as 224, or [height,width]."
+            )
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ConfigError(f"data.range={self.range}: black comes first, and white is more.")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The height and width of all images; None: as they are."""
+        if self.image_size is None:
+            return None
+        return tuple(self.image_size) if isinstance(self.image_size, list) else (self.image_size, self.image_size)

@@ -117,8 +117,8 @@ def test_avif_is_read_where_pillow_can(root: Path) -> None:
 def test_a_class_folder_without_images_is_an_error_that_says_what_is_in_it(root: Path) -> None:
     fill(root, ("cat", "dog"))
     (root / "horse").mkdir()
-    (root / "horse" / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    with pytest.raises(DataError, match=r"horse: a class folder without images: 1 passed over \(\.heic 1\)"):
+    (root / "horse" / "a.psd").write_bytes(b"8BPS\0\1")
+    with pytest.raises(DataError, match=r"horse: a class folder without images: 1 passed over \(\.psd 1\)"):
         build(root)
 
 

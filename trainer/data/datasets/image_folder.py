@@ -14,10 +14,11 @@ from trainer.config.data import ImageFolder
 from trainer.data.files.cache import cached
 from trainer.data.images.augment import augment_from
 from trainer.data.images.image_data import make_image_data
-from trainer.data.images.image_files import Decoder, ImageFiles, UnreadableImageError, check_all, decode_all, open_image
+from trainer.data.images.image_files import Decoder, ImageFiles, UnreadableImageError, check_all, decode_all
 from trainer.data.images.image_listing import Listing, fingerprint, scan
 from trainer.data.images.mixing import mixing_from
-from trainer.data.images.normalize import normalize_from
+from trainer.data.images.normalize import normalize_from, with_pixel_range
+from trainer.data.images.survey import LITTLE, Survey, survey
 from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 from trainer.errors import ConfigError, DataError
@@ -25,7 +26,9 @@ from trainer.system.home import expanded
 
 HELD_OUT = 0.2  # share of the images held out where nothing else is given
 MEASURED = 2000  # streamed images from which the normalisation is measured
-NAMED = 3  # files left out that the warning names
+LOOKED_AT, MANY = 200, 0.1  # images; the share of them that is warned about
+NAMED = 3  # files left out that the warning names, and bands whose range is shown
+WITH_ALPHA = 3  # bands, of which no other image has more than RGB and what is no band
 
 Rejected = Sequence[dict[int, str]]  # for each listing the reason for each file that is unreadable, by its position
 
@@ -41,7 +44,8 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
         raise ConfigError("data.root is needed: the folder with train/ and val/ (or with one folder for each class).")
     root, skip = expanded(config.root), config.on_error == "skip"
     labels, listings, notes = scan(root, config.holds_out)
-    decoder = _decoder(config, listings, skip)
+    seen = survey(listings[0].paths, config.channels)
+    decoder = _decoder(config, listings, skip, seen)
     if len(listings) == 1 and not config.holds_out:
         config = replace(config, val_fraction=HELD_OUT)
     key = fingerprint(root, listings, decoder)
@@ -53,23 +57,69 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
         splits, rejected, description = _decode(root, key, listings, decoder, skip)
         official = splits[1] if len(splits) == 2 and not config.holds_out else None
         data = make_image_data(config, splits[0], official, labels, seed, description)
-    return _with_warning(replace(data, notes=(*data.notes, *notes)), root, listings, rejected)
+    notes = [*notes, *_notes(config, decoder, seen)]
+    warnings = [*_warnings(config, decoder, seen), *_blank(data)]
+    data = replace(data, notes=(*data.notes, *notes), warnings=(*data.warnings, *warnings))
+    data = replace(data, preprocessing=with_pixel_range(data.preprocessing, decoder.scale if seen.deep else ()))
+    return _with_warning(data, root, listings, rejected)
 
 
-def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool) -> Decoder:
-    """Make the decoder for the configured square, or for the size of the first readable image, which all must have."""
-    if config.image_size is not None:
-        return Decoder((config.image_size, config.image_size), config.channels, resize=True)
+def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool, seen: Survey) -> Decoder:
+    """Make the decoder for the configured size, or for that of the first readable image, which all must have."""
+    scale = [(config.range[0], config.range[1])] if config.range else seen.range
+    decoder = Decoder(
+        config.size or (0, 0), config.channels, config.size is not None, config.resize, scale, config.max_pixels
+    )
+    if config.size is not None:
+        return decoder
     paths = [path for listing in listings for path in listing.paths]
     for path in paths:
         try:
-            image = open_image(path, config.channels)
+            return replace(decoder, size=decoder.size_of(path))
         except UnreadableImageError:
             if not skip:
                 raise
-            continue
-        return Decoder((image.height, image.width), config.channels, resize=False)
     raise DataError(f"{config.root}: none of its {len(paths)} files can be used as an image; the first is {paths[0]}.")
+
+
+def _notes(config: ImageFolder, decoder: Decoder, seen: Survey) -> list[str]:
+    """Say what is made of pixels of more than 8 bits."""
+    if not seen.deep or not decoder.scale:
+        return []
+    ends = ", ".join(f"{low:,.5g} to {high:,.5g}" for low, high in decoder.scale[:NAMED])
+    more = f" and {len(decoder.scale) - NAMED} more bands" if len(decoder.scale) > NAMED else ""
+    source = "data.range" if config.range else f"measured on {seen.deep} of them; else: data.range=[low,high]"
+    return [f"{'pixels':<10}more than 8 bits: {ends}{more} become 0 to 255 ({source})"]
+
+
+def _warnings(config: ImageFolder, decoder: Decoder, seen: Survey) -> list[str]:
+    """Warn where much of the images is lost on the way to the network."""
+    words = []
+    kept = seen.kept(*decoder.size)
+    if decoder.resize and config.resize == "crop" and kept < LITTLE:
+        words.append(
+            f"cutting to {decoder.size[0]}×{decoder.size[1]} keeps {kept:.0%} of an image in the middle of its kind; "
+            "data.resize=squash or pad keeps all of it, and so does another data.image_size=[height,width]."
+        )
+    more = {bands: count for bands, count in seen.bands.items() if bands > WITH_ALPHA and config.channels < bands}
+    if more:
+        bands, count = max(more.items())
+        words.append(
+            f"{count} of {seen.read} images have {bands} bands, and only RGB or grey is read; data.channels={bands} "
+            "reads all."
+        )
+    return words
+
+
+def _blank(data: Data) -> list[str]:
+    """Warn where many images are of one colour, as when their range was not what it was taken for."""
+    files: Any = data.train.inputs
+    chosen = range(0, len(data.train), max(1, len(data.train) // LOOKED_AT))[:LOOKED_AT]
+    images = [files[i] for i in chosen]
+    flat = sum(bool(image.amin() == image.amax()) for image in images)
+    if flat < max(1, len(images) * MANY):
+        return []
+    return [f"{flat:,} of {len(images):,} training images that were looked at have one colour all over."]
 
 
 def _decode(

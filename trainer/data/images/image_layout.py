@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainer.data.files.cache import FOLDER
-from trainer.data.images.image_files import EXTENSIONS
+from trainer.data.images.image_files import EXTENSIONS, HEIC
 from trainer.errors import DataError, did_you_mean
 
 SPLITS = {
@@ -23,7 +23,8 @@ JUNK_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information
 JUNK_FILES = ("thumbs.db", "desktop.ini")
 # The first bytes of what people save under other endings, or none.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
-CONTAINERS = ((b"RIFF", 8, b"WEBP"), (b"", 4, b"ftypavif"), (b"", 4, b"ftypavis"))
+BRANDS = (b"ftypavif", b"ftypavis", *HEIC)
+CONTAINERS = ((b"RIFF", 8, b"WEBP"), *((b"", 4, brand) for brand in BRANDS), (b"", 128, b"DICM"))
 SHOWN = 5
 
 
@@ -170,7 +171,7 @@ def is_image(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(132)
     except OSError:
         return False
     return head.startswith(SIGNATURES) or any(

@@ -16,7 +16,7 @@ from trainer.data.images.image_layout import FolderFiles, class_folders, files_b
 from trainer.errors import DataError
 
 ALL_CLASSES, KINDS = 20, 4  # that are shown with their counts
-VERSION = 2  # of how files are decoded: raising it makes every cache anew
+VERSION = 3  # of how files are decoded: raising it makes every cache anew
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ def fingerprint(root: Path, listings: Sequence[Listing], decoder: Decoder) -> st
         listings: the files.
         decoder: what they are decoded to.
     """
-    digest = hashlib.sha256(repr((VERSION, decoder.size, decoder.channels)).encode())
+    made = (VERSION, decoder.size, decoder.channels, decoder.how, [*decoder.scale], decoder.max_pixels)
+    digest = hashlib.sha256(repr(made).encode())
     for listing in listings:
         for path in listing.paths:
             try:

@@ -12,9 +12,9 @@ from torch import Tensor
 from trainer.config.data import ImageDataConfig
 from trainer.data.images.image_files import Decoder, ImageFiles, check_all
 from trainer.data.images.image_listing import by_class, files_line, unlabelled
-from trainer.data.images.normalize import Normalize
+from trainer.data.images.normalize import Normalize, pixel_range
 from trainer.data.types import DataSpec, Samples, Split
-from trainer.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from trainer.errors import CheckpointError, DataError, did_you_mean
 from trainer.system.home import expanded
 
 WORKERS = 2  # loader processes, where the dataset has no key for them
@@ -48,11 +48,10 @@ def read_image_samples(
     """
     normalize = _normalization(config, spec, preprocessing)
     channels, height, width = spec.input_shape
-    if channels not in (1, 3):
-        raise ConfigError(f"{source}: image files are read as 1 (grey) or 3 (RGB) channels; the run takes {channels}.")
     root = expanded(source)
     paths, targets, passed_over = _labelled(root, spec) if labelled else _unlabelled(root)
-    decoder = Decoder((height, width), channels, resize=True)
+    how, most = getattr(config, "resize", "crop"), getattr(config, "max_pixels", None)
+    decoder = Decoder((height, width), channels, True, how, pixel_range(preprocessing), most)
     reasons = check_all(paths, decoder) if on_error == "skip" else {}
     if len(reasons) == len(paths):
         raise DataError(f"{root}: none of its {len(paths)} files can be used as an image; {paths[0]}: {reasons[0]}.")

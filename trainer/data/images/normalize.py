@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer.config.data import ImageDataConfig
+from trainer.data.images.deep_pixels import Range
 from trainer.errors import CheckpointError, ConfigError
 
 
@@ -53,6 +54,25 @@ class Normalize:
                 f"The saved normalisation of images is damaged ({' '.join(str(error).split())[:200]})."
             ) from error
         return normalize
+
+
+def with_pixel_range(preprocessing: str | None, scale: Range) -> str | None:
+    """Return a saved normalisation with what becomes 0 and 255 of pixels of more than 8 bits."""
+    if preprocessing is None or not scale:
+        return preprocessing
+    return json.dumps(json.loads(preprocessing) | {"range": [list(ends) for ends in scale]})
+
+
+def pixel_range(preprocessing: str | None) -> Range:
+    """Return what `with_pixel_range` has saved; empty where there is none; `CheckpointError` where it is damaged."""
+    try:
+        saved = [] if preprocessing is None else json.loads(preprocessing).get("range", [])
+        ends = [_numbers(pair) for pair in saved]
+        if not all(len(pair) == 2 and pair[0] < pair[1] for pair in ends):
+            raise ValueError(f"a range {saved!r:.80}")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"The saved range of pixels is damaged ({error}).") from error
+    return [(low, high) for low, high in ends]
 
 
 def normalize_from(config: ImageDataConfig, images: Tensor) -> Normalize:
