@@ -72,7 +72,7 @@ class Svhn(Published):
 @register("data", "tensors")
 @dataclass
 class Tensors(ImageDataConfig):
-    """Arrays in a .npz, .safetensors or idx file: images (uint8), or features of any shape."""
+    """Arrays in a .npz, .npy, .safetensors or idx file: images (uint8), or features of any shape."""
 
     of_pixels: ClassVar[bool] = False
 
@@ -94,5 +94,8 @@ class Tensors(ImageDataConfig):
         "auto",
         "axis order of images: samples, then channels first or last; auto: detected from the sizes",
         choices=("auto", "nchw", "nhwc"),
+    )
+    shape: list[int] | None = key(
+        None, "of one sample, where the file has a flat row for each: [channels,height,width]", at_least=1
     )
     classes: list[str] = key([], "class names in the order of their numbers; empty: the numbers")

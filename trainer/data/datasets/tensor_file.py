@@ -1,12 +1,15 @@
 """Arrays in files as a dataset: images of bytes, or features of any shape."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from trainer.config.datasets import Tensors
+from trainer.data.datasets.array_meaning import are_several_labels, as_pixels, channels_last, one_hot, whole_classes
 from trainer.data.files import arrays
 from trainer.data.images.image_data import make_image_data
 from trainer.data.splits import from_splits, split_samples
@@ -18,7 +21,7 @@ HELD_OUT = 0.2  # share of the samples held out where nothing else is given
 INPUTS = ("x", "inputs", "images", "data", "features")
 TARGETS = ("y", "targets", "labels", "target", "label")
 TRAIN, VAL = ("", "_train", "train_"), ("_val", "val_", "_valid", "valid_", "_test", "test_")
-CHANNELS = (1, 3, 4)
+IMAGES = 4  # dimensions of images with channels
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class _Array:
 
     values: Tensor
     where: str
+    names: tuple[str, ...] = ()  # of the classes, where the file has their names
 
 
 def load_tensor_file(config: Tensors, seed: int) -> Data:
@@ -38,14 +42,22 @@ def load_tensor_file(config: Tensors, seed: int) -> Data:
     """
     if config.path is None:
         raise ConfigError(f"data.path is needed: the file with the arrays ({arrays.KINDS}).")
-    parts = [_training(config), *([] if config.holds_out else _validation(config))]
-    labels = _labels(config, [targets for _, targets in parts])
-    splits = [_split(config.layout, inputs, targets, labels is not None) for inputs, targets in parts]
+    found = [_training(config), *([] if config.holds_out else _validation(config))]
+    notes: dict[str, None] = {}  # each once
+    targets = _classes([part for _, part in found], notes)
+    parts = [(_shaped(inputs, config, notes), part) for (inputs, _), part in zip(found, targets, strict=True)]
+    labels = _labels(config, targets)
+    splits = [_split(config.layout, inputs, part, labels is not None) for inputs, part in parts]
     _check_alike([inputs for inputs, _ in parts], splits)
+    return replace(_data(config, seed, parts[0][0], splits, labels), notes=tuple(f"{'note':<10}{n}" for n in notes))
+
+
+def _data(config: Tensors, seed: int, inputs: _Array, splits: Sequence[Split], labels: tuple[str, ...] | None) -> Data:
+    """Make data of the splits, of images or of features."""
     train, official = splits[0], splits[1] if len(splits) == 2 else None
     if official is None and not config.holds_out:
         config = replace(config, val_fraction=HELD_OUT)
-    if _are_images(parts[0][0].values):
+    if _are_images(inputs.values):
         return make_image_data(config, train, official, labels, seed)
     if config.augment:
         raise ConfigError("data.augment=true: needs images: bytes (uint8) of (N, H, W), (N, C, H, W) or (N, H, W, C).")
@@ -53,6 +65,55 @@ def load_tensor_file(config: Tensors, seed: int) -> Data:
         whole = train
         train, official = (whole.subset(index) for index in split_samples(config, whole.targets, seed))
     return from_splits(train, official, labels)
+
+
+def _classes(targets: Sequence[_Array], notes: dict[str, None]) -> list[_Array]:
+    """Return targets with classes as whole numbers, where they are one-hot, whole floats or names."""
+    names = sorted({name for part in targets for name in part.names})
+    if names:
+        if not all(part.names for part in targets):
+            raise DataError(f"{targets[0].where}, {targets[1].where}: one has names of classes and one has numbers.")
+        place = {name: number for number, name in enumerate(names)}
+        return [
+            replace(part, values=torch.tensor([place[name] for name in part.names]), names=tuple(names))
+            for part in targets
+        ]
+    for what, read in (("one-hot rows", one_hot), ("whole numbers", whole_classes)):
+        found = [values for part in targets if (values := read(part.values)) is not None]
+        if len(found) == len(targets):
+            count = 1 + max(int(values.max()) for values in found)
+            other = "" if what == "one-hot rows" else " (else: task=regression)"
+            notes[f"{targets[0].where}: {what} are read as {count} classes{other}"] = None
+            return [replace(part, values=values) for part, values in zip(targets, found, strict=True)]
+    if any(are_several_labels(part.values) for part in targets):
+        raise DataError(
+            f"{targets[0].where}: has the shape {_shape(targets[0].values)} and any number of labels for a sample, "
+            "which no task here learns; give one class for each sample."
+        )
+    return list(targets)
+
+
+def _shaped(inputs: _Array, config: Tensors, notes: dict[str, None]) -> _Array:
+    """Return inputs with images as uint8, channels first, where they are images in another form."""
+    values = inputs.values
+    if config.shape is not None:
+        if values[:1].numel() != math.prod(config.shape):
+            raise ConfigError(
+                f"data.shape={config.shape}: {inputs.where} has the shape {_shape(values)}, so {values[:1].numel()} "
+                "numbers for each sample."
+            )
+        values = values.reshape(len(values), *config.shape)
+    if values.ndim != IMAGES:
+        return replace(inputs, values=values)
+    if values.dtype != torch.uint8 and config.layout != "nchw":
+        last = config.layout == "nhwc" or channels_last(values.shape)
+        if last:
+            notes[f"{inputs.where}: of shape {_shape(values)}, channels last (else: data.layout=nchw)"] = None
+            values = values.permute(0, 3, 1, 2).contiguous()
+    pixels, words = as_pixels(values)
+    if words:
+        notes[f"{inputs.where}: {words}"] = None
+    return replace(inputs, values=pixels)
 
 
 def _training(config: Tensors) -> tuple[_Array, _Array]:
@@ -87,7 +148,7 @@ def _find(file: str, key: str, name: str | None, usual: Sequence[str], affixes: 
     path = expanded(file)
     known = arrays.array_names(path)
     if known == [""]:
-        return _Array(arrays.load_array(path, ""), str(path))
+        return _read(path, "", str(path), key)
     if name is None:
         name = _usual(known, usual, affixes)
         if name is None:
@@ -96,7 +157,16 @@ def _find(file: str, key: str, name: str | None, usual: Sequence[str], affixes: 
         raise ConfigError(
             f"data.{key}={name}: {path} has no such array.{did_you_mean(name, known)} It has {', '.join(known)}."
         )
-    return _Array(arrays.load_array(path, name), f"{path}: array '{name}'")
+    return _read(path, name, f"{path}: array '{name}'", key)
+
+
+def _read(path: Path, name: str, where: str, key: str) -> _Array:
+    values = arrays.load_array(path, name)
+    if isinstance(values, Tensor):
+        return _Array(values, where)
+    if not key.endswith("targets"):
+        raise DataError(f"{where}: has text, and a model takes numbers.")
+    return _Array(torch.zeros(len(values), dtype=torch.int64), where, tuple(values))
 
 
 def _usual(known: Sequence[str], usual: Sequence[str], affixes: Sequence[str]) -> str | None:
@@ -139,14 +209,13 @@ def _pixels(inputs: _Array, layout: str) -> Tensor:
     values = inputs.values
     if values.ndim == 3:
         return values.unsqueeze(1)
-    first, last = values.shape[1] in CHANNELS, values.shape[3] in CHANNELS
-    if layout == "auto" and first == last:
+    last = channels_last(values.shape)
+    if layout == "auto" and last is None:
         raise ConfigError(
             f"data.layout=auto: {inputs.where} has the shape {_shape(values)}; set data.layout=nchw (channels first) "
             "or nhwc (channels last)."
         )
-    channels_last = layout == "nhwc" or (layout == "auto" and last)
-    return values.permute(0, 3, 1, 2).contiguous() if channels_last else values
+    return values.permute(0, 3, 1, 2).contiguous() if layout == "nhwc" or (layout == "auto" and last) else values
 
 
 def _features(inputs: _Array, layout: str) -> Tensor:
@@ -154,8 +223,6 @@ def _features(inputs: _Array, layout: str) -> Tensor:
     values = inputs.values
     if values.is_complex():
         raise DataError(f"{inputs.where}: has complex numbers.")
-    if layout == "nhwc" and values.ndim == 4:
-        values = values.permute(0, 3, 1, 2)
     return _finite(values.float(), inputs.where).contiguous()
 
 
@@ -195,7 +262,7 @@ def _labels(config: Tensors, targets: Sequence[_Array]) -> tuple[str, ...] | Non
     count = len(config.classes) or most + 1
     if most >= count or count < 2 or count > max(1000, len(targets[0].values)):
         raise DataError(f"{targets[0].where}: has class {most} and {count} class{'es' * (count != 1)}; that cannot be.")
-    return tuple(config.classes) or tuple(str(number) for number in range(count))
+    return tuple(config.classes) or targets[0].names or tuple(str(number) for number in range(count))
 
 
 def _shape(values: Tensor) -> str:

@@ -15,11 +15,11 @@ from torch import Tensor
 from trainer.data.files.idx import read_idx
 from trainer.errors import DataError
 
-KINDS = ".npz, .safetensors, or idx (…-ubyte, …-ubyte.gz)"
+KINDS = ".npz, .npy, .safetensors, or idx (…-ubyte, …-ubyte.gz)"
 
 
 def array_names(path: Path) -> list[str]:
-    """Return the names of the arrays in a file; [""] for an idx file, which has one array without a name.
+    """Return the names of the arrays in a file; [""] for .npy and idx, which have one array without a name.
 
     Raises:
         DataError: where it is no file of these kinds.
@@ -32,20 +32,31 @@ def array_names(path: Path) -> list[str]:
                 return [name.removesuffix(".npy") for name in archive.namelist()]
         case ".safetensors":
             return _safetensors(path, None)[0]
+        case ".npy":
+            return [""]
         case _ if "ubyte" in path.name or path.suffix.lower() in (".idx", ".gz"):
             return [""]
     raise DataError(f"{path}: not a kind of file that is read here: {KINDS}.")
 
 
-def load_array(path: Path, name: str) -> Tensor:
-    """Read one array of a file, of whatever dtype and shape it has there.
+def load_array(path: Path, name: str) -> Tensor | list[str]:
+    """Read one array of a file, of whatever dtype and shape it has there; a column of text as a list.
 
     Raises:
-        DataError: where it is damaged, holds anything but numbers, or is larger than memory.
+        DataError: where it is damaged, holds anything but numbers or a column of text, or is larger than memory.
     """
     match path.suffix.lower():
         case ".npz":
             return _load_npz(path, name)
+        case ".npy":
+            try:
+                with path.open("rb") as file:
+                    _examine(file)
+                    file.seek(0)
+                    array = read_array(file, allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:
+                raise _damaged(path, str(error)) from error
+            return _as_tensor(array, path, "its array")
         case ".safetensors":
             tensor = _safetensors(path, name)[1]
             assert tensor is not None
@@ -53,7 +64,7 @@ def load_array(path: Path, name: str) -> Tensor:
     return read_idx(path)
 
 
-def _load_npz(path: Path, name: str) -> Tensor:
+def _load_npz(path: Path, name: str) -> Tensor | list[str]:
     with _open_npz(path) as archive:
         try:
             with archive.open(f"{name}.npy") as file:
@@ -62,11 +73,18 @@ def _load_npz(path: Path, name: str) -> Tensor:
                 array = read_array(file, allow_pickle=False)
         except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, KeyError) as error:
             raise _damaged(path, f"array '{name}': {error}") from error
+    return _as_tensor(array, path, f"array '{name}'")
+
+
+def _as_tensor(array: np.ndarray, path: Path, what: str) -> Tensor | list[str]:
+    if array.dtype.kind in "US" and array.ndim > 0 and array.size == len(array):
+        texts = array.reshape(-1).tolist()
+        return [text.decode(errors="replace") if isinstance(text, bytes) else text for text in texts]
     try:
         native = array.astype(array.dtype.newbyteorder("="), copy=False)
         return torch.from_numpy(np.ascontiguousarray(native))
     except TypeError as error:
-        raise DataError(f"{path}: array '{name}' has values of type {array.dtype}, which are no numbers.") from error
+        raise DataError(f"{path}: {what} has values of type {array.dtype}, which are no numbers.") from error
 
 
 def _open_npz(path: Path) -> zipfile.ZipFile:
