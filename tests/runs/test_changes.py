@@ -20,7 +20,7 @@ FREE_KEYS = {
         "max_time malloc auto_micro_batch on_nan on_nan_limit on_nan_factor log_every save_every keep "
         "log_histograms log_gradients"
     ),
-    "data": "eval_batch_size timeout root path targets_path val_path val_targets_path cache_bytes workers",
+    "data": "eval_batch_size timeout root labels path targets_path val_path val_targets_path cache_bytes workers",
     "": "output_dir resume",
 }
 FUTURE_KEYS = {

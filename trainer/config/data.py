@@ -184,6 +184,21 @@ class ImageFolder(ImageDataConfig):
         0.0,
         "fraction of the training images held out; 0: val/ or test/ where there is one, else 0.2",
     )
+    labels: str | None = key(
+        None,
+        "a table with the class of each image (CSV, JSON lines, Parquet), instead of a folder for each; null: a "
+        "metadata.csv or .jsonl beside the images, where there is one",
+        on_resume=FREE,
+    )
+    file_column: str | None = key(None, "column of the files' names; null: the one that names files which are there")
+    label_column: str | None = key(None, "column of the classes; null: by its name, or the only other one")
+    split_column: str | None = key(None, "column of train, val or test; null: by its name")
+    group_column: str | None = key(
+        None, "column of what stays together on one side of a split, such as a patient; null: by its name"
+    )
+    label_pattern: str | None = key(
+        None, "a regular expression whose first group is the class in the path or name of a file: '^([a-z]+)\\.'"
+    )
     image_size: Any = key(None, "side in pixels, or [height, width]; null: all have one size")
     resize: str = key(
         "crop",

@@ -14,7 +14,7 @@ from trainer.system.home import expanded
 
 # The keys that name files, by section.
 PATHS = {
-    "data": ("path", "root", "targets_path", "val_path", "val_targets_path"),
+    "data": ("path", "root", "labels", "targets_path", "val_path", "val_targets_path"),
     "model": ("weights",),
     "": ("init_from",),
 }

@@ -15,10 +15,11 @@ from trainer.data.files.cache import cached
 from trainer.data.images.augment import augment_from
 from trainer.data.images.image_data import make_image_data
 from trainer.data.images.image_files import Decoder, ImageFiles, UnreadableImageError, check_all, decode_all
-from trainer.data.images.image_listing import Listing, fingerprint, scan
+from trainer.data.images.image_listing import Listing, Scanned, count_words, fingerprint, scan
+from trainer.data.images.label_table import Labelled, labelled_images
 from trainer.data.images.mixing import mixing_from
 from trainer.data.images.normalize import normalize_from, with_pixel_range
-from trainer.data.images.survey import LITTLE, Survey, survey
+from trainer.data.images.survey import LITTLE, PixelSurvey, survey_pixels
 from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 from trainer.errors import ConfigError, DataError
@@ -43,10 +44,16 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
     if config.root is None:
         raise ConfigError("data.root is needed: the folder with train/ and val/ (or with one folder for each class).")
     root, skip = expanded(config.root), config.on_error == "skip"
-    labels, listings, notes = scan(root, config.holds_out)
-    seen = survey(listings[0].paths, config.channels)
+    labelled = labelled_images(config, root)
+    if labelled is None:
+        labels, listings, notes = scan(root, config.holds_out)
+    else:
+        labels, listings, notes = _listings(config, labelled, seed)
+    seen = survey_pixels(listings[0].paths, config.channels)
     decoder = _decoder(config, listings, skip, seen)
-    if len(listings) == 1 and not config.holds_out:
+    if len(listings) == 2 and config.holds_out:  # divided by group
+        config = replace(config, val_fraction=0.0, folds=None, fold=0)
+    elif len(listings) == 1 and not config.holds_out:
         config = replace(config, val_fraction=HELD_OUT)
     key = fingerprint(root, listings, decoder)
     if sum(map(len, listings)) * decoder.bytes > config.cache_bytes:
@@ -58,13 +65,49 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
         official = splits[1] if len(splits) == 2 and not config.holds_out else None
         data = make_image_data(config, splits[0], official, labels, seed, description)
     notes = [*notes, *_notes(config, decoder, seen)]
-    warnings = [*_warnings(config, decoder, seen), *_blank(data)]
+    warnings = [*(labelled.warnings if labelled else ()), *_warnings(config, decoder, seen), *_blank(data)]
     data = replace(data, notes=(*data.notes, *notes), warnings=(*data.warnings, *warnings))
     data = replace(data, preprocessing=with_pixel_range(data.preprocessing, decoder.scale if seen.deep else ()))
     return _with_warning(data, root, listings, rejected)
 
 
-def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool, seen: Survey) -> Decoder:
+def _listings(config: ImageFolder, labelled: Labelled, seed: int) -> Scanned:
+    """Make the listings of images with labels: of the splits that are named, or divided here where groups are."""
+    names = tuple(sorted(set(labelled.labels), key=_by_number))
+    if len(names) < 2:
+        raise DataError(f"data.labels: all {len(labelled.paths)} images are of one class, {names[0]}.")
+    whole = Listing(tuple(labelled.paths), labelled.targets(names))
+    groups = labelled.group_numbers()
+    roles = labelled.roles
+    val = next((role for role in ("val", "test") if role in roles), None)
+    if val is not None and not config.holds_out:
+        train = torch.tensor([i for i, role in enumerate(roles) if role in ("train", "")], dtype=torch.int64)
+        held = torch.tensor([i for i, role in enumerate(roles) if role == val], dtype=torch.int64)
+        if not len(train):
+            raise DataError(f"data.split_column: no image is for training, and {len(held)} are for {val}.")
+        parts = [whole.subset(train), whole.subset(held)]
+    elif groups is not None:
+        held_out = config if config.holds_out else replace(config, val_fraction=HELD_OUT)
+        parts = [whole.subset(index) for index in split_samples(held_out, whole.targets, seed, groups)]
+    else:
+        parts = [whole]
+    lines = [
+        f"{name:<10}{len(part):,}: {count_words(dict(zip(names, counts, strict=True)))}"
+        for name, part in zip(("train", "val") if len(parts) > 1 else ("images",), parts, strict=True)
+        for counts in [torch.bincount(part.targets, minlength=len(names)).tolist()]
+    ]
+    return Scanned(names, parts, [*labelled.notes, *lines])
+
+
+def _by_number(label: str) -> tuple[float, str]:
+    """Sort labels that are numbers by their size, and others by their text."""
+    try:
+        return float(label), label
+    except ValueError:
+        return 0.0, label
+
+
+def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool, seen: PixelSurvey) -> Decoder:
     """Make the decoder for the configured size, or for that of the first readable image, which all must have."""
     scale = [(config.range[0], config.range[1])] if config.range else seen.range
     decoder = Decoder(
@@ -82,7 +125,7 @@ def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool, seen:
     raise DataError(f"{config.root}: none of its {len(paths)} files can be used as an image; the first is {paths[0]}.")
 
 
-def _notes(config: ImageFolder, decoder: Decoder, seen: Survey) -> list[str]:
+def _notes(config: ImageFolder, decoder: Decoder, seen: PixelSurvey) -> list[str]:
     """Say what is made of pixels of more than 8 bits."""
     if not seen.deep or not decoder.scale:
         return []
@@ -92,7 +135,7 @@ def _notes(config: ImageFolder, decoder: Decoder, seen: Survey) -> list[str]:
     return [f"{'pixels':<10}more than 8 bits: {ends}{more} become 0 to 255 ({source})"]
 
 
-def _warnings(config: ImageFolder, decoder: Decoder, seen: Survey) -> list[str]:
+def _warnings(config: ImageFolder, decoder: Decoder, seen: PixelSurvey) -> list[str]:
     """Warn where much of the images is lost on the way to the network."""
     words = []
     kept = seen.kept(*decoder.size)

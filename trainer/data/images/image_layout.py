@@ -26,6 +26,7 @@ SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*"
 BRANDS = (b"ftypavif", b"ftypavis", *HEIC)
 CONTAINERS = ((b"RIFF", 8, b"WEBP"), *((b"", 4, brand) for brand in BRANDS), (b"", 128, b"DICM"))
 SHOWN = 5
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")  # that may have the labels
 
 
 class FolderFiles(NamedTuple):
@@ -75,7 +76,15 @@ def find_layout(root: Path, held_out: bool = False) -> Layout:
         if splits:
             named = next(iter(splits.values())).folder
             raise DataError(f"{base}: has {_below(named, base)} but no folder of training images beside it; rename it.")
-        return Layout(_classes(base), None, notes)
+        found = _classes(base)
+        if all(split_of(name) for name in found.classes) and any(split_of(name) == "train" for name in found.classes):
+            tables = [path for path in sorted(base.iterdir()) if path.suffix.lower() in TABLES]
+            hint = f"data.labels={tables[0]}" if tables else "data.labels=TABLE, or data.label_pattern"
+            raise DataError(
+                f"{base}: {', '.join(f'{name}/' for name in found.classes)} are splits, not classes, and have no "
+                f"folder for each class in them; say the classes: {hint}."
+            )
+        return Layout(found, None, notes)
     train = splits["train"]
     _check_count(train)
     chosen = None if held_out else splits.get("val") or splits.get("test")

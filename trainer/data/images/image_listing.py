@@ -75,14 +75,14 @@ def scan(root: Path, held_out: bool = False) -> Scanned:
         targets = torch.arange(len(labels)).repeat_interleave(torch.tensor([*counts.values()]))
         listings.append(Listing(tuple(paths), targets))
         side = "images" if layout.val is None else "train" if part is layout.train else "val"
-        lines.append(f"{side:<10}{len(paths):,} in {part.folder}: {_counts(counts)}")
+        lines.append(f"{side:<10}{len(paths):,} in {part.folder}: {count_words(counts)}")
     if passed_over:
         used = sum(map(len, listings))
         lines.append(f"{'files':<10}{used + passed_over.total():,} found = {used:,} used{_others(passed_over, ' + ')}")
     return Scanned(labels, listings, [*lines, *(f"{'note':<10}{text}" for text in layout.notes)])
 
 
-def _counts(counts: dict[str, int]) -> str:
+def count_words(counts: dict[str, int]) -> str:
     """Return the classes with their counts: all of few, of many the first, the last, the smallest and the largest."""
     words = [f"{label} {count:,}" for label, count in counts.items()]
     if len(words) <= ALL_CLASSES:

@@ -18,7 +18,7 @@ LITTLE = 0.5  # of an image's area: a cut that leaves less is warned about
 
 
 @dataclass
-class Survey:
+class PixelSurvey:
     """What was found.
 
     Attributes:
@@ -41,9 +41,9 @@ class Survey:
         return statistics.median(shares) if shares else 1.0
 
 
-def survey(paths: Sequence[Path], channels: int) -> Survey:
+def survey_pixels(paths: Sequence[Path], channels: int) -> PixelSurvey:
     """Look at some of the files; those that cannot be read are passed over, the decoder names them."""
-    found, values = Survey(), list[np.ndarray]()
+    found, values = PixelSurvey(), list[np.ndarray]()
     for path in paths[:: max(1, len(paths) // SAMPLE)][:SAMPLE]:
         try:
             deep = _look(path, channels, found)
@@ -60,7 +60,7 @@ def survey(paths: Sequence[Path], channels: int) -> Survey:
     return found
 
 
-def _look(path: Path, channels: int, found: Survey) -> np.ndarray | None:
+def _look(path: Path, channels: int, found: PixelSurvey) -> np.ndarray | None:
     """Take note of an image; return its pixels where they are deep, uint16 (height, width, bands)."""
     try:
         with opened(path) as image:

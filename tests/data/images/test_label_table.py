@@ -1,0 +1,151 @@
+"""Labels of images from tables and names: columns by content, splits, groups, and what does not fit."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from trainer.config.data import ImageFolder
+from trainer.data.datasets.image_folder import load_image_folder
+from trainer.data.images.label_rows import read_label_rows
+from trainer.data.types import Data
+from trainer.errors import ConfigError, DataError
+
+COLOURS = {"rust": 0, "scab": 1, "well": 2}
+NAMES = sorted(COLOURS)
+COUNT = 30
+
+
+def make_images(folder: Path, count: int = COUNT, name: str = "{i:03d}.png") -> list[tuple[str, str]]:
+    """Images whose colour tells the class; returns (file name, class) of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for i in range(count):
+        label = NAMES[i % 3]
+        pixels = np.full((8, 8, 3), i, np.uint8)
+        pixels[..., COLOURS[label]] = 200
+        rows.append((name.format(i=i, label=label), label))
+        Image.fromarray(pixels).save(folder / rows[-1][0])
+    return rows
+
+
+def load(root: Path, **keys: Any) -> Data:
+    return load_image_folder(ImageFolder(root=str(root), augment=False, workers=0, **keys), 0)
+
+
+def check(data: Data, count: int = COUNT) -> None:
+    """Each image has the class of its colour."""
+    assert data.spec.labels == tuple(NAMES)
+    assert len(data.train) + len(data.val) == count
+    for part in (data.train, data.val):
+        for i in range(len(part)):
+            colour = int(part.inputs[i].float().mean((1, 2)).argmax())  # type: ignore[index]
+            assert COLOURS[NAMES[int(part.targets[i])]] == colour
+
+
+def write(path: Path, rows: list[Any], header: str | None = "id,label", delimiter: str = ",") -> Path:
+    lines = [header.replace(",", delimiter)] if header else []
+    path.write_text("\n".join([*lines, *(delimiter.join(map(str, row)) for row in rows)]) + "\n")
+    return path
+
+
+def test_a_table_names_the_files_in_whatever_way(tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "d" / "all")
+    forms = {
+        "names": lambda name: name,
+        "without ending": lambda name: name.removesuffix(".png"),
+        "paths": lambda name: f"all/{name}",
+        "paths of another place": lambda name: f"somewhere/else/{name}",
+        "of Windows": lambda name: f".\\all\\{name}",
+    }
+    for words, form in forms.items():
+        for delimiter in (",", "\t", ";"):
+            for header in ("image_id,label", "label_id,Class", None):
+                table = write(tmp_path / "t.csv", [(form(n), c) for n, c in rows], header, delimiter)
+                data = load(tmp_path / "d", labels=str(table))
+                check(data), words
+                assert any("30 found = 30 used" in note for note in data.notes)
+    swapped = write(tmp_path / "t.csv", [(c, i, n) for i, (n, c) in enumerate(rows)], "kind,number,photo")
+    with pytest.raises(ConfigError, match=r"data\.label_column is needed: .* It has kind, number, photo"):
+        load(tmp_path / "d", labels=str(swapped))
+    check(load(tmp_path / "d", labels=str(swapped), label_column="kind"))
+    for key in ("label_column", "file_column", "split_column"):
+        with pytest.raises(ConfigError, match=rf"data\.{key}=kin: .*Did you mean 'kind'"):
+            load(tmp_path / "d", labels=str(swapped), **{"label_column": "kind", key: "kin"})
+
+
+def test_other_kinds_of_tables_say_the_same(tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "d")
+    entries = [{"file_name": name, "label": label} for name, label in rows]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, entries)))
+    pq.write_table(pa.Table.from_pylist(entries), tmp_path / "t.parquet")
+    onehot = [(name, *(int(label == one) for one in NAMES)) for name, label in rows]
+    write(tmp_path / "t.csv", onehot, "image," + ",".join(NAMES))
+    for name in ("t.jsonl", "t.parquet", "t.csv"):
+        check(load(tmp_path / "d", labels=str(tmp_path / name)))
+    several = [(name, 1, int(label == "rust"), 0) for name, label in rows]
+    with pytest.raises(DataError, match="rust, scab, well … are any number of labels for an image"):
+        load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", several, "image," + ",".join(NAMES))))
+    (tmp_path / "t.csv").write_text("")
+    for wrong, words in (("t.csv", "it is empty"), ("no.csv", "no such file")):
+        with pytest.raises(DataError, match=words):
+            load(tmp_path / "d", labels=str(tmp_path / wrong))
+    assert read_label_rows(write(tmp_path / "t.csv", [("a b", "x|y")], "name,of")) == [["name", "of"], ["a b", "x|y"]]
+
+
+def test_metadata_beside_the_images_is_found_and_a_pattern_reads_names(tmp_path: Path) -> None:
+    for split, count in (("train", 30), ("validation", 9)):
+        rows = make_images(tmp_path / "hf" / split, count)
+        write(tmp_path / "hf" / split / "metadata.csv", rows, "file_name,label")
+    data = load(tmp_path / "hf")
+    check(data, 39)
+    assert (len(data.train), len(data.val)) == (30, 9)
+    make_images(tmp_path / "names", name="{label}.{i}.png")
+    check(load(tmp_path / "names", label_pattern=r"^([a-z]+)\."))
+    for pattern, words in (
+        ("^x(.)", "fits none of 30 images"),
+        ("(", "not a regular expression"),
+        ("a", "parentheses"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=words):
+            load(tmp_path / "names", label_pattern=pattern)
+
+
+def test_splits_and_groups_of_a_table_are_kept(tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "d")
+    sides = [(n, c, "Training" if i < 20 else "valid") for i, (n, c) in enumerate(rows)]
+    data = load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", sides, "id,label,split")))
+    check(data)
+    assert (len(data.train), len(data.val)) == (20, 10)
+    patients = [(n, c, f"p{i // 3}") for i, (n, c) in enumerate(rows)]  # three images of each
+    table = str(write(tmp_path / "t.csv", patients, "id,label,patient_id"))
+    for keys in ({}, {"val_fraction": 0.3}, {"folds": 3, "fold": 1}):
+        data = load(tmp_path / "d", labels=table, **keys)
+        check(data)
+        number = {n: i for i, (n, _) in enumerate(rows)}
+        held = Counter(int(part.inputs[i].flatten().min()) // 3 for part in [data.val] for i in range(len(part)))  # type: ignore[index]
+        assert set(held.values()) == {3}, "whole patients"
+        assert len(number) == COUNT
+
+
+def test_what_does_not_fit_is_counted_and_told(tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "d" / "train")
+    make_images(tmp_path / "d" / "test", 6)  # files of the same names, in no table
+    extra = [*rows[:-4], ("gone.png", "rust"), ("000.png", "rust"), ("also.png", "")]
+    data = load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", extra)))
+    assert len(data.train) + len(data.val) == 27
+    assert any("36 found = 26 used + 10 not in the table" in note for note in data.notes)
+    told = " ".join(data.warnings)
+    assert "2 of 29 rows of" in told
+    assert "the first: gone.png, also.png" in told
+    assert "1 images are in" in told
+    with pytest.raises(DataError, match=r"no column of it names the images in .*'x1', 'rust'.* the folder t.*png"):
+        load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", [(f"x{i}", "rust") for i in range(1, 9)])))
+    with pytest.raises(DataError, match="test/, train/ are splits, not classes"):
+        load(tmp_path / "d")

@@ -1,0 +1,252 @@
+"""Images whose classes are not their folders: a table, or a pattern of their names, says which is which."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer.config.data import ImageFolder
+from trainer.data.images.image_files import EXTENSIONS
+from trainer.data.images.image_layout import files_below, split_of
+from trainer.data.images.label_rows import Rows, read_label_rows
+from trainer.errors import ConfigError, DataError, did_you_mean
+from trainer.system.home import expanded
+
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of Hugging Face's imagefolder, beside the images
+METADATA_FILE = "file_name"
+LABELS = ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "diagnosis", "y", "dx")
+SPLITS = ("split", "set", "subset", "partition", "fold", "dataset")
+GROUPS = ("group", "group_id", "patient", "patient_id", "subject", "subject_id", "patientid")
+LOOKED_AT, FOUND = 200, 0.5  # rows; the share of them whose cell must name an image, for a column of files
+NAMED = 3
+SEVERAL = re.compile(r"[^|]+\|[^|]+|[^;]+;[^;]+")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with what a table says of them.
+
+    Attributes:
+        paths: of the images.
+        labels: the class of each.
+        roles: the split of each, train, val or test; "" where nothing is said.
+        groups: what belongs together on one side of a split; None: nothing is said.
+        notes, warnings: for the first screen.
+    """
+
+    paths: list[Path]
+    labels: list[str]
+    roles: list[str]
+    groups: list[str] | None
+    notes: list[str]
+    warnings: list[str]
+
+    def targets(self, names: Sequence[str]) -> Tensor:
+        """Return the position of each label in `names`, int64 (N,)."""
+        place = {name: number for number, name in enumerate(names)}
+        return torch.tensor([place[label] for label in self.labels])
+
+    def group_numbers(self) -> Tensor | None:
+        """Return the number of the group of each image, int64 (N,)."""
+        if self.groups is None:
+            return None
+        place = {name: number for number, name in enumerate(dict.fromkeys(self.groups))}
+        return torch.tensor([place[name] for name in self.groups])
+
+
+def labelled_images(config: ImageFolder, root: Path) -> Labelled | None:
+    """Return the images of a folder with the labels that a table or a pattern gives; None where neither is there.
+
+    Raises:
+        ConfigError, DataError: where columns are not there, or nothing fits; names what was found on both sides.
+    """
+    if config.label_pattern is not None:
+        return _by_pattern(root, config.label_pattern)
+    if config.labels is not None:
+        path = expanded(config.labels)
+        path = path if path.exists() or not (root / config.labels).exists() else root / config.labels
+        return _by_table(config, root, path, read_label_rows(path), "")
+    found = [path for folder in (root, *_folders(root)) for name in METADATA if (path := folder / name).is_file()]
+    tables = [(path, rows) for path in found if _is_metadata(rows := read_label_rows(path))]
+    parts = [_by_table(config, path.parent, path, rows, _role(path, root)) for path, rows in tables]
+    return _together(parts) if parts else None
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
+def _role(path: Path, root: Path) -> str:
+    return "" if path.parent == root else split_of(path.parent.name) or ""
+
+
+def _is_metadata(rows: Rows) -> bool:
+    return bool(rows) and METADATA_FILE in rows[0] and any(name.lower() in LABELS for name in rows[0])
+
+
+def _together(parts: Sequence[Labelled]) -> Labelled:
+    groups = None if any(part.groups is None for part in parts) else [g for part in parts for g in part.groups or ()]
+    paths = [path for part in parts for path in part.paths]
+    labels, roles = ([x for part in parts for x in getattr(part, name)] for name in ("labels", "roles"))
+    notes, warnings = ([x for part in parts for x in getattr(part, name)] for name in ("notes", "warnings"))
+    return Labelled(paths, labels, roles, groups, notes, warnings)
+
+
+class _Index:
+    """Finds images by what tables call them: a path below the folder, a file's name, or its name without ending."""
+
+    def __init__(self, root: Path) -> None:
+        below = files_below(root)
+        self.images, self.passed_over = below.images, below.passed_over
+        self.by_name: dict[str, list[Path]] = {}
+        for path in self.images:
+            relative = unicodedata.normalize("NFC", path.relative_to(root).as_posix())
+            for name in {relative, Path(relative).name, str(Path(relative).with_suffix("")), Path(relative).stem}:
+                self.by_name.setdefault(name, []).append(path)
+
+    def find(self, cell: str) -> list[Path]:
+        """Return the images that a cell may name."""
+        name = unicodedata.normalize("NFC", cell.strip().replace("\\", "/"))
+        name = name.removeprefix("./")
+        for form in (name, name.partition("/")[2], Path(name).name if name else ""):
+            if form and form in self.by_name:
+                return self.by_name[form]
+        return []
+
+    def find_all(self, cells: Sequence[str]) -> list[Path | None]:
+        """Return the image of each cell: of several of a name the one in the folder that most of the others are in."""
+        found = [self.find(cell) for cell in cells]
+        folders = Counter(candidates[0].parent for candidates in found if len(candidates) == 1).most_common(1)
+        usual = folders[0][0] if folders else None
+        chosen: list[Path | None] = []
+        for candidates in found:
+            here = [path for path in candidates if path.parent == usual] if len(candidates) > 1 else candidates
+            chosen.append(here[0] if len(here) == 1 else None)
+        return chosen
+
+
+def _by_table(config: ImageFolder, root: Path, path: Path, rows: Rows, role: str) -> Labelled:
+    index = _Index(root)
+    if not index.images:
+        raise DataError(f"{root}: no images ({', '.join(EXTENSIONS)}) in this folder or below it.")
+    file_column, has_header = _file_column(config, root, path, rows, index)
+    names = rows[0] if has_header else [f"column {i + 1}" for i in range(len(rows[0]))]
+    body = rows[1:] if has_header else rows
+    lower = [name.lower() for name in names]
+
+    def column(key: str, usual: Sequence[str]) -> int | None:
+        typed = getattr(config, key)
+        if typed is None:
+            places = (lower.index(name) for name in usual if name in lower)
+            return next((place for place in places if place != file_column), None)
+        if typed not in names:
+            hint = did_you_mean(typed, names)
+            raise ConfigError(f"data.{key}={typed}: {path} has no such column.{hint} It has {', '.join(names)}.")
+        return names.index(typed)
+
+    split, group = column("split_column", SPLITS), column("group_column", GROUPS)
+    label, labels = _labels(config, path, names, body, column("label_column", LABELS), {file_column, split, group})
+    found = index.find_all([row[file_column] for row in body])
+    used = [i for i, image in enumerate(found) if image is not None and labels[i]]
+    if not used:
+        example = body[0][file_column] if body else ""
+        raise DataError(
+            f"data.labels={path}: none of its {len(body)} rows names an image in {root}; it has names such as "
+            f"'{example}', and the folder {index.images[0].relative_to(root)}. See data.root and data.file_column."
+        )
+    paths = [image for i in used if (image := found[i]) is not None]
+    left = len(index.images) - len(set(paths))
+    notes = [
+        f"{'labels':<10}{path}: {names[file_column]} names the file, {label} the class"
+        + (f", {names[split]} the split" if split is not None else "")
+        + (f", {names[group]} what stays together" if group is not None else ""),
+        f"{'files':<10}{len(index.images) + index.passed_over.total():,} found = {len(set(paths)):,} used"
+        + (f" + {left:,} not in the table" if left else "")
+        + (f" + {index.passed_over.total():,} passed over" if index.passed_over else ""),
+    ]
+    missing = [body[i][file_column] for i, image in enumerate(found) if image is None]
+    warnings = []
+    if missing:
+        shown = ", ".join(missing[:NAMED])
+        warnings.append(
+            f"{len(missing):,} of {len(body):,} rows of {path} name no image in {root}, the first: {shown}."
+        )
+    if twice := [name for name, count in Counter(paths).items() if count > 1]:
+        warnings.append(f"{len(twice):,} images are in {path} more than once, the first: {twice[0]}.")
+    roles = [role if split is None else split_of(body[i][split]) or "" for i in used]
+    groups = None if group is None else [body[i][group] or f"row {i}" for i in used]
+    return Labelled(paths, [labels[i] for i in used], roles, groups, notes, warnings)
+
+
+def _file_column(config: ImageFolder, root: Path, path: Path, rows: Rows, index: _Index) -> tuple[int, bool]:
+    """Return which column names the files, and whether the first row is one of names."""
+    if config.file_column is not None:
+        if config.file_column not in rows[0]:
+            hint = did_you_mean(config.file_column, rows[0])
+            raise ConfigError(
+                f"data.file_column={config.file_column}: {path} has no such column.{hint} It has {', '.join(rows[0])}."
+            )
+        return rows[0].index(config.file_column), True
+    sample = rows[1 : LOOKED_AT + 1] or rows
+    shares = [sum(bool(index.find(row[i])) for row in sample) / len(sample) for i in range(len(rows[0]))]
+    best = max(range(len(shares)), key=shares.__getitem__)
+    if shares[best] < FOUND:
+        cells = ", ".join(f"'{cell}'" for cell in sample[0][:NAMED])
+        raise DataError(
+            f"data.labels={path}: no column of it names the images in {root}: its first row has {cells}, and the "
+            f"folder {index.images[0].relative_to(root)}. See data.root and data.file_column."
+        )
+    return best, not index.find(rows[0][best])
+
+
+def _labels(
+    config: ImageFolder, path: Path, names: list[str], body: Rows, chosen: int | None, others: set[int | None]
+) -> tuple[str, list[str]]:
+    """Return what says the class, and the class of each row."""
+    rest = [i for i in range(len(names)) if i not in others]
+    if chosen is None and len(rest) == 1:
+        chosen = rest[0]
+    if chosen is not None:
+        labels = [unicodedata.normalize("NFC", row[chosen]) for row in body]
+        if sum(bool(SEVERAL.fullmatch(label)) for label in labels) > len(labels) / 10:
+            raise DataError(
+                f"data.labels={path}: {names[chosen]} has several labels for an image, which no task here learns."
+            )
+        return names[chosen], labels
+    flags = [i for i in rest if {row[i] for row in body} <= {"0", "1", "0.0", "1.0"}]
+    if len(flags) > 1:
+        ones = [[names[i] for i in flags if row[i] in ("1", "1.0")] for row in body]
+        if all(len(one) == 1 for one in ones):
+            return f"the 1 among {', '.join(names[i] for i in flags[:NAMED])} …", [one[0] for one in ones]
+        raise DataError(
+            f"data.labels={path}: {', '.join(names[i] for i in flags[:NAMED])} … are any number of labels for an "
+            "image, which no task here learns; name a column of one class: data.label_column."
+        )
+    raise ConfigError(f"data.label_column is needed: which column of {path} is the class? It has {', '.join(names)}.")
+
+
+def _by_pattern(root: Path, pattern: str) -> Labelled:
+    try:
+        search: Callable[[str], re.Match[str] | None] = re.compile(pattern).search
+        if re.compile(pattern).groups < 1:
+            raise ConfigError(f"data.label_pattern={pattern}: put the class in parentheses, as in '^([a-z]+)\\.'.")
+    except re.error as error:
+        raise ConfigError(f"data.label_pattern={pattern}: not a regular expression ({error}).") from error
+    index = _Index(root)
+    found = [(path, search(path.relative_to(root).as_posix()) or search(path.name)) for path in index.images]
+    paths = [path for path, match in found if match and match[1]]
+    if not paths:
+        example = index.images[0].relative_to(root) if index.images else "no image"
+        count = len(index.images)
+        raise DataError(f"data.label_pattern={pattern}: fits none of {count} images in {root}, such as {example}.")
+    labels = [unicodedata.normalize("NFC", match[1]) for _, match in found if match and match[1]]
+    left = len(index.images) - len(paths)
+    others = f" + {left:,} whose name does not fit" if left else ""
+    notes = [f"{'files':<10}{len(index.images):,} images found = {len(paths):,} used{others}"]
+    roles = [split_of(path.relative_to(root).parts[0]) or "" if path.parent != root else "" for path in paths]
+    return Labelled(paths, labels, roles, None, notes, [])
