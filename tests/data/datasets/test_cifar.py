@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import shutil
 import tarfile
 from collections import OrderedDict
 from dataclasses import replace
@@ -17,7 +18,7 @@ from torchvision import datasets as theirs
 
 from trainer.checkpoint import durable
 from trainer.config.datasets import CIFAR10_MEAN, CIFAR10_STD, Cifar10, Cifar100
-from trainer.data.datasets.cifar import CIFAR10, CIFAR100, CifarFiles, read_cifar, unpickled
+from trainer.data.datasets.cifar import CIFAR10, CIFAR100, IMAGES, CifarFiles, read_cifar, unpickled
 from trainer.data.files.download import Remote
 from trainer.data.images.augment import Pipeline, Warp
 from trainer.errors import DataError
@@ -155,14 +156,14 @@ def test_pickles_of_python_2_are_read(tmp_path: Path) -> None:
 def test_a_batch_with_another_md5_is_never_unpickled(tmp_path: Path) -> None:
     source = small(tmp_path)
     write_pickle(tmp_path / CIFAR10.folder / "data_batch_3", Bomb(tmp_path / "executed"))
-    with pytest.raises(DataError, match="could not be downloaded"):
+    with pytest.raises(DataError, match="not as published: "):
         read_cifar(tmp_path, source)
     assert not (tmp_path / "executed").exists()
 
 
 def test_the_published_digests_do_not_open_files_that_are_not_cifar10(tmp_path: Path) -> None:
     small(tmp_path, packed=True)
-    with pytest.raises(DataError, match="the file there is not the published one"):
+    with pytest.raises(DataError, match="is not the published file"):
         build_data(Cifar10(root=str(tmp_path)), 0)
 
 
@@ -219,7 +220,7 @@ def test_a_damaged_cache_is_not_trusted(tmp_path: Path) -> None:
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 1
     state.write_bytes(content)
-    with pytest.raises(DataError, match="could not be downloaded"):
+    with pytest.raises(DataError, match="not as published: "):
         build_data(Cifar10(root=str(tmp_path)), 0)
 
 
@@ -237,3 +238,37 @@ def test_a_root_that_cannot_be_made_is_the_same_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="data=digits"):
         build_data(Cifar10(root=str(tmp_path / "file" / "data")), 0)
+
+
+def test_files_put_there_by_hand_are_found_and_named_before_any_download(tmp_path: Path) -> None:
+    source = small(tmp_path / "d")
+    expected = read_cifar(tmp_path / "d", source)
+    inner = tmp_path / "d" / source.folder
+    shutil.copytree(inner, tmp_path / "e" / source.folder / source.folder)  # unpacked into a folder of its name
+    for root in (inner, tmp_path / "e", tmp_path / "e" / source.folder):
+        found = read_cifar(root, source)
+        assert torch.equal(found["train_images"], expected["train_images"]), root
+    (inner / "data_batch_5").unlink()
+    (inner / "data_batch_2").write_bytes(b"x")
+    with pytest.raises(DataError, match="has 6 of 7 files of the dataset; missing: data_batch_5; not as"):
+        read_cifar(tmp_path / "d", source)
+
+
+def test_the_version_for_c_programs_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(IMAGES, "batch", PER_FILE)
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    names = [*CIFAR10.train, *CIFAR10.test]
+    for i, name in enumerate(names):
+        rows = np.concatenate([np.array(classes(i), np.uint8)[:, None], pixels(i)], axis=1)
+        (folder / f"{name}.bin").write_bytes(rows.tobytes())
+    with pytest.raises(DataError, match=r"has 6 of 7 files of the dataset; missing: batches\.meta\.txt"):
+        read_cifar(tmp_path, CIFAR10)
+    (folder / "batches.meta.txt").write_text("\n".join("abcdefghij") + "\n\n")
+    read = read_cifar(tmp_path, CIFAR10)
+    assert read["labels"] == list("abcdefghij")
+    assert torch.equal(read["train_images"][:PER_FILE].flatten(1), torch.from_numpy(pixels(0)))
+    assert read["test_targets"].tolist() == classes(5)
+    os.truncate(folder / "data_batch_3.bin", 3073)
+    with pytest.raises(DataError, match=r"not as published: data_batch_3\.bin"):
+        read_cifar(tmp_path, CIFAR10)

@@ -62,6 +62,17 @@ def test_files_are_found_flat_and_as_torchvision_lays_them_out(tmp_path: Path, l
     assert data.spec.class_counts == (3,) * 10
 
 
+def test_dotted_names_and_a_folder_of_their_own_are_found(tmp_path: Path) -> None:
+    """As some unpackers write them."""
+    write_all(tmp_path / "fashion", packed=False)
+    for path in list((tmp_path / "fashion").iterdir()):
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    data = build_data(FashionMnist(root=str(tmp_path)), 0)
+    assert torch.equal(data.train.inputs, images("train").unsqueeze(1))
+    with pytest.raises(DataError, match=r"MNIST/raw/train-images-idx3-ubyte\.gz: it is not there"):
+        build_data(Mnist(root=str(tmp_path)), 0)  # whose files have the same names
+
+
 def test_plain_and_packed_files_may_be_mixed(tmp_path: Path) -> None:
     write_all(tmp_path, packed=True)
     packed = tmp_path / "t10k-images-idx3-ubyte.gz"

@@ -13,12 +13,15 @@ import numpy as np
 import torch
 
 from trainer.config.datasets import Published
+from trainer.data.files.by_hand import best_folder, incomplete
 from trainer.data.files.cache import cached
 from trainer.data.files.download import Remote, datasets_folder, fetch
 from trainer.data.images.image_data import make_image_data
 from trainer.data.types import Data, Split
 from trainer.errors import DataError
 
+PIXELS = 3 * 32 * 32  # bytes of an image
+IMAGES = {"batch": 10_000, "train": 50_000, "test": 10_000}  # in a file
 ADDRESS = "https://www.cs.toronto.edu/~kriz/"
 
 
@@ -42,6 +45,16 @@ class CifarFiles:
     meta: dict[str, str]
     labels: str
     names: str
+
+    @property
+    def names_file(self) -> str:
+        """The names of the classes in the version for C programs."""
+        return "batches.meta.txt" if self.labels == "labels" else "fine_label_names.txt"
+
+    @property
+    def counts(self) -> list[str]:
+        """What each file of images holds, see `IMAGES`."""
+        return ["batch"] * 6 if self.labels == "labels" else ["train", "test"]
 
 
 CIFAR10 = CifarFiles(
@@ -106,7 +119,9 @@ def read_cifar(root: Path, source: CifarFiles) -> dict[str, Any]:
     Raises:
         DataError: where the files are neither there nor can be downloaded, with what to do.
     """
-    open_file = _in_folder(root / source.folder, source) or _in_archive(fetch(source.archive, root), source)
+    if (binary := _binary(root, source)) is not None:
+        return binary
+    open_file = _in_folder(root, source) or _in_archive(_archive(root, source), source)
     tensors: dict[str, Any] = {}
     for part, files in (("train", source.train), ("test", source.test)):
         batches = [open_file(name) for name in files]
@@ -118,17 +133,58 @@ def read_cifar(root: Path, source: CifarFiles) -> dict[str, Any]:
     return tensors
 
 
-def _in_folder(folder: Path, source: CifarFiles) -> Callable[[str], dict[str, Any]] | None:
-    """Return a function that opens a file of the unpacked archive; None unless all of them are there as published."""
-    contents: dict[str, bytes] = {}
-    for name, digest in (source.train | source.test | source.meta).items():
-        path = folder / name
-        if not path.is_file():
-            return None
-        contents[name] = path.read_bytes()
-        if hashlib.md5(contents[name], usedforsecurity=False).hexdigest() != digest:
-            return None
+def _archive(root: Path, source: CifarFiles) -> Path:
+    """Return the packed archive, which is downloaded unless it is there."""
+    path = root / source.archive.name
+    if path.exists() and not source.archive.is_at(path):
+        raise DataError(
+            f"{path}: is not the published file ({source.archive.digest}), perhaps cut short; remove it, and it is "
+            "downloaded."
+        )
+    return fetch(source.archive, root)
+
+
+def _in_folder(root: Path, source: CifarFiles) -> Callable[[str], dict[str, Any]] | None:
+    """Return a function that opens a file of the unpacked archive; None where none of its files is there.
+
+    Raises:
+        DataError: where some are missing, or not as published: those are pickles, and not opened.
+    """
+    digests = source.train | source.test | source.meta
+    found = best_folder(root, list(digests))
+    if found is None or not set(found[1]) & {*source.train}:
+        return None
+    folder, there = found
+    contents = {name: (folder / name).read_bytes() for name in there}
+    changed = [n for n in there if hashlib.md5(contents[n], usedforsecurity=False).hexdigest() != digests[n]]
+    if changed or len(there) < len(digests):
+        raise incomplete(folder, list(digests), there, changed)
     return lambda name: unpickled(contents[name])
+
+
+def _binary(root: Path, source: CifarFiles) -> dict[str, Any] | None:
+    """Read the version for C programs: a class and 3,072 bytes for each image; None where none of its files is there.
+
+    Raises:
+        DataError: where some are missing, or of another size.
+    """
+    files = {f"{name}.bin": name for name in source.train | source.test}
+    found = best_folder(root, [*files, source.names_file])
+    if found is None or not set(found[1]) & {*files}:
+        return None
+    folder, there = found
+    record = PIXELS + (1 if source.labels == "labels" else 2)  # CIFAR-100 has the coarse class first
+    size = {name: record * IMAGES[count] for name, count in zip(files, source.counts, strict=True)}
+    changed = [n for n in there if n in files and (folder / n).stat().st_size != size[n]]
+    if changed or len(there) < len(files) + 1:
+        raise incomplete(folder, [*files, source.names_file], there, changed)
+    tensors: dict[str, Any] = {}
+    for part, names in (("train", source.train), ("test", source.test)):
+        rows = np.concatenate([np.fromfile(folder / f"{name}.bin", np.uint8).reshape(-1, record) for name in names])
+        tensors[f"{part}_images"] = torch.from_numpy(rows[:, -PIXELS:].reshape(-1, 3, 32, 32).copy())
+        tensors[f"{part}_targets"] = torch.from_numpy(rows[:, record - PIXELS - 1].astype(np.int64))
+    tensors["labels"] = (folder / source.names_file).read_text(encoding="utf-8").split()
+    return tensors
 
 
 def _in_archive(path: Path, source: CifarFiles) -> Callable[[str], dict[str, Any]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.config.datasets import Published
+from trainer.data.files.by_hand import best_folder
 from trainer.data.files.download import Remote, datasets_folder, fetch
 from trainer.data.files.idx import read_idx
 from trainer.data.images.image_data import make_image_data
@@ -76,8 +77,18 @@ def load_mnist(config: Published, source: MnistFiles, seed: int) -> Data:
 
 
 def _folder(root: Path, source: MnistFiles) -> Path:
-    """Return `root` where the files lie directly in it, else the subfolder where torchvision puts them."""
-    return root if _found(root, f"train-{IMAGES}") else root / source.folder
+    """Return the folder in or near `root` that has the files, else the subfolder where torchvision puts them.
+
+    What is missing of them is downloaded beside the others: an interrupted download leaves just that.
+    """
+    forms = [form for stem in source.files for form in _forms(stem)]
+    for place in (root, root / source.folder):
+        if any((place / form).is_file() for form in forms):
+            return place
+    found = best_folder(root, forms)
+    if found is None or ("fashion" in str(found[0].relative_to(root)).lower()) != ("Fashion" in source.folder):
+        return root / source.folder  # the two datasets have files of the same names
+    return found[0]
 
 
 def _split(folder: Path, part: str, source: MnistFiles) -> Split:
@@ -92,4 +103,10 @@ def _split(folder: Path, part: str, source: MnistFiles) -> Split:
 
 def _found(folder: Path, stem: str) -> Path | None:
     """Return the file in the folder, plain or packed; None where it is missing."""
-    return next((path for path in (folder / stem, folder / f"{stem}.gz") if path.is_file()), None)
+    return next((path for form in _forms(stem) if (path := folder / form).is_file()), None)
+
+
+def _forms(stem: str) -> list[str]:
+    """Return the names of a file, plain and packed; some unpackers write a dot before `idx`."""
+    dotted = stem.replace("-idx", ".idx")
+    return [stem, f"{stem}.gz", dotted, f"{dotted}.gz"]
