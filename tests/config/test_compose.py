@@ -96,7 +96,7 @@ def test_a_whole_composition_refuses_what_an_assignment_refuses(override: str) -
 def test_an_unknown_option_lists_the_options() -> None:
     message = _error("model=transformer")
     assert message.startswith("model=transformer: no such option.")
-    assert "Options of model: attention, auto, cnn, linear, mlp, realmlp, tabm, tabular, torchvision" in message
+    assert "Options of model: attention, auto, cnn, linear, mlp, realmlp, tabm, tabular, timm, torchvision" in message
 
 
 def test_an_unknown_key_lists_the_keys() -> None:

@@ -196,3 +196,16 @@ class Torchvision(ModelConfig):
         "to start from: a file (of torch or safetensors), or published weights by name, such as DEFAULT, which are "
         "downloaded once; a head of another size keeps its initial weights",
     )
+
+
+@register("model", "timm")
+@dataclass
+class Timm(ModelConfig):
+    """Any network of timm (extra `timm`), by its name, for images."""
+
+    arch: str = key("resnet18", "a name from timm.list_models, such as convnext_tiny, vit_small_patch16_224")
+    weights: str | None = key(
+        None,
+        "to start from: a file (of torch or safetensors), or published weights by their tag or as DEFAULT, which are "
+        "downloaded once; the head is new",
+    )

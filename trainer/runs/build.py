@@ -27,6 +27,7 @@ from trainer.config.model import (
     RealMlp,
     TabM,
     Tabular,
+    Timm,
     Torchvision,
 )
 from trainer.config.optimizer import OptimizerConfig
@@ -266,6 +267,10 @@ def build_network(config: ModelConfig, spec: DataSpec, load: bool = True) -> nn.
             from trainer.models.torchvision import build_classifier
 
             return build_classifier(config.arch, config.weights, spec, load)
+        case Timm():
+            from trainer.models.timm_model import build_timm
+
+            return build_timm(config.arch, config.weights, spec, load)
     raise no_builder(config, "build(self, spec) -> torch.nn.Module")
 
 
@@ -323,11 +328,16 @@ def with_published_inputs(model: ModelConfig, data: DataConfig) -> tuple[DataCon
 
     Weights that were trained on images of a size, normalised by their means, work best on such images.
     """
-    if not isinstance(model, Torchvision) or not isinstance(data, ImageDataConfig):
+    if not isinstance(model, (Torchvision, Timm)) or not isinstance(data, ImageDataConfig):
         return data, ""
-    from trainer.models.torchvision import published_images
+    if isinstance(model, Timm):
+        from trainer.models.timm_model import timm_images
 
-    images = published_images(model.arch, model.weights)
+        images = timm_images(model.arch, model.weights)
+    else:
+        from trainer.models.torchvision import published_images
+
+        images = published_images(model.arch, model.weights)
     if images is None:
         return data, ""
     changed: dict[str, Any] = {}
