@@ -70,8 +70,10 @@ def _check_classes(payload: dict[str, Any], context: RunContext, run: Run) -> No
 def _check_kind(payload: dict[str, Any], context: RunContext, run: Run) -> None:
     """Raise `CheckpointError` where the samples are of another kind than those that were learned from."""
     saved = payload.get("data_spec")
-    before: dict[str, Any] = saved if isinstance(saved, dict) else {}
-    now = json.loads(json.dumps(context.data.spec.to_dict()))
+    before, now = (
+        json.loads(json.dumps(spec, default=str))  # tuples are lists in both
+        for spec in (saved if isinstance(saved, dict) else {}, context.data.spec.to_dict())
+    )
     for name, words in MADE_FOR.items():
         if name in before and before[name] != now[name]:
             raise CheckpointError(

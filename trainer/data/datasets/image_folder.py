@@ -18,8 +18,9 @@ from trainer.data.images.image_files import Decoder, ImageFiles, UnreadableImage
 from trainer.data.images.image_listing import Listing, Scanned, count_words, fingerprint, scan
 from trainer.data.images.label_table import Labelled, labelled_images
 from trainer.data.images.mixing import mixing_from
-from trainer.data.images.normalize import normalize_from, with_pixel_range
+from trainer.data.images.normalize import Normalize, normalize_from, with_pixel_range
 from trainer.data.images.survey import LITTLE, PixelSurvey, survey_pixels
+from trainer.data.images.words import augment_note, normalize_note
 from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 from trainer.errors import ConfigError, DataError
@@ -64,9 +65,11 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
         splits, rejected, description = _decode(root, key, listings, decoder, skip)
         official = splits[1] if len(splits) == 2 and not config.holds_out else None
         data = make_image_data(config, splits[0], official, labels, seed, description)
-    notes = [*notes, *_notes(config, decoder, seen)]
+    assert data.preprocessing is not None
+    normalised = normalize_note(config, Normalize.from_json(data.preprocessing))
+    notes = [*notes, *_notes(config, decoder, seen), normalised, *augment_note(config)]
     warnings = [*(labelled.warnings if labelled else ()), *_warnings(config, decoder, seen), *_blank(data)]
-    data = replace(data, notes=(*data.notes, *notes), warnings=(*data.warnings, *warnings))
+    data = replace(data, notes=tuple(notes), warnings=(*data.warnings, *warnings))
     data = replace(data, preprocessing=with_pixel_range(data.preprocessing, decoder.scale if seen.deep else ()))
     return _with_warning(data, root, listings, rejected)
 

@@ -1,5 +1,7 @@
 """From pixels in memory to data: split, normalised and augmented, the same for every image dataset."""
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from trainer.config.data import ImageDataConfig
 from trainer.data.images.augment import augment_from
 from trainer.data.images.mixing import mixing_from
 from trainer.data.images.normalize import normalize_from
+from trainer.data.images.words import augment_note
 from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
 
@@ -35,7 +38,7 @@ def make_image_data(
         train, val = (train.subset(index) for index in split_samples(config, train.targets, seed))
     assert isinstance(train.inputs, Tensor) and train.inputs.dtype == torch.uint8
     normalize = normalize_from(config, train.inputs)
-    return from_splits(
+    data = from_splits(
         train,
         val,
         labels,
@@ -45,3 +48,4 @@ def make_image_data(
         description=description,
         preprocessing=normalize.to_json(),
     )
+    return dataclasses.replace(data, notes=augment_note(config))
