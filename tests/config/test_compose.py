@@ -103,7 +103,7 @@ def test_an_unknown_key_lists_the_keys() -> None:
     message = _error("optimizer=sgd", "optimizer.zzz=1")
     assert "optimizer=sgd has no such key" in message
     assert (
-        "Its keys: decay_norm_bias, lr_mult, layer_decay, lr, momentum, dampening, weight_decay, nesterov." in message
+        "Its keys: decay_norm_bias, lr, momentum, dampening, weight_decay, nesterov, lr_mult, layer_decay." in message
     )
 
 

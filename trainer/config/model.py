@@ -28,9 +28,14 @@ class ModelConfig(Section):
         None,
         "parts that are not trained: all-but-head, the first N, or those whose name matches a pattern such as layer1 "
         "or features.*; their BatchNorm keeps its statistics",
+        kw_only=True,
     )
     unfreeze_at: str | None = key(
-        None, "when the frozen parts begin to be trained; null: never", duration=True, wall_clock=False
+        None,
+        "when the frozen parts begin to be trained; null: never",
+        duration=True,
+        wall_clock=False,
+        kw_only=True,
     )
 
     def __post_init__(self) -> None:

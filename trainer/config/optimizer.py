@@ -24,6 +24,7 @@ class OptimizerConfig(Section):
         {},
         "multiples of the learning rate by the names of parts of the network, or patterns: {backbone: 0.1}",
         on_resume=FIXED,
+        kw_only=True,
     )
     layer_decay: float | None = key(
         None,
@@ -32,6 +33,7 @@ class OptimizerConfig(Section):
         above=0,
         at_most=1,
         on_resume=FIXED,
+        kw_only=True,
     )
 
     def torch_name(self) -> str:

@@ -71,9 +71,13 @@ class Key:
                 raise ConfigError(f"{name}={value}: must be {self.allowed()}.")
 
 
-def key(default: Any, doc: str, **limits: Any) -> Any:
-    """Return a dataclass field with its doc and limits (the fields of `Key`)."""
-    return _field(default, Key(doc, **limits))
+def key(default: Any, doc: str, *, kw_only: bool = False, **limits: Any) -> Any:
+    """Return a dataclass field with its doc and limits (the fields of `Key`).
+
+    Args:
+        kw_only: for a key of a base class: it is shown after those of the class, and is no positional argument.
+    """
+    return _field(default, Key(doc, **limits), kw_only)
 
 
 def other_default(base: "type[Section]", name: str, default: Any, doc: str | None = None) -> Any:
@@ -86,11 +90,11 @@ def other_default(base: "type[Section]", name: str, default: Any, doc: str | Non
     return _field(default, known if doc is None else dataclasses.replace(known, doc=doc))
 
 
-def _field(default: Any, known: Key) -> Any:
+def _field(default: Any, known: Key, kw_only: bool = False) -> Any:
     metadata = {"key": known}
     if isinstance(default, (list, dict)):
-        return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+        return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata, kw_only=kw_only)
+    return dataclasses.field(default=default, metadata=metadata, kw_only=kw_only)
 
 
 @dataclass
@@ -152,7 +156,7 @@ class Section:
                 field.default_factory() if callable(field.default_factory) else field.default,
                 field.metadata["key"],
             )
-            for field in dataclasses.fields(cls)
+            for field in sorted(dataclasses.fields(cls), key=lambda field: bool(field.kw_only))
             if "key" in field.metadata
         }
 

@@ -61,8 +61,10 @@ def deep_pixels(path: Path) -> np.ndarray:
     else:
         with Image.open(path) as image:
             orientation = image.getexif().get(ORIENTATION, 1)
-            deep = start == b"\x89PNG" and depth(image, path) > 8
-            pixels = _png(path) if deep else np.asarray(image)
+            if image.mode.startswith("I") and image.format == "PNG":
+                pixels = np.asarray(image).astype(np.uint16)  # 16 bits of grey, which Pillow keeps
+            else:
+                pixels = _png(path) if image.format == "PNG" and depth(image, path) > 8 else np.asarray(image)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"its pixels are {pixels.dtype} without a defined range; save it with 8 or 16 bits")
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -72,8 +74,10 @@ def deep_pixels(path: Path) -> np.ndarray:
 
 
 def _png(path: Path) -> np.ndarray:
-    from torchvision.io import ImageReadMode, decode_image
-
+    try:
+        from torchvision.io import ImageReadMode, decode_image
+    except ImportError:  # torchvision gives up decoding images some day
+        raise ValueError("it has 16 bits of colour; save it as TIFF, which tifffile reads") from None
     content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
     pixels: np.ndarray = decode_image(content, mode=ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
     return pixels
