@@ -123,6 +123,17 @@ def test_splits_and_groups_of_a_table_are_kept(tmp_path: Path) -> None:
     data = load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", sides, "id,label,split")))
     check(data)
     assert (len(data.train), len(data.val)) == (20, 10)
+    three = [(n, c, ("train", "val", "test", "?")[3 if i > 27 else i // 10]) for i, (n, c) in enumerate(rows)]
+    data = load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", three, "id,label,split")))
+    assert (len(data.train), len(data.val)) == (12, 10)
+    assert any("8 images are for a test, and not used" in note for note in data.notes)
+    assert any("2 images have another word than train, val or test" in warning for warning in data.warnings)
+    folds = str(write(tmp_path / "t.csv", [(n, c, i % 5) for i, (n, c) in enumerate(rows)], "id,label,fold"))
+    data = load(tmp_path / "d", labels=folds)
+    assert (len(data.train), len(data.val)) == (24, 6)
+    assert not any("the split" in note for note in data.notes)
+    with pytest.raises(DataError, match=r"data\.split_column=fold: none of its values is train, val or test"):
+        load(tmp_path / "d", labels=folds, split_column="fold")
     patients = [(n, c, f"p{i // 3}") for i, (n, c) in enumerate(rows)]  # three images of each
     table = str(write(tmp_path / "t.csv", patients, "id,label,patient_id"))
     for keys in ({}, {"val_fraction": 0.3}, {"folds": 3, "fold": 1}):
@@ -137,12 +148,13 @@ def test_splits_and_groups_of_a_table_are_kept(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_counted_and_told(tmp_path: Path) -> None:
     rows = make_images(tmp_path / "d" / "train")
     make_images(tmp_path / "d" / "test", 6)  # files of the same names, in no table
-    extra = [*rows[:-4], ("gone.png", "rust"), ("000.png", "rust"), ("also.png", "")]
+    extra = [*rows[:-4], ("gone.png", "rust"), ("000.png", "rust"), ("also.png", ""), ("029.png", "")]
     data = load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", extra)))
     assert len(data.train) + len(data.val) == 27
     assert any("36 found = 26 used + 10 not in the table" in note for note in data.notes)
     told = " ".join(data.warnings)
-    assert "2 of 29 rows of" in told
+    assert "2 of 30 rows of" in told
+    assert "1 of 30 rows of" in told, "the one without a class"
     assert "the first: gone.png, also.png" in told
     assert "1 images are in" in told
     with pytest.raises(DataError, match=r"no column of it names the images in .*'x1', 'rust'.* the folder t.*png"):

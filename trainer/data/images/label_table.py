@@ -150,6 +150,10 @@ def _by_table(config: ImageFolder, root: Path, path: Path, rows: Rows, role: str
         return names.index(typed)
 
     split, group = column("split_column", SPLITS), column("group_column", GROUPS)
+    if split is not None and not any(split_of(row[split]) for row in body):
+        if config.split_column is not None:
+            raise DataError(f"data.split_column={names[split]}: none of its values is train, val or test.")
+        split = None  # such as the numbers of folds
     label, labels = _labels(config, path, names, body, column("label_column", LABELS), {file_column, split, group})
     found = index.find_all([row[file_column] for row in body])
     used = [i for i, image in enumerate(found) if image is not None and labels[i]]
@@ -176,9 +180,15 @@ def _by_table(config: ImageFolder, root: Path, path: Path, rows: Rows, role: str
         warnings.append(
             f"{len(missing):,} of {len(body):,} rows of {path} name no image in {root}, the first: {shown}."
         )
+    if bare := sum(image is not None and not label for image, label in zip(found, labels, strict=True)):
+        warnings.append(f"{bare:,} of {len(body):,} rows of {path} have no class, and are left out.")
     if twice := [name for name, count in Counter(paths).items() if count > 1]:
         warnings.append(f"{len(twice):,} images are in {path} more than once, the first: {twice[0]}.")
     roles = [role if split is None else split_of(body[i][split]) or "" for i in used]
+    if split is not None and (others := roles.count("")):
+        warnings.append(f"{others:,} images have another word than train, val or test in {names[split]}: for training.")
+    if "val" in roles and (spare := roles.count("test")):
+        notes.append(f"{'note':<10}{spare:,} images are for a test, and not used")
     groups = None if group is None else [body[i][group] or f"row {i}" for i in used]
     return Labelled(paths, [labels[i] for i in used], roles, groups, notes, warnings)
 
