@@ -150,6 +150,7 @@ def fingerprint(root: Path, listings: Sequence[Listing], decoder: Decoder) -> st
     made = (VERSION, decoder.size, decoder.channels, decoder.how, [*decoder.scale], decoder.max_pixels)
     digest = hashlib.sha256(repr(made).encode())
     for listing in listings:
+        digest.update(f"{len(listing)} files\n".encode())  # the same files may be divided in other places
         for path in listing.paths:
             try:
                 status = path.stat()
