@@ -30,6 +30,6 @@ def test_the_first_screen_says_which_and_why_and_predictions_use_it(
     rows = "\n".join(f"{i % 7},{'xyz'[i % 3]},{'no' if i % 7 < 3 else 'yes'}" for i in range(200))
     (tmp_path / "t.csv").write_text(f"a,b,y\n{rows}\n")
     said = train("model=auto", "data=csv", "data.path=t.csv", "data.target=y", "trainer.epochs=20", "optimizer.lr=0.01")
-    assert "model     mlp (chosen for a table of 160 training rows, up to 2,000)" in said.stdout
+    assert "model     mlp (chosen for a table of 160 training rows, up to 2,600)" in said.stdout
     predicted = trainer("predict", str(the_run(tmp_path)), "t.csv", "--proba", "none").stdout.splitlines()
     assert [line.split(",")[1] for line in predicted[1:]] == ["no" if i % 7 < 3 else "yes" for i in range(200)]
