@@ -569,6 +569,18 @@ def test_init_from_takes_the_weights_and_nothing_else(tmp_path: Path, finished: 
     assert rows(the_run(other))[-1]["step"] == 5
 
 
+def test_init_from_a_run_takes_its_best_checkpoint_as_all_else_does(tmp_path: Path) -> None:
+    made = csv_classes(tmp_path)
+    made.trainer = TrainerConfig(epochs=6, keep=99, monitor="val/loss", mode="max", threads=1)  # the first is best
+    session(tmp_path / "run", made)
+    best, last = (payload(tmp_path / "run", name)["model_state_dict"] for name in ("best", "last"))
+    assert digest(best) != digest(last)
+    for source, expected in (("run", best), ("run/checkpoints/last", last)):
+        started = csv_classes(tmp_path)
+        started.init_from = str(tmp_path / source)
+        assert digest(assemble(started).state.model.state_dict()) == digest(expected)
+
+
 def test_init_from_another_network_is_an_error(
     tmp_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

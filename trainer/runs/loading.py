@@ -21,6 +21,7 @@ from trainer.data.types import DataSpec
 from trainer.errors import CheckpointError, ConfigError
 from trainer.models.transfer import transfer
 from trainer.runs.build import build_model
+from trainer.runs.directory import Run
 from trainer.runs.meaning import saved_config
 from trainer.runs.references import locate, runs_folder
 from trainer.runs.start_folder import PATHS, resolve_paths
@@ -73,11 +74,7 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
         CheckpointError: where it is missing or damaged, or its files do not belong together.
     """
     run, named = locate(str(path), runs_folder, "path")
-    store = Store(run.checkpoints)
-    name = named if run.checkpoints.absolute() in Path(path).absolute().parents else checkpoint
-    if name == BEST and pointed(run.checkpoints, BEST) is None:
-        name = LAST  # no validation yet
-    payload, found = store.load(name)
+    payload, found = Store(run.checkpoints).load(_checkpoint(run, named, path, checkpoint))
     config = compose.to_config(saved_config(run)[1])
     for text in resolve_paths(config, run):
         log.warning(text)
@@ -131,14 +128,16 @@ def for_other_files(config: Config, overrides: Sequence[str], others: bool = Tru
 def load_weights(model: nn.Module, source: str, output_dir: Path, spec: DataSpec) -> None:
     """Start from the weights of another run or checkpoint (`init_from`); nothing else of it is taken.
 
+    Of a run it is the best checkpoint, as for `load_trained`.
+
     Args:
         spec: of the data that is now to be learned, whose classes may be others; see `trainer.models.transfer`.
 
     Raises:
         CheckpointError: where it is missing, damaged, or of another network.
     """
-    run, name = locate(source, lambda: output_dir, "init_from")
-    payload, path = Store(run.checkpoints).load(name)
+    run, named = locate(source, lambda: output_dir, "init_from")
+    payload, path = Store(run.checkpoints).load(_checkpoint(run, named, source, BEST))
     try:
         changed = transfer(model, _weights(payload), learned_classes(payload), spec.labels)
     except (RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
@@ -165,6 +164,12 @@ def learned_classes(payload: dict[str, Any]) -> list[str] | None:
 def normalized(names: Sequence[str]) -> list[str]:
     """Return names in the form of Unicode in which they are compared."""
     return [unicodedata.normalize("NFC", name) for name in names]
+
+
+def _checkpoint(run: Run, named: str, path: str | Path, wanted: str) -> str:
+    """Return the checkpoint that a path names, else the wanted one; the last one where nothing was validated yet."""
+    name = named if run.checkpoints.absolute() in Path(path).absolute().parents else wanted
+    return LAST if name == BEST and pointed(run.checkpoints, BEST) is None else name
 
 
 def _weights(payload: dict[str, Any]) -> dict[str, Any]:
