@@ -204,42 +204,32 @@ class RealMLP(nn.Module):
         features: inputs, category codes included.
         cardinalities: the number of codes of each of the last inputs.
         outputs: number of classes, or of predicted numbers.
-        hidden: the width of each hidden layer.
-        activation: selu or mish.
-        dropout: probability at first; it stays for the first half of training, and falls to 0 along half a cosine.
-        embed: whether numbers have periodic embeddings.
-        onehot_levels: of a category, up to which each is an input.
-        members: networks side by side, each with weights of its own, whose answers are averaged.
         classes: whether outputs are logits; members then average probabilities.
+        config: the widths, the activation, ... Dropout stays for the first half of training, and then falls to 0 along
+            half a cosine; members have weights of their own, and their answers are averaged.
 
     Shape:
         (B, features) float to (B, outputs), of several members in training to (B, members, outputs).
     """
 
     def __init__(
-        self,
-        features: int,
-        cardinalities: Sequence[int],
-        outputs: int,
-        hidden: Sequence[int],
-        activation: str,
-        dropout: float,
-        embed: bool = True,
-        onehot_levels: int = 9,
-        members: int = 1,
-        classes: bool = True,
+        self, features: int, cardinalities: Sequence[int], outputs: int, classes: bool, config: RealMlp
     ) -> None:
         super().__init__()
         numbers = features - len(cardinalities)
         self.numbers, self.classes = numbers, classes
-        self.lead: Lead = (members,) if members > 1 else ()
-        self.categories = CategoryInputs(cardinalities, onehot_levels, self.lead) if cardinalities else None
+        self.lead: Lead = (config.members,) if config.members > 1 else ()
+        activation = config.activation
+        if activation == "auto":  # table A.1
+            activation = "selu" if classes else "mish"
+        embed, hidden = config.embed, config.hidden
+        self.categories = CategoryInputs(cardinalities, config.onehot_levels, self.lead) if cardinalities else None
         self.periodic = PeriodicEmbeddings(numbers, lead=self.lead) if embed and numbers else nn.Identity()
         width = numbers * (4 if embed else 1) + (self.categories.features if self.categories else 0)
         layers: list[nn.Module] = [Scale(width, self.lead)]
         for before, after in pairwise([width, *hidden]):
             layers += [NtkLinear(before, after, self.lead), ParametricActivation(after, activation, self.lead)]
-            layers.append(FlatCosDropout(dropout))
+            layers.append(FlatCosDropout(config.dropout))
         layers.append(NtkLinear([width, *hidden][-1], outputs, self.lead))
         self.layers = nn.Sequential(*layers)
 
@@ -271,12 +261,8 @@ class RealMLP(nn.Module):
 def realmlp_model(config: RealMlp, spec: DataSpec) -> nn.Module:
     """Make the network of `model=realmlp`; raises `ConfigError` where the data is no table."""
     check_is_table(spec, "realmlp")
-    activation = config.activation
-    if activation == "auto":  # table A.1
-        activation = "mish" if spec.labels is None else "selu"
-    sizes = spec.features, spec.cardinalities, spec.outputs, config.hidden
     classes = spec.labels is not None
-    network = RealMLP(*sizes, activation, config.dropout, config.embed, config.onehot_levels, config.members, classes)
+    network = RealMLP(spec.features, spec.cardinalities, spec.outputs, classes, config)
     if spec.labels is None:
         for weights in network.parameters():
             factor = getattr(weights, "lr_factor", 1.0) * config.lr_of_numbers

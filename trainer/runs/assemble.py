@@ -76,14 +76,7 @@ def assemble(
         balanced=config.data.sampling == "balanced",
     )
     timeline = Timeline.of(settings, train.steps_per_epoch, config.data.least_steps)
-    model = build_model(config, data.spec, load=resume is None)
-    if resume is None:
-        fit_initial_weights(model, data, config.seed)
-    freeze_for_good(model, config.model.freeze, thawed=config.model.unfreeze_at is not None)
-    check_trainable(model, config)
-    _check_batch_sizes(model, config, len(data.train))
-    if config.init_from is not None and resume is None:
-        load_weights(model, config.init_from, expanded(config.output_dir), data.spec)
+    model = _model(config, data, begins=resume is None)
     batch = min(settings.micro_batch or config.data.batch_size, len(data.train))
     configure_threads(settings.threads, batch * sum(p.numel() for p in model.parameters()))
     compute = compute.suited_to(model, settings.channels_last)
@@ -97,6 +90,19 @@ def assemble(
     if settings.compile:
         model.compile()
     return Trainer(context, store, signals, pruner)
+
+
+def _model(config: Config, data: Data, begins: bool) -> nn.Module:
+    """Build the network, with the weights that it begins with where the run `begins`, and its frozen parts."""
+    model = build_model(config, data.spec, load=begins)
+    if begins:
+        fit_initial_weights(model, data, config.seed)
+    freeze_for_good(model, config.model.freeze, thawed=config.model.unfreeze_at is not None)
+    check_trainable(model, config)
+    _check_batch_sizes(model, config, len(data.train))
+    if begins and config.init_from is not None:
+        load_weights(model, config.init_from, expanded(config.output_dir), data.spec)
+    return model
 
 
 def _limited(data: Data, config: Config) -> Data:
