@@ -33,7 +33,9 @@ class CheckpointError(TrainerError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ " Did you mean 'x'?" with the nearest known word, or "" where none is near."""
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    words = list(known)
+    near = [match for match in words if match.casefold() == word.casefold()]
+    near = near or difflib.get_close_matches(word, words, n=3, cutoff=0.5)
     alike = {match: difflib.SequenceMatcher(None, match, word).ratio() for match in near}
     best = [match for match in near if alike[match] == alike[near[0]]]  # equally near: the first by letters
     return f" Did you mean '{min(best)}'?" if best else ""

@@ -16,8 +16,8 @@ from trainer.config.data import ImageFolder
 from trainer.data.datasets.image_folder import load_image_folder
 from trainer.data.images.deep_pixels import as_bytes, deep_pixels
 from trainer.data.images.image_files import Decoder, UnreadableImageError
-from trainer.data.images.image_layout import is_image
 from trainer.data.images.image_samples import read_image_samples
+from trainer.data.images.image_walk import is_image
 from trainer.data.images.normalize import pixel_range
 from trainer.data.types import Data
 from trainer.errors import CheckpointError, ConfigError

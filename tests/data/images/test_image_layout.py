@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from trainer.config.data import ImageFolder
-from trainer.data.images.image_layout import split_of
 from trainer.data.images.image_listing import scan
+from trainer.data.images.split_names import split_of
 from trainer.data.types import Data
 from trainer.errors import DataError
 from trainer.runs.build import build_data
@@ -90,14 +90,30 @@ def test_what_computers_leave_is_no_class_and_no_image_and_is_counted(root: Path
         Image.new("RGB", (4, 4)).save(thumbnails / "SYNOFILE_THUMB_S.png")
         (root / "PetImages" / label / "Thumbs.db").write_bytes(b"x")
         (root / "PetImages" / label / "boxes.txt").write_text("x")
-        (root / "PetImages" / ".ipynb_checkpoints").mkdir(exist_ok=True)
+        hidden = root / "PetImages" / ".ipynb_checkpoints"
+        hidden.mkdir(exist_ok=True)
+        (hidden / f"{label}.png").write_bytes(b"x")
+    (root / "README.md").write_text("x")
     data = build(root)
     assert data.spec.labels == ("cat", "dog")
     assert len(data.train) + len(data.val) == 10
     [line] = [note for note in data.notes if note.startswith("files")]
-    assert "16 found = 10 used + 6 passed over" in line
-    for kind in ("in @eaDir 2", "hidden, or of the system 2", ".txt 2"):
+    assert "21 found = 10 used + 11 passed over" in line
+    for kind in ("in @eaDir 2", "hidden, or of the system 2", ".txt 2", "in __MACOSX 2", "and 2 more kinds"):
         assert kind in line
+    [again] = [note for note in build(root).notes if note.startswith("files")]
+    assert again == line, "our own cache is not counted"
+
+
+def test_files_of_folders_that_are_not_used_are_counted(root: Path) -> None:
+    fill(root / "train", each=10)
+    fill(root / "val", each=2)
+    fill(root / "test", each=3)
+    (root / ".git").mkdir()
+    (root / ".git" / "HEAD").write_text("x")
+    Image.new("RGB", (8, 8)).save(root / "train" / "stray.png")
+    [line] = [note for note in scan(root).notes if note.startswith("files")]
+    assert line.endswith("32 found = 24 used + 8 passed over (in test 6, in .git 1, images beside the folders 1)"), line
 
 
 @pytest.mark.parametrize("ending", ["jfif", "JPE", "img", ""])
@@ -161,3 +177,32 @@ def test_of_many_classes_the_first_screen_shows_the_ends(root: Path) -> None:
         fill(root, (f"c{i:02d}",), each=2 + (i == 7) * 3)
     [line] = [note for note in build(root).notes if note.startswith("images")]
     assert "c00 2 … c29 2; smallest c00 2, largest c07 5" in line
+
+
+def test_a_lone_folder_with_images_and_folders_has_two_readings(root: Path) -> None:
+    fill(root / "cats", ("old", "young"))
+    assert scan(root).labels == ("old", "young")
+    Image.new("RGB", (8, 8)).save(root / "cats" / "1.png")
+    with pytest.raises(DataError, match=r"cats/ has images and folders, .*; data\.root=.*/cats takes its folders"):
+        scan(root)
+    assert scan(root / "cats").labels == ("old", "young")
+    assert any("images beside the folders 1" in note for note in scan(root / "cats").notes)
+
+
+@pytest.mark.parametrize(("theirs", "meant"), [("CAT", "cat"), ("dogs", "dog"), ("Hors", "horse")])
+def test_a_class_of_almost_the_same_name_is_told(root: Path, theirs: str, meant: str) -> None:
+    fill(root / "train", ("cat", "dog", "horse"))
+    fill(root / "val", (theirs,))
+    with pytest.raises(DataError, match=f"class folder '{theirs}' is not in .*train. Did you mean '{meant}'?"):
+        scan(root)
+
+
+def test_images_without_class_folders_are_told_how_to_say_their_classes(root: Path) -> None:
+    root.mkdir()
+    Image.new("RGB", (8, 8)).save(root / "cat.1.png")
+    with pytest.raises(DataError, match=r"found 0 class folders; .* or data\.label_pattern='"):
+        scan(root)
+    for name in ("other.csv", "train.csv"):
+        (root / name).write_text("x")
+    with pytest.raises(DataError, match=r"data\.labels=\S*train\.csv or data\.labels=\S*other\.csv"):
+        scan(root)

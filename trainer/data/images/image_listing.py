@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from trainer.data.images.image_files import EXTENSIONS, Decoder
-from trainer.data.images.image_layout import FolderFiles, class_folders, files_below, find_layout, match_classes
+from trainer.data.images.image_layout import class_folders, find_layout, match_classes
+from trainer.data.images.image_walk import FolderFiles, files_below, files_outside, passed_over_words
 from trainer.errors import DataError
 
-ALL_CLASSES, KINDS = 20, 4  # that are shown with their counts
+ALL_CLASSES = 20  # that are shown with their counts
 VERSION = 3  # of how files are decoded: raising it makes every cache anew
 
 
@@ -59,8 +60,15 @@ def scan(root: Path, held_out: bool = False) -> Scanned:
         DataError: where the folders are not as they should be; names one.
     """
     layout = find_layout(root, held_out)
-    labels = tuple(layout.train.classes)
+    labels, listed = tuple(layout.train.classes), layout.listed
     listings, lines, passed_over = list[Listing](), list[str](), Counter[str]()
+    used = [*layout.train.classes.values(), *(layout.val.classes.values() if layout.val else ())]
+
+    def add(side: str, where: str, paths: Sequence[Path], targets: Tensor) -> None:
+        counts = dict(zip(labels, torch.bincount(targets, minlength=len(labels)).tolist(), strict=True))
+        listings.append(Listing(tuple(paths), targets))
+        lines.append(f"{side:<10}{len(paths):,} in {where}: {count_words(counts)}")
+
     for part in (layout.train, layout.val):
         if part is None:
             continue
@@ -68,17 +76,25 @@ def scan(root: Path, held_out: bool = False) -> Scanned:
         files = {label: files_below(path) for label, path in part.classes.items()}
         for label, found in files.items():
             if not found.images:
-                raise DataError(f"{part.classes[label]}: a class folder without images{_others(found.passed_over)}.")
+                kinds = passed_over_words(found.passed_over)
+                raise DataError(f"{part.classes[label]}: a class folder without images{kinds}.")
             passed_over += found.passed_over
         paths = [path for found in files.values() for path in found.images]
-        counts = {label: len(files[label].images) if label in files else 0 for label in labels}
-        targets = torch.arange(len(labels)).repeat_interleave(torch.tensor([*counts.values()]))
-        listings.append(Listing(tuple(paths), targets))
-        side = "images" if layout.val is None else "train" if part is layout.train else "val"
-        lines.append(f"{side:<10}{len(paths):,} in {part.folder}: {count_words(counts)}")
+        sizes = [len(files[label].images) if label in files else 0 for label in labels]
+        alone = layout.val is None and listed is None
+        side = "images" if alone else "train" if part is layout.train else "val"
+        add(side, str(part.folder), paths, torch.arange(len(labels)).repeat_interleave(torch.tensor(sizes)))
+    if listed is not None:
+        targets = torch.tensor([labels.index(label) for label in listed.labels])
+        missing = f", {listed.missing:,} of whose rows name no image" if listed.missing else ""
+        add("val", f"{listed.folder}, classes from {listed.table}{missing}", listed.paths, targets)
+        passed_over += listed.passed_over
+        used.append(listed.folder)
+    passed_over += files_outside(root, used)
     if passed_over:
-        used = sum(map(len, listings))
-        lines.append(f"{'files':<10}{used + passed_over.total():,} found = {used:,} used{_others(passed_over, ' + ')}")
+        count = sum(map(len, listings))
+        others = passed_over_words(passed_over, " + ")
+        lines.append(f"{'files':<10}{count + passed_over.total():,} found = {count:,} used{others}")
     return Scanned(labels, listings, [*lines, *(f"{'note':<10}{text}" for text in layout.notes)])
 
 
@@ -90,14 +106,6 @@ def count_words(counts: dict[str, int]) -> str:
     by_size = sorted(counts, key=counts.__getitem__)
     ends = f"smallest {by_size[0]} {counts[by_size[0]]:,}, largest {by_size[-1]} {counts[by_size[-1]]:,}"
     return f"{words[0]} … {words[-1]}; {ends}"
-
-
-def _others(passed_over: Counter[str], start: str = ": ") -> str:
-    if not passed_over:
-        return ""
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in passed_over.most_common(KINDS))
-    more = f" and {len(passed_over) - KINDS} more kinds" if len(passed_over) > KINDS else ""
-    return f"{start}{passed_over.total():,} passed over ({kinds}{more})"
 
 
 def by_class(folder: Path) -> dict[str, FolderFiles]:
@@ -128,7 +136,7 @@ def unlabelled(source: Path) -> FolderFiles:
         raise DataError(f"{source}: no such file or folder.")
     found = files_below(source)
     if not found.images:
-        others = _others(found.passed_over)
+        others = passed_over_words(found.passed_over)
         raise DataError(f"{source}: no images ({', '.join(EXTENSIONS)}) in this folder or below it{others}.")
     return found
 
@@ -136,7 +144,7 @@ def unlabelled(source: Path) -> FolderFiles:
 def files_line(used: int, passed_over: Counter[str]) -> list[str]:
     """Return a sentence on files that are passed over; none where there are none."""
     total = used + passed_over.total()
-    return [f"{total:,} files = {used:,} images{_others(passed_over, ' + ')}."] if passed_over else []
+    return [f"{total:,} files = {used:,} images{passed_over_words(passed_over, ' + ')}."] if passed_over else []
 
 
 def fingerprint(root: Path, listings: Sequence[Listing], decoder: Decoder) -> str:

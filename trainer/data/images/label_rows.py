@@ -1,71 +1,67 @@
 """Tables that name images, as rows of text."""
 
-import csv
-import io
-import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
+from trainer.config.table import Csv
+from trainer.data.table.dialect import Dialect
+from trainer.data.table.row_parser import parse_rows
+from trainer.data.table.sniffing import sniff
+from trainer.data.table.typed_file import TypedFile
 from trainer.errors import DataError
 
-DELIMITERS = ",;\t|"
-LINES = 200  # that the delimiter is guessed from
+SEVERAL = "|"  # between the labels of a list
 
 Rows = list[list[str]]
 
 
 def read_label_rows(path: Path) -> Rows:
-    """Return the rows of a table as text, its names first; CSV of any delimiter, JSON lines or Parquet.
+    """Return the rows of a table as text, its names first: text in any dialect that `data=csv` reads, or typed values.
 
     Raises:
         DataError: where it cannot be read.
     """
     if not path.is_file():
         raise DataError(f"data.labels={path}: no such file.")
-    try:
-        match path.suffix.lower():
-            case ".parquet":
-                rows = list(_of_parquet(path))
-            case ".jsonl" | ".ndjson":
-                rows = list(_of_json(path.read_text(encoding="utf-8-sig")))
-            case _:
-                rows = list(_of_text(path.read_text(encoding="utf-8-sig")))
-    except (OSError, ValueError, AttributeError, csv.Error) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"data.labels={path}: cannot be read as a table ({reason}).") from error
-    if not rows:
+    if not path.stat().st_size:
         raise DataError(f"data.labels={path}: it is empty.")
-    width = max(map(len, rows))
+    typed = TypedFile.of(path)
+    rows = list(_of_text(path)) if typed is None else table_rows(typed.read([*typed.names]))
+    width = max(map(len, rows), default=0)
+    if not width:
+        raise DataError(f"data.labels={path}: it is empty.")
     return [[cell.strip() for cell in row] + [""] * (width - len(row)) for row in rows]
 
 
-def _of_parquet(path: Path) -> Iterator[list[str]]:
-    table = pq.read_table(path)
-    yield table.column_names
-    columns = [["" if value is None else str(value) for value in column.to_pylist()] for column in table.columns]
-    yield from map(list, zip(*columns, strict=True))
+def table_rows(table: pa.Table) -> Rows:
+    """Return a table as text, its names first."""
+    columns = [[_as_text(value) for value in column.to_pylist()] for column in table.columns]
+    return [table.column_names, *map(list, zip(*columns, strict=True))]
 
 
-def _of_json(text: str) -> Iterator[list[str]]:
-    entries = [json.loads(line) for line in text.splitlines() if line.strip()]
-    names = list(dict.fromkeys(name for entry in entries for name in entry))
-    if names:
-        yield names
-    for entry in entries:
-        yield [str(entry.get(name, "")) for name in names]
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return SEVERAL.join(map(_as_text, value))
+    return "" if value is None else str(value)
 
 
-def _of_text(text: str) -> Iterator[list[str]]:
-    lines = [line for line in text.splitlines()[:LINES] if line.strip()]
+def _of_text(path: Path) -> Iterator[list[str]]:
+    # Whether the first row has names is seen from the files that the others name, and so not asked here.
+    dialect = sniff(Csv(header="false"), path)
+    rows = list(_parsed(path, dialect))
+    try:
+        "".join(cell for row in rows for cell in row).encode()
+    except UnicodeEncodeError:  # only the beginning was in ASCII
+        rows = list(_parsed(path, Dialect("cp1252", dialect.delimiter, dialect.quote, lines=dialect.lines)))
+    return iter(rows)
 
-    def evenness(delimiter: str) -> tuple[bool, int, int]:
-        [(count, lines_with_it)] = Counter(line.count(delimiter) for line in lines).most_common(1)
-        return count > 0, lines_with_it, count
 
-    delimiter = max(DELIMITERS, key=evenness) if lines else ","
-    for row in csv.reader(io.StringIO(text), delimiter=delimiter):
-        if any(cell.strip() for cell in row):
-            yield row
+def _parsed(path: Path, dialect: Dialect) -> Iterator[list[str]]:
+    for row in parse_rows(dialect.open(path), dialect.reader_options()):
+        if row.problem is not None:
+            raise DataError(f"{path}, line {row.line}: {row.problem}.")
+        if any(cell.strip() for cell in row.cells):
+            yield row.cells

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from trainer.config.data import ImageFolder
 from trainer.data.images.image_files import EXTENSIONS
-from trainer.data.images.image_layout import files_below, split_of
+from trainer.data.images.image_walk import files_below, passed_over_words
 from trainer.data.images.label_rows import Rows, read_label_rows
+from trainer.data.images.split_names import split_of
 from trainer.errors import ConfigError, DataError, did_you_mean
 from trainer.system.home import expanded
 
@@ -97,11 +98,18 @@ def _together(parts: Sequence[Labelled]) -> Labelled:
     return Labelled(paths, labels, roles, groups, notes, warnings)
 
 
-class _Index:
-    """Finds images by what tables call them: a path below the folder, a file's name, or its name without ending."""
+class ImageIndex:
+    """Finds images by what tables call them: a path below the folder, a file's name, or its name without ending.
+
+    Attributes:
+        root: the folder.
+        images: below it.
+        passed_over: other files below it, by what they are.
+    """
 
     def __init__(self, root: Path) -> None:
         below = files_below(root)
+        self.root = root
         self.images, self.passed_over = below.images, below.passed_over
         self.by_name: dict[str, list[Path]] = {}
         for path in self.images:
@@ -131,7 +139,7 @@ class _Index:
 
 
 def _by_table(config: ImageFolder, root: Path, path: Path, rows: Rows, role: str) -> Labelled:
-    index = _Index(root)
+    index = ImageIndex(root)
     if not index.images:
         raise DataError(f"{root}: no images ({', '.join(EXTENSIONS)}) in this folder or below it.")
     file_column, has_header = _file_column(config, root, path, rows, index)
@@ -171,7 +179,7 @@ def _by_table(config: ImageFolder, root: Path, path: Path, rows: Rows, role: str
         + (f", {names[group]} what stays together" if group is not None else ""),
         f"{'files':<10}{len(index.images) + index.passed_over.total():,} found = {len(set(paths)):,} used"
         + (f" + {left:,} not in the table" if left else "")
-        + (f" + {index.passed_over.total():,} passed over" if index.passed_over else ""),
+        + passed_over_words(index.passed_over, " + "),
     ]
     missing = [body[i][file_column] for i, image in enumerate(found) if image is None]
     warnings = []
@@ -193,7 +201,7 @@ def _by_table(config: ImageFolder, root: Path, path: Path, rows: Rows, role: str
     return Labelled(paths, [labels[i] for i in used], roles, groups, notes, warnings)
 
 
-def _file_column(config: ImageFolder, root: Path, path: Path, rows: Rows, index: _Index) -> tuple[int, bool]:
+def _file_column(config: ImageFolder, root: Path, path: Path, rows: Rows, index: ImageIndex) -> tuple[int, bool]:
     """Return which column names the files, and whether the first row is one of names."""
     if config.file_column is not None:
         if config.file_column not in rows[0]:
@@ -247,7 +255,7 @@ def _by_pattern(root: Path, pattern: str) -> Labelled:
             raise ConfigError(f"data.label_pattern={pattern}: put the class in parentheses, as in '^([a-z]+)\\.'.")
     except re.error as error:
         raise ConfigError(f"data.label_pattern={pattern}: not a regular expression ({error}).") from error
-    index = _Index(root)
+    index = ImageIndex(root)
     found = [(path, search(path.relative_to(root).as_posix()) or search(path.name)) for path in index.images]
     paths = [path for path, match in found if match and match[1]]
     if not paths:
