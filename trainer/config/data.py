@@ -231,6 +231,14 @@ class ImageFolder(ImageDataConfig):
     workers: int = key(
         2, "processes that decode images when streaming; 0: the training process", at_least=0, on_resume=FREE
     )
+    weight_column: str | None = key(
+        None, "column of how much each image counts in the training loss; null: sample_weight", kw_only=True
+    )
+    shape: Any = key(
+        None,
+        "of one image, where the table of data.labels has a column for each pixel: 1x28x28 (channels, height, width)",
+        kw_only=True,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,10 +12,14 @@ import pytest
 from PIL import Image
 
 from trainer.config.data import ImageFolder
+from trainer.config.model import Mlp
+from trainer.config.root import Config
+from trainer.config.task import Regression
 from trainer.data.datasets.image_folder import load_image_folder
 from trainer.data.images.label_rows import read_label_rows
 from trainer.data.types import Data
 from trainer.errors import ConfigError, DataError
+from trainer.runs.build import build_data_and_task
 
 COLOURS = {"rust": 0, "scab": 1, "well": 2}
 NAMES = sorted(COLOURS)
@@ -163,3 +167,70 @@ def test_what_does_not_fit_is_counted_and_told(tmp_path: Path) -> None:
         load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", [(f"x{i}", "rust") for i in range(1, 9)])))
     with pytest.raises(DataError, match="test/, train/ are splits, not classes"):
         load(tmp_path / "d")
+
+
+def test_held_out_images_are_never_those_that_a_table_keeps_for_validation_or_a_test(tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "d")
+    sides = [(n, c, ("train", "val", "test")[i // 10], i // 6) for i, (n, c) in enumerate(rows)]
+    table = str(write(tmp_path / "t.csv", sides, "id,label,split,patient"))
+    for keys, count in (({"val_fraction": 0.3}, 3), ({"folds": 2, "fold": 1}, 5)):
+        for group in ({}, {"group_column": "patient"}):
+            data = load(tmp_path / "d", labels=table, **keys, **group)
+            check(data, 10)
+            assert abs(len(data.val) - count) <= 1
+            assert any("20 images are for validation or a test, and not used" in note for note in data.notes)
+            assert not any("both sides" in warning for warning in data.warnings)
+    data = load(tmp_path / "d", labels=table)
+    assert any("1 groups are on both sides of the split of data.labels, the first: 1" in w for w in data.warnings)
+    with pytest.raises(DataError, match="no image is for training, and 30 are for val"):
+        load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", [(n, c, "val") for n, c in rows], "id,label,split")))
+
+
+def test_weights_of_a_table_count_in_the_training_loss(tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "d")
+    weighted = [(n, c, 3 if c == "rust" else 0.5) for n, c in rows]
+    for header, keys in (("id,label,sample_weight", {}), ("id,label,trust", {"weight_column": "trust"})):
+        table = str(write(tmp_path / "t.csv", weighted, header))
+        for cache_bytes in (10**9, 0):  # decoded, and streamed
+            data = load(tmp_path / "d", labels=table, cache_bytes=cache_bytes, **keys)
+            check(data)
+            for part in (data.train, data.val):
+                assert part.weights is not None
+                assert part.weights.tolist() == [3.0 if target == 0 else 0.5 for target in part.targets]
+        assert any(note.endswith("how much each counts") for note in data.notes)
+    kilograms = str(write(tmp_path / "t.csv", weighted, "id,label,weight"))
+    assert load(tmp_path / "d", labels=kilograms).train.weights is None
+    for wrong in ("-1", "heavy", "nan", ""):
+        table = str(write(tmp_path / "t.csv", [*weighted[:-1], (*rows[-1], wrong)], "id,label,trust"))
+        with pytest.raises(DataError, match=rf"trust \(data\.weight_column\) holds '{wrong}'; a weight is"):
+            load(tmp_path / "d", labels=table, weight_column="trust")
+
+
+def test_labels_that_are_numbers_are_predicted_where_a_regression_is_asked_for(tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "d")
+    table = str(write(tmp_path / "t.csv", [(n, i / 8) for i, (n, _) in enumerate(rows)], "id,age"))
+    config = Config(
+        model=Mlp(), data=ImageFolder(root=str(tmp_path / "d"), labels=table, augment=False), task=Regression()
+    )
+    data, _ = build_data_and_task(config)
+    assert data.spec.labels is None and data.spec.outputs == 1
+    assert any("30 different numbers; task=regression" in note for note in data.notes)
+    for part in (data.train, data.val):
+        for image, target in zip(part.inputs, part.targets, strict=True):  # type: ignore[arg-type]
+            assert float(image.min()) / 8 == float(target)
+
+
+def test_a_table_is_read_in_any_encoding_and_lists_are_several_labels(tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "d", 6)
+    text = "id;état\n" + "".join(f"{n};{'brûlé' if i % 2 else 'sain'}\n" for i, (n, _) in enumerate(rows))
+    long = "id;etat\n" + "000.png;sain\n" * 90_000 + "001.png;brûlé\n"
+    for encoded in (text.encode("cp1252"), text.encode("utf-16"), text.encode("utf-8-sig"), long.encode("cp1252")):
+        (tmp_path / "t.csv").write_bytes(encoded)
+        assert {row[1] for row in read_label_rows(tmp_path / "t.csv")[1:]} == {"brûlé", "sain"}
+    lists = [{"file_name": name, "label": [label, "x"][: 1 + i % 2]} for i, (name, label) in enumerate(rows)]
+    pq.write_table(pa.Table.from_pylist(lists), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="label has several labels for an image, which no task here learns"):
+        load(tmp_path / "d", labels=str(tmp_path / "t.parquet"))
+    (tmp_path / "t.csv").write_text('id,label\n"000.png,rust\n')
+    with pytest.raises(DataError, match=r"t\.csv, line 2: a quote is opened and never closed"):
+        load(tmp_path / "d", labels=str(tmp_path / "t.csv"))

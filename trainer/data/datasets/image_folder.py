@@ -15,8 +15,9 @@ from trainer.data.files.cache import cached
 from trainer.data.images.augment import augment_from
 from trainer.data.images.image_data import make_image_data
 from trainer.data.images.image_files import Decoder, ImageFiles, UnreadableImageError, check_all, decode_all
-from trainer.data.images.image_listing import Listing, Scanned, count_words, fingerprint, scan
-from trainer.data.images.label_table import Labelled, labelled_images
+from trainer.data.images.image_listing import Listing, fingerprint, scan
+from trainer.data.images.label_table import labelled_images
+from trainer.data.images.labelled_listings import holding_out, labelled_listings, torn_groups
 from trainer.data.images.mixing import mixing_from
 from trainer.data.images.normalize import Normalize, normalize_from, with_pixel_range
 from trainer.data.images.survey import LITTLE, PixelSurvey, survey_pixels
@@ -26,7 +27,6 @@ from trainer.data.types import Data, Split
 from trainer.errors import ConfigError, DataError
 from trainer.system.home import expanded
 
-HELD_OUT = 0.2  # share of the images held out where nothing else is given
 MEASURED = 2000  # streamed images from which the normalisation is measured
 LOOKED_AT, MANY = 200, 0.1  # images; the share of them that is warned about
 NAMED = 3  # files left out that the warning names, and bands whose range is shown
@@ -47,15 +47,16 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
     root, skip = expanded(config.root), config.on_error == "skip"
     labelled = labelled_images(config, root)
     if labelled is None:
-        labels, listings, notes = scan(root, config.holds_out)
+        (labels, listings, notes), said = scan(root, config.holds_out), list[str]()
     else:
-        labels, listings, notes = _listings(config, labelled, seed)
+        labels, listings, notes = labelled_listings(config, labelled, seed)
+        said = [*labelled.warnings, *torn_groups(config, labelled.roles, labelled.groups)]
     seen = survey_pixels(listings[0].paths, config.channels)
     decoder = _decoder(config, listings, skip, seen)
     if len(listings) == 2 and config.holds_out:  # divided by group
         config = replace(config, val_fraction=0.0, folds=None, fold=0)
-    elif len(listings) == 1 and not config.holds_out:
-        config = replace(config, val_fraction=HELD_OUT)
+    elif len(listings) == 1:
+        config = holding_out(config)
     key = fingerprint(root, listings, decoder)
     if sum(map(len, listings)) * decoder.bytes > config.cache_bytes:
         rejected: Rejected = _check(root, key, listings, decoder) if skip else [{} for _ in listings]
@@ -68,46 +69,10 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
     assert data.preprocessing is not None
     normalised = normalize_note(config, Normalize.from_json(data.preprocessing))
     notes = [*notes, *_notes(config, decoder, seen), normalised, *augment_note(config)]
-    warnings = [*(labelled.warnings if labelled else ()), *_warnings(config, decoder, seen), *_blank(data)]
+    warnings = [*said, *_warnings(config, decoder, seen), *_blank(data)]
     data = replace(data, notes=tuple(notes), warnings=(*data.warnings, *warnings))
     data = replace(data, preprocessing=with_pixel_range(data.preprocessing, decoder.scale if seen.deep else ()))
     return _with_warning(data, root, listings, rejected)
-
-
-def _listings(config: ImageFolder, labelled: Labelled, seed: int) -> Scanned:
-    """Make the listings of images with labels: of the splits that are named, or divided here where groups are."""
-    names = tuple(sorted(set(labelled.labels), key=_by_number))
-    if len(names) < 2:
-        raise DataError(f"data.labels: all {len(labelled.paths)} images are of one class, {names[0]}.")
-    whole = Listing(tuple(labelled.paths), labelled.targets(names))
-    groups = labelled.group_numbers()
-    roles = labelled.roles
-    val = next((role for role in ("val", "test") if role in roles), None)
-    if val is not None and not config.holds_out:
-        train = torch.tensor([i for i, role in enumerate(roles) if role in ("train", "")], dtype=torch.int64)
-        held = torch.tensor([i for i, role in enumerate(roles) if role == val], dtype=torch.int64)
-        if not len(train):
-            raise DataError(f"data.split_column: no image is for training, and {len(held)} are for {val}.")
-        parts = [whole.subset(train), whole.subset(held)]
-    elif groups is not None:
-        held_out = config if config.holds_out else replace(config, val_fraction=HELD_OUT)
-        parts = [whole.subset(index) for index in split_samples(held_out, whole.targets, seed, groups)]
-    else:
-        parts = [whole]
-    lines = [
-        f"{name:<10}{len(part):,}: {count_words(dict(zip(names, counts, strict=True)))}"
-        for name, part in zip(("train", "val") if len(parts) > 1 else ("images",), parts, strict=True)
-        for counts in [torch.bincount(part.targets, minlength=len(names)).tolist()]
-    ]
-    return Scanned(names, parts, [*labelled.notes, *lines])
-
-
-def _by_number(label: str) -> tuple[float, str]:
-    """Sort labels that are numbers by their size, and others by their text."""
-    try:
-        return float(label), label
-    except ValueError:
-        return 0.0, label
 
 
 def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool, seen: PixelSurvey) -> Decoder:
@@ -190,8 +155,9 @@ def _decode(
             raise UnreadableImageError(listing.paths[min(reasons)], reasons[min(reasons)])
     splits = []
     for i, (listing, index) in enumerate(zip(listings, _usable(listings, rejected), strict=True)):
-        images, targets = tensors[f"images{i}"], listing.targets
-        splits.append(Split(images, targets) if len(index) == len(listing) else Split(images[index], targets[index]))
+        images, whole = tensors[f"images{i}"], len(index) == len(listing)
+        kept = listing if whole else listing.subset(index)
+        splits.append(Split(images if whole else images[index], kept.targets, weights=kept.weights))
     return splits, rejected, "decoded cache" if hit else "decoded"
 
 
@@ -239,7 +205,9 @@ def _stream(
     config: ImageFolder, seed: int, labels: tuple[str, ...], listings: Sequence[Listing], decoder: Decoder
 ) -> Data:
     """Make data whose images are decoded when they are needed, by loader processes."""
-    splits = [Split(ImageFiles(listing.paths, decoder), listing.targets) for listing in listings]
+    splits = [
+        Split(ImageFiles(listing.paths, decoder), listing.targets, weights=listing.weights) for listing in listings
+    ]
     if len(splits) == 2 and not config.holds_out:
         train, val = splits
     else:

@@ -22,17 +22,25 @@ VERSION = 3  # of how files are decoded: raising it makes every cache anew
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one split: their paths, and the class of each, int64 (N,)."""
+    """The images of one split.
+
+    Attributes:
+        paths: of the files.
+        targets: the class of each, int64 (N,).
+        weights: how much each counts in the training loss, float32 (N,); None: 1 each.
+    """
 
     paths: tuple[Path, ...]
     targets: Tensor
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def subset(self, index: Tensor) -> "Listing":
         """Return the images at `index`, int64 (n,), in that order."""
-        return Listing(tuple(self.paths[i] for i in index.tolist()), self.targets[index])
+        weights = None if self.weights is None else self.weights[index]
+        return Listing(tuple(self.paths[i] for i in index.tolist()), self.targets[index], weights)
 
 
 class Scanned(NamedTuple):

@@ -1,19 +1,18 @@
 """Images whose classes are not their folders: a table, or a pattern of their names, says which is which."""
 
+import math
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from trainer.config.data import ImageFolder
 from trainer.data.images.image_files import EXTENSIONS
-from trainer.data.images.image_walk import files_below, passed_over_words
+from trainer.data.images.image_index import ImageIndex
+from trainer.data.images.image_walk import passed_over_words
 from trainer.data.images.label_rows import Rows, read_label_rows
+from trainer.data.images.labelled import Labelled, together
 from trainer.data.images.split_names import split_of
 from trainer.errors import ConfigError, DataError, did_you_mean
 from trainer.system.home import expanded
@@ -23,41 +22,10 @@ METADATA_FILE = "file_name"
 LABELS = ("label", "labels", "class", "class_name", "category", "target", "species", "breed", "diagnosis", "y", "dx")
 SPLITS = ("split", "set", "subset", "partition", "fold", "dataset")
 GROUPS = ("group", "group_id", "patient", "patient_id", "subject", "subject_id", "patientid")
+WEIGHTS = ("sample_weight",)  # and not weight, which may be that of an animal
 LOOKED_AT, FOUND = 200, 0.5  # rows; the share of them whose cell must name an image, for a column of files
 NAMED = 3
 SEVERAL = re.compile(r"[^|]+\|[^|]+|[^;]+;[^;]+")
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Images with what a table says of them.
-
-    Attributes:
-        paths: of the images.
-        labels: the class of each.
-        roles: the split of each, train, val or test; "" where nothing is said.
-        groups: what belongs together on one side of a split; None: nothing is said.
-        notes, warnings: for the first screen.
-    """
-
-    paths: list[Path]
-    labels: list[str]
-    roles: list[str]
-    groups: list[str] | None
-    notes: list[str]
-    warnings: list[str]
-
-    def targets(self, names: Sequence[str]) -> Tensor:
-        """Return the position of each label in `names`, int64 (N,)."""
-        place = {name: number for number, name in enumerate(names)}
-        return torch.tensor([place[label] for label in self.labels])
-
-    def group_numbers(self) -> Tensor | None:
-        """Return the number of the group of each image, int64 (N,)."""
-        if self.groups is None:
-            return None
-        place = {name: number for number, name in enumerate(dict.fromkeys(self.groups))}
-        return torch.tensor([place[name] for name in self.groups])
 
 
 def labelled_images(config: ImageFolder, root: Path) -> Labelled | None:
@@ -75,7 +43,7 @@ def labelled_images(config: ImageFolder, root: Path) -> Labelled | None:
     found = [path for folder in (root, *_folders(root)) for name in METADATA if (path := folder / name).is_file()]
     tables = [(path, rows) for path in found if _is_metadata(rows := read_label_rows(path))]
     parts = [_by_table(config, path.parent, path, rows, _role(path, root)) for path, rows in tables]
-    return _together(parts) if parts else None
+    return together(parts) if parts else None
 
 
 def _folders(root: Path) -> list[Path]:
@@ -88,54 +56,6 @@ def _role(path: Path, root: Path) -> str:
 
 def _is_metadata(rows: Rows) -> bool:
     return bool(rows) and METADATA_FILE in rows[0] and any(name.lower() in LABELS for name in rows[0])
-
-
-def _together(parts: Sequence[Labelled]) -> Labelled:
-    groups = None if any(part.groups is None for part in parts) else [g for part in parts for g in part.groups or ()]
-    paths = [path for part in parts for path in part.paths]
-    labels, roles = ([x for part in parts for x in getattr(part, name)] for name in ("labels", "roles"))
-    notes, warnings = ([x for part in parts for x in getattr(part, name)] for name in ("notes", "warnings"))
-    return Labelled(paths, labels, roles, groups, notes, warnings)
-
-
-class ImageIndex:
-    """Finds images by what tables call them: a path below the folder, a file's name, or its name without ending.
-
-    Attributes:
-        root: the folder.
-        images: below it.
-        passed_over: other files below it, by what they are.
-    """
-
-    def __init__(self, root: Path) -> None:
-        below = files_below(root)
-        self.root = root
-        self.images, self.passed_over = below.images, below.passed_over
-        self.by_name: dict[str, list[Path]] = {}
-        for path in self.images:
-            relative = unicodedata.normalize("NFC", path.relative_to(root).as_posix())
-            for name in {relative, Path(relative).name, str(Path(relative).with_suffix("")), Path(relative).stem}:
-                self.by_name.setdefault(name, []).append(path)
-
-    def find(self, cell: str) -> list[Path]:
-        """Return the images that a cell may name."""
-        name = unicodedata.normalize("NFC", cell.strip().replace("\\", "/"))
-        name = name.removeprefix("./")
-        for form in (name, name.partition("/")[2], Path(name).name if name else ""):
-            if form and form in self.by_name:
-                return self.by_name[form]
-        return []
-
-    def find_all(self, cells: Sequence[str]) -> list[Path | None]:
-        """Return the image of each cell: of several of a name the one in the folder that most of the others are in."""
-        found = [self.find(cell) for cell in cells]
-        folders = Counter(candidates[0].parent for candidates in found if len(candidates) == 1).most_common(1)
-        usual = folders[0][0] if folders else None
-        chosen: list[Path | None] = []
-        for candidates in found:
-            here = [path for path in candidates if path.parent == usual] if len(candidates) > 1 else candidates
-            chosen.append(here[0] if len(here) == 1 else None)
-        return chosen
 
 
 def _by_table(config: ImageFolder, root: Path, path: Path, rows: Rows, role: str) -> Labelled:
@@ -158,11 +78,13 @@ def _by_table(config: ImageFolder, root: Path, path: Path, rows: Rows, role: str
         return names.index(typed)
 
     split, group = column("split_column", SPLITS), column("group_column", GROUPS)
+    weight = column("weight_column", WEIGHTS)
     if split is not None and not any(split_of(row[split]) for row in body):
         if config.split_column is not None:
             raise DataError(f"data.split_column={names[split]}: none of its values is train, val or test.")
         split = None  # such as the numbers of folds
-    label, labels = _labels(config, path, names, body, column("label_column", LABELS), {file_column, split, group})
+    known = {file_column, split, group, weight}
+    label, labels = _labels(config, path, names, body, column("label_column", LABELS), known)
     found = index.find_all([row[file_column] for row in body])
     used = [i for i, image in enumerate(found) if image is not None and labels[i]]
     if not used:
@@ -176,7 +98,8 @@ def _by_table(config: ImageFolder, root: Path, path: Path, rows: Rows, role: str
     notes = [
         f"{'labels':<10}{path}: {names[file_column]} names the file, {label} the class"
         + (f", {names[split]} the split" if split is not None else "")
-        + (f", {names[group]} what stays together" if group is not None else ""),
+        + (f", {names[group]} what stays together" if group is not None else "")
+        + (f", {names[weight]} how much each counts" if weight is not None else ""),
         f"{'files':<10}{len(index.images) + index.passed_over.total():,} found = {len(set(paths)):,} used"
         + (f" + {left:,} not in the table" if left else "")
         + passed_over_words(index.passed_over, " + "),
@@ -198,7 +121,18 @@ def _by_table(config: ImageFolder, root: Path, path: Path, rows: Rows, role: str
     if "val" in roles and (spare := roles.count("test")):
         notes.append(f"{'note':<10}{spare:,} images are for a test, and not used")
     groups = None if group is None else [body[i][group] or f"row {i}" for i in used]
-    return Labelled(paths, [labels[i] for i in used], roles, groups, notes, warnings)
+    weights = None if weight is None else [_weight(path, names[weight], body[i][weight]) for i in used]
+    return Labelled(paths, [labels[i] for i in used], roles, groups, notes, warnings, weights)
+
+
+def _weight(path: Path, name: str, cell: str) -> float:
+    try:
+        weight = float(cell)
+    except ValueError:
+        weight = math.nan
+    if not 0 <= weight < math.inf:
+        raise DataError(f"{path}: the column {name} (data.weight_column) holds '{cell}'; a weight is a number >= 0.")
+    return weight
 
 
 def _file_column(config: ImageFolder, root: Path, path: Path, rows: Rows, index: ImageIndex) -> tuple[int, bool]:

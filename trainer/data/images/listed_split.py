@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from trainer.data.images.image_index import ImageIndex
 from trainer.data.images.label_rows import Rows, read_label_rows
-from trainer.data.images.label_table import FOUND, ImageIndex
 from trainer.data.images.split_names import split_of
 from trainer.errors import DataError, did_you_mean
 
+FOUND = 0.5  # share of the cells that must fit, in a column of files or of classes
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")  # that may have the labels
 
 
