@@ -1,5 +1,6 @@
 """The datasets that can be selected, and their keys."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -248,8 +249,22 @@ class ImageFolder(ImageDataConfig):
             raise ConfigError(
                 f"data.image_size={self.image_size}: must be a side in pixels, such as 224, or [height,width]."
             )
+        self._check_shape()
         if self.range is not None and self.range[0] >= self.range[1]:
             raise ConfigError(f"data.range={self.range}: black comes first, and white is more.")
+
+    def _check_shape(self) -> None:
+        """Give the shape one form, [channels, height, width]."""
+        if self.shape is None:
+            return
+        sides = self.shape if isinstance(self.shape, list) else re.split(r"[x×*,]", str(self.shape))
+        if len(sides) not in (2, 3) or not all(str(side).isdecimal() and int(side) for side in sides):
+            raise ConfigError(f"data.shape={self.shape}: expected channels, height and width, such as 1x28x28.")
+        self.shape = [1] * (len(sides) == 2) + [int(side) for side in sides]
+        if self.labels is None:
+            raise ConfigError("data.shape: is for a table with a column for each pixel; name it: data.labels=TABLE.")
+        if self.image_size is not None:
+            raise ConfigError(f"data.image_size={self.image_size}: the images of a table have the size of data.shape.")
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -343,7 +343,7 @@ def with_published_inputs(model: ModelConfig, data: DataConfig) -> tuple[DataCon
     changed: dict[str, Any] = {}
     if data.mean is None and data.std is None:
         changed |= {"mean": images.mean, "std": images.std}
-    if isinstance(data, ImageFolder) and data.image_size is None:
+    if isinstance(data, ImageFolder) and data.image_size is None and data.shape is None:
         changed["image_size"] = images.size
     words = ", ".join(f"data.{name}={value}".replace(" ", "") for name, value in changed.items())
     note = f"{'inputs':<10}{words}: as {images.weights} were trained" if changed else ""

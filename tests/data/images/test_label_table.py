@@ -16,6 +16,7 @@ from trainer.config.model import Mlp
 from trainer.config.root import Config
 from trainer.config.task import Regression
 from trainer.data.datasets.image_folder import load_image_folder
+from trainer.data.images.image_samples import read_image_samples
 from trainer.data.images.label_rows import read_label_rows
 from trainer.data.types import Data
 from trainer.errors import ConfigError, DataError
@@ -229,8 +230,37 @@ def test_a_table_is_read_in_any_encoding_and_lists_are_several_labels(tmp_path: 
         assert {row[1] for row in read_label_rows(tmp_path / "t.csv")[1:]} == {"brûlé", "sain"}
     lists = [{"file_name": name, "label": [label, "x"][: 1 + i % 2]} for i, (name, label) in enumerate(rows)]
     pq.write_table(pa.Table.from_pylist(lists), tmp_path / "t.parquet")
-    with pytest.raises(DataError, match="label has several labels for an image, which no task here learns"):
+    with pytest.raises(DataError, match=r"label has several labels for an image, such as 'scab\|x', which no task"):
         load(tmp_path / "d", labels=str(tmp_path / "t.parquet"))
+    for several in ("rust|scab|well", "rust;scab", "rust scab", "scab, rust"):
+        one = [*rows[:3], *(("{n}.png", "green apple") for _ in range(20)), (rows[3][0], several)]
+        one += [(n, several) for n, _ in rows[3:]] * (";" in several or "|" in several)
+        table = write(tmp_path / "t.csv", [(n, f'"{c}"') for n, c in one], "id,label")
+        with pytest.raises(DataError, match="several labels for an image"):
+            load(tmp_path / "d", labels=str(table), file_column="id")
     (tmp_path / "t.csv").write_text('id,label\n"000.png,rust\n')
     with pytest.raises(DataError, match=r"t\.csv, line 2: a quote is opened and never closed"):
         load(tmp_path / "d", labels=str(tmp_path / "t.csv"))
+
+
+def test_a_table_is_evaluated_and_predicted(tmp_path: Path) -> None:
+    """Its images are below its own folder, or else below that of the run."""
+    rows = make_images(tmp_path / "d")
+    config = ImageFolder(root=str(tmp_path / "d"), labels=str(write(tmp_path / "t.csv", rows)), augment=False)
+    data = load_image_folder(config, 0)
+    make_images(tmp_path / "new" / "images", 9)
+    new = write(tmp_path / "new" / "new.csv", [*rows[:9], ("gone.png", "rust")], "picture,label")
+    old = write(tmp_path / "elsewhere.csv", rows[3:12], "picture,label")
+    (tmp_path / "elsewhere").mkdir()
+    old = old.rename(tmp_path / "elsewhere" / "old.csv")
+    for table, first, missing in ((new, 0, True), (old, 3, False)):
+        for labelled in (True, False):
+            samples = read_image_samples(config, str(table), data.spec, data.preprocessing, labelled)
+            numbers = [int(image.min()) for image in samples.split.inputs]  # type: ignore[attr-defined]
+            assert numbers == [*range(first, first + 9)]
+            assert samples.split.targets.tolist() == ([i % 3 for i in numbers] if labelled else [0] * 9)
+            assert [Path(str(name)).name for name in samples.names] == [f"{i:03d}.png" for i in numbers]
+            assert missing == any("gone.png" in note for note in samples.notes)
+    strange = write(tmp_path / "new" / "new.csv", [*rows[:8], (rows[8][0], "Rust")], "picture,label")
+    with pytest.raises(DataError, match=r"new\.csv: 'Rust' is no class of the run. Did you mean 'rust'"):
+        read_image_samples(config, str(strange), data.spec, data.preprocessing, True)

@@ -16,16 +16,17 @@ from trainer.data.images.augment import augment_from
 from trainer.data.images.image_data import make_image_data
 from trainer.data.images.image_files import Decoder, ImageFiles, UnreadableImageError, check_all, decode_all
 from trainer.data.images.image_listing import Listing, fingerprint, scan
-from trainer.data.images.label_table import labelled_images
+from trainer.data.images.image_walk import name_below
+from trainer.data.images.label_table import labelled_images, root_of
 from trainer.data.images.labelled_listings import holding_out, labelled_listings, torn_groups
 from trainer.data.images.mixing import mixing_from
 from trainer.data.images.normalize import Normalize, normalize_from, with_pixel_range
+from trainer.data.images.pixel_table import load_pixel_table
 from trainer.data.images.survey import LITTLE, PixelSurvey, survey_pixels
 from trainer.data.images.words import augment_note, normalize_note
 from trainer.data.splits import from_splits, split_samples
 from trainer.data.types import Data, Split
-from trainer.errors import ConfigError, DataError
-from trainer.system.home import expanded
+from trainer.errors import DataError
 
 MEASURED = 2000  # streamed images from which the normalisation is measured
 LOOKED_AT, MANY = 200, 0.1  # images; the share of them that is warned about
@@ -42,9 +43,9 @@ def load_image_folder(config: ImageFolder, seed: int) -> Data:
         ConfigError: where data.root is missing, or the images differ in size and data.image_size is not given.
         DataError: where a folder or file is not as it should be; names it.
     """
-    if config.root is None:
-        raise ConfigError("data.root is needed: the folder with train/ and val/ (or with one folder for each class).")
-    root, skip = expanded(config.root), config.on_error == "skip"
+    if config.shape is not None:
+        return load_pixel_table(config, seed)
+    root, skip = root_of(config), config.on_error == "skip"
     labelled = labelled_images(config, root)
     if labelled is None:
         (labels, listings, notes), said = scan(root, config.holds_out), list[str]()
@@ -90,7 +91,9 @@ def _decoder(config: ImageFolder, listings: Sequence[Listing], skip: bool, seen:
         except UnreadableImageError:
             if not skip:
                 raise
-    raise DataError(f"{config.root}: none of its {len(paths)} files can be used as an image; the first is {paths[0]}.")
+    raise DataError(
+        f"{root_of(config)}: none of its {len(paths)} files can be used as an image; the first is {paths[0]}."
+    )
 
 
 def _notes(config: ImageFolder, decoder: Decoder, seen: PixelSurvey) -> list[str]:
@@ -184,7 +187,7 @@ def _usable(listings: Sequence[Listing], rejected: Rejected) -> list[Tensor]:
 def _with_warning(data: Data, root: Path, listings: Sequence[Listing], rejected: Rejected) -> Data:
     """Add a warning about the files that were left out, and the list of them for the run directory."""
     rows = [
-        (str(listing.paths[i].relative_to(root)), reasons[i])
+        (str(name_below(listing.paths[i], root)), reasons[i])
         for listing, reasons in zip(listings, rejected, strict=True)
         for i in sorted(reasons)
     ]

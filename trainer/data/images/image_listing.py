@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.data.images.image_files import EXTENSIONS, Decoder
 from trainer.data.images.image_layout import class_folders, find_layout, match_classes
-from trainer.data.images.image_walk import FolderFiles, files_below, files_outside, passed_over_words
+from trainer.data.images.image_walk import FolderFiles, files_below, files_outside, name_below, passed_over_words
 from trainer.errors import DataError
 
 ALL_CLASSES = 20  # that are shown with their counts
@@ -173,5 +173,5 @@ def fingerprint(root: Path, listings: Sequence[Listing], decoder: Decoder) -> st
                 size, changed = status.st_size, status.st_mtime_ns
             except OSError:  # such as a link to nothing, which the decoder names
                 size, changed = -1, -1
-            digest.update(os.fsencode(path.relative_to(root)) + f"\0{size}\0{changed}\n".encode())
+            digest.update(os.fsencode(name_below(path, root)) + f"\0{size}\0{changed}\n".encode())
     return f"images-{digest.hexdigest()[:16]}"

@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.config.data import ImageDataConfig
+from trainer.config.data import ImageDataConfig, ImageFolder
 from trainer.data.images.image_files import Decoder, ImageFiles, check_all
 from trainer.data.images.image_listing import by_class, files_line, unlabelled
+from trainer.data.images.image_walk import name_below
 from trainer.data.images.normalize import Normalize, pixel_range
+from trainer.data.images.table_samples import is_label_table, listed_samples, read_pixel_samples
 from trainer.data.types import DataSpec, Samples, Split
 from trainer.errors import CheckpointError, DataError, did_you_mean
 from trainer.system.home import expanded
@@ -33,7 +35,8 @@ def read_image_samples(
 
     Args:
         config: of the run that trained the model.
-        source: a file or a folder; where `labelled`, a folder with a folder for each class.
+        source: a file or a folder, or a table that names images or has them in it; where `labelled`, a folder with a
+            folder for each class, or such a table with classes.
         spec, preprocessing: of the training data; the spec has the size of the images.
         labelled: whether the names of the folders are the classes (with `_` for a `/` in a class's name) or, for
             regression, the numbers.
@@ -48,8 +51,14 @@ def read_image_samples(
     """
     normalize = _normalization(config, spec, preprocessing)
     channels, height, width = spec.input_shape
-    root = expanded(source)
-    paths, targets, passed_over = _labelled(root, spec) if labelled else _unlabelled(root)
+    root, notes = expanded(source), list[str]()
+    if isinstance(config, ImageFolder) and is_label_table(root):
+        if config.shape is not None:
+            return read_pixel_samples(config, root, spec, preprocessing, normalize, labelled)
+        root, paths, targets, notes = listed_samples(config, root, spec, labelled)
+    else:
+        paths, targets, passed_over = _labelled(root, spec) if labelled else _unlabelled(root)
+        notes = files_line(len(paths), passed_over)
     how, most = getattr(config, "resize", "crop"), getattr(config, "max_pixels", None)
     decoder = Decoder((height, width), channels, True, how, pixel_range(preprocessing), most)
     reasons = check_all(paths, decoder) if on_error == "skip" else {}
@@ -60,9 +69,8 @@ def read_image_samples(
     rejected = tuple(f"{names[i]}: {reasons[i]}" for i in sorted(reasons))
     remedy = "Repair or remove it" + (", or leave such files out with --on-error skip." if on_error else ".")
     files = ImageFiles([paths[i] for i in kept], decoder, remedy)
-    notes = tuple(files_line(len(paths), passed_over))
     named = [names[i] for i in kept]
-    return Samples(Split(files, targets[kept]), normalize, "file", named, rejected, workers, notes=notes)
+    return Samples(Split(files, targets[kept]), normalize, "file", named, rejected, workers, notes=tuple(notes))
 
 
 def _normalization(config: ImageDataConfig, spec: DataSpec, preprocessing: str | None) -> Normalize:
@@ -134,5 +142,5 @@ def _number(root: Path, name: str, spec: DataSpec) -> float:
 
 def _display_name(path: Path, root: Path) -> str:
     """Return the name under which a file is listed: relative to the folder, with escapes for what is not UTF-8."""
-    name = path.name if path == root else path.relative_to(root).as_posix()
+    name = path.name if path == root else name_below(path, root).as_posix()
     return name.encode(errors="backslashreplace").decode()

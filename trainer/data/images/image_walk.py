@@ -137,3 +137,8 @@ def passed_over_words(passed_over: Counter[str], start: str = ": ") -> str:
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in passed_over.most_common(KINDS))
     more = f" and {len(passed_over) - KINDS} more kinds" if len(passed_over) > KINDS else ""
     return f"{start}{passed_over.total():,} passed over ({kinds}{more})"
+
+
+def name_below(path: Path, root: Path) -> Path:
+    """Return a path relative to the folder that it is below; as it is where it is elsewhere, such as in a cache."""
+    return path.relative_to(root) if path.is_relative_to(root) else path

@@ -1,16 +1,19 @@
-"""Images whose classes are not their folders: a table, or a pattern of their names, says which is which."""
+"""Images whose classes are not their folders: a table says which is which."""
 
 import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trainer.config.data import ImageFolder
+from trainer.data.images.embedded_images import image_column, shards, unpacked
 from trainer.data.images.image_files import EXTENSIONS
 from trainer.data.images.image_index import ImageIndex
-from trainer.data.images.image_walk import passed_over_words
+from trainer.data.images.image_walk import files_below, passed_over_words
+from trainer.data.images.label_pattern import labels_by_pattern
 from trainer.data.images.label_rows import Rows, read_label_rows
 from trainer.data.images.labelled import Labelled, together
 from trainer.data.images.split_names import split_of
@@ -25,7 +28,34 @@ GROUPS = ("group", "group_id", "patient", "patient_id", "subject", "subject_id",
 WEIGHTS = ("sample_weight",)  # and not weight, which may be that of an animal
 LOOKED_AT, FOUND = 200, 0.5  # rows; the share of them whose cell must name an image, for a column of files
 NAMED = 3
-SEVERAL = re.compile(r"[^|]+\|[^|]+|[^;]+;[^;]+")
+MANY = 0.1  # of the rows: so many with a separator have several labels
+
+
+def names_images(config: ImageFolder, root: Path, path: Path) -> bool:
+    """Return whether a table has images in it, or a column that names those below a folder."""
+    if image_column(path) is not None:
+        return True
+    index, rows = ImageIndex(root), read_label_rows(path)
+    if not index.images:
+        return False
+    try:
+        place, has_header = _file_column(config, root, path, rows, index)
+    except DataError:
+        return False
+    return any(index.find(row[place]) for row in rows[has_header:])
+
+
+def root_of(config: ImageFolder) -> Path:
+    """Return the folder of the images: that of the table, where only a table is named.
+
+    Raises:
+        ConfigError: where neither is named.
+    """
+    if config.root is not None:
+        return expanded(config.root)
+    if config.labels is None:
+        raise ConfigError("data.root is needed: the folder with train/ and val/ (or with one folder for each class).")
+    return expanded(config.labels).parent
 
 
 def labelled_images(config: ImageFolder, root: Path) -> Labelled | None:
@@ -35,15 +65,27 @@ def labelled_images(config: ImageFolder, root: Path) -> Labelled | None:
         ConfigError, DataError: where columns are not there, or nothing fits; names what was found on both sides.
     """
     if config.label_pattern is not None:
-        return _by_pattern(root, config.label_pattern)
+        return labels_by_pattern(root, config.label_pattern)
     if config.labels is not None:
         path = expanded(config.labels)
         path = path if path.exists() or not (root / config.labels).exists() else root / config.labels
-        return _by_table(config, root, path, read_label_rows(path), "")
+        return _of_file(config, root, path, "")
     found = [path for folder in (root, *_folders(root)) for name in METADATA if (path := folder / name).is_file()]
     tables = [(path, rows) for path in found if _is_metadata(rows := read_label_rows(path))]
     parts = [_by_table(config, path.parent, path, rows, _role(path, root)) for path, rows in tables]
+    if not parts and (files := shards(root)) and not files_below(root).images:
+        parts = [_of_file(config, root, path, role) for path, role in files]
     return together(parts) if parts else None
+
+
+def _of_file(config: ImageFolder, root: Path, path: Path, role: str) -> Labelled:
+    """Return the images that a table names, or that are in it."""
+    column = image_column(path) if path.is_file() else None
+    if column is None:
+        return _by_table(config, root, path, read_label_rows(path), role)
+    folder, rows = unpacked(path, column, root)
+    found = _by_table(config, folder, path, rows, role)
+    return replace(found, notes=[f"{'unpacked':<10}the images of {path} are in {folder}", *found.notes])
 
 
 def _folders(root: Path) -> list[Path]:
@@ -135,6 +177,20 @@ def _weight(path: Path, name: str, cell: str) -> float:
     return weight
 
 
+def named_images(config: ImageFolder, root: Path, path: Path) -> tuple[Path, list[Path], list[str]]:
+    """Return the folder of the images that a table names or has in it, these images, and what it names in vain."""
+    column = image_column(path)
+    folder, rows = (root, read_label_rows(path)) if column is None else unpacked(path, column, root)
+    index = ImageIndex(folder)
+    if not index.images:
+        raise DataError(f"{folder}: no images ({', '.join(EXTENSIONS)}) in this folder or below it.")
+    place, has_header = _file_column(config, folder, path, rows, index)
+    cells = [row[place] for row in rows[has_header:]]
+    found = index.find_all(cells)
+    images = [image for image in found if image is not None]
+    return folder, images, [cell for cell, image in zip(cells, found, strict=True) if image is None]
+
+
 def _file_column(config: ImageFolder, root: Path, path: Path, rows: Rows, index: ImageIndex) -> tuple[int, bool]:
     """Return which column names the files, and whether the first row is one of names."""
     if config.file_column is not None:
@@ -165,9 +221,10 @@ def _labels(
         chosen = rest[0]
     if chosen is not None:
         labels = [unicodedata.normalize("NFC", row[chosen]) for row in body]
-        if sum(bool(SEVERAL.fullmatch(label)) for label in labels) > len(labels) / 10:
+        if (example := _several(labels)) is not None:
             raise DataError(
-                f"data.labels={path}: {names[chosen]} has several labels for an image, which no task here learns."
+                f"data.labels={path}: {names[chosen]} has several labels for an image, such as '{example}', which no "
+                "task here learns."
             )
         return names[chosen], labels
     flags = [i for i in rest if {row[i] for row in body} <= {"0", "1", "0.0", "1.0"}]
@@ -182,23 +239,11 @@ def _labels(
     raise ConfigError(f"data.label_column is needed: which column of {path} is the class? It has {', '.join(names)}.")
 
 
-def _by_pattern(root: Path, pattern: str) -> Labelled:
-    try:
-        search: Callable[[str], re.Match[str] | None] = re.compile(pattern).search
-        if re.compile(pattern).groups < 1:
-            raise ConfigError(f"data.label_pattern={pattern}: put the class in parentheses, as in '^([a-z]+)\\.'.")
-    except re.error as error:
-        raise ConfigError(f"data.label_pattern={pattern}: not a regular expression ({error}).") from error
-    index = ImageIndex(root)
-    found = [(path, search(path.relative_to(root).as_posix()) or search(path.name)) for path in index.images]
-    paths = [path for path, match in found if match and match[1]]
-    if not paths:
-        example = index.images[0].relative_to(root) if index.images else "no image"
-        count = len(index.images)
-        raise DataError(f"data.label_pattern={pattern}: fits none of {count} images in {root}, such as {example}.")
-    labels = [unicodedata.normalize("NFC", match[1]) for _, match in found if match and match[1]]
-    left = len(index.images) - len(paths)
-    others = f" + {left:,} whose name does not fit" if left else ""
-    notes = [f"{'files':<10}{len(index.images):,} images found = {len(paths):,} used{others}"]
-    roles = [split_of(path.relative_to(root).parts[0]) or "" if path.parent != root else "" for path in paths]
-    return Labelled(paths, labels, roles, None, notes, [])
+def _several(labels: Sequence[str]) -> str | None:
+    """Return an example where many labels are lists, or some consist of words that are labels elsewhere."""
+    lists = [label for label in labels if any(len([*filter(None, label.split(sign))]) > 1 for sign in "|;")]
+    if len(lists) > MANY * len(labels):
+        return lists[0]
+    known = {*labels}
+    parts = ((label, [*filter(None, re.split(sign, label))]) for label in known for sign in (r"\s+", r"\s*,\s*"))
+    return min((label for label, words in parts if len(words) > 1 and {*words} <= known), default=None)

@@ -179,13 +179,13 @@ def _groups(table: Table, name: str) -> Tensor:
     return torch.from_numpy(np.unique(positions, return_inverse=True)[1].reshape(-1))
 
 
-def row_weights(table: Table, name: str) -> Tensor:
-    """Read how much each row counts, float32 (N,).
+def row_weights(table: Table, name: str, key: str = "data.weight") -> Tensor:
+    """Read how much each row counts, float32 (N,), from a column that a key names.
 
     Raises:
         DataError: naming a row whose weight is missing, negative or no number.
     """
-    require_column(name, "data.weight", tuple(table.columns.column_names), table.files[0])
+    require_column(name, key, tuple(table.columns.column_names), table.files[0])
     source = numeric_column(table, name)
     values = source.between(0, source.rows)
     bad = ~(values >= 0)  # also NaN
@@ -193,9 +193,9 @@ def row_weights(table: Table, name: str) -> Tensor:
         row = int(bad.argmax())
         value = table.columns[name][row].as_py()
         raise DataError(
-            f"{table.where(row)}: the column {name} (data.weight) {'is empty' if value is None else f'holds {value}'}; "
+            f"{table.where(row)}: the column {name} ({key}) {'is empty' if value is None else f'holds {value}'}; "
             "a weight is a number >= 0."
         )
     if not values.any():
-        raise DataError(f"data.weight: the column {name} is 0 in every row.")
+        raise DataError(f"{key}: the column {name} is 0 in every row.")
     return torch.from_numpy(values.astype(np.float32))
