@@ -85,7 +85,8 @@ def main(arguments: Sequence[str]) -> int:
     about = "Score a trained model on its validation data, or on labelled rows of a table or images."
     options = parser("evaluate", about)
     source = (
-        "a table with targets, or a folder of images for each class; without it: what the run validated on. "
+        "a table with targets or of images with their classes, or a folder of images for each class; without it: what "
+        "the run validated on. "
         "data.KEY=VALUE: how a table is written, or data.root=FOLDER: where the run's own files are now"
     )
     options.add_argument("source", nargs="*", help=source)

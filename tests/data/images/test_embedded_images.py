@@ -76,6 +76,12 @@ def test_shards_are_splits_by_their_names_and_are_unpacked_once(tmp_path: Path) 
     shard(root / "data" / "train-00000-of-00002.parquet", range(0, 60, 2))
     check(load(root=str(root)), 36, 9)
     assert len([*(root / FOLDER).glob("images-of-*")]) == 4, "another file of that name"
+    for i in range(3):
+        shard(root / "data" / f"train-0000{i + 2}-of-00002.parquet", range(3))
+    data = load(root=str(root))
+    check(data, 45, 9)
+    assert sum(note.startswith("labels") for note in data.notes) == 1
+    assert any("5 more tables, 54 images in all" in note for note in data.notes)
 
 
 def test_bytes_without_names_of_classes_are_images_too(tmp_path: Path) -> None:

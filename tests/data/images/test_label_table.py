@@ -70,7 +70,7 @@ def test_a_table_names_the_files_in_whatever_way(tmp_path: Path) -> None:
         "of Windows": lambda name: f".\\all\\{name}",
     }
     for words, form in forms.items():
-        for delimiter in (",", "\t", ";"):
+        for delimiter in (",", "\t", ";", " "):
             for header in ("image_id,label", "label_id,Class", None):
                 table = write(tmp_path / "t.csv", [(form(n), c) for n, c in rows], header, delimiter)
                 data = load(tmp_path / "d", labels=str(table))

@@ -29,7 +29,7 @@ def read_label_rows(path: Path) -> Rows:
     if not path.stat().st_size:
         raise DataError(f"data.labels={path}: it is empty.")
     typed = TypedFile.of(path)
-    rows = list(_of_text(path)) if typed is None else table_rows(typed.read([*typed.names]))
+    rows = _in_words(list(_of_text(path))) if typed is None else table_rows(typed.read([*typed.names]))
     width = max(map(len, rows), default=0)
     if not width:
         raise DataError(f"data.labels={path}: it is empty.")
@@ -57,6 +57,13 @@ def _of_text(path: Path) -> Iterator[list[str]]:
     except UnicodeEncodeError:  # only the beginning was in ASCII
         rows = list(_parsed(path, Dialect("cp1252", dialect.delimiter, dialect.quote, lines=dialect.lines)))
     return iter(rows)
+
+
+def _in_words(rows: Rows) -> Rows:
+    """Return rows of one column that have as many words each, such as `cat/1.jpg cat`, by their words."""
+    words = [row[0].split() for row in rows if len(row) == 1]
+    alike = len(words) == len(rows) and len({*map(len, words)}) == 1
+    return words if alike else rows
 
 
 def _parsed(path: Path, dialect: Dialect) -> Iterator[list[str]]:

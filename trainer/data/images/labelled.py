@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+SHOWN = 4  # tables whose notes are all shown
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -49,5 +51,7 @@ def together(parts: Sequence[Labelled]) -> Labelled:
     labels, roles = ([x for part in parts for x in getattr(part, name)] for name in ("labels", "roles"))
     notes, warnings = ([x for part in parts for x in getattr(part, name)] for name in ("notes", "warnings"))
     weights = [x for part in parts for x in part.weights or [1.0] * len(part.paths)]
+    if len(parts) > SHOWN:  # one of many files is like the others
+        notes = [*parts[0].notes, f"{'note':<10}{len(parts) - 1:,} more tables, {len(paths):,} images in all"]
     weighted = any(part.weights is not None for part in parts)
     return Labelled(paths, labels, roles, groups, notes, warnings, weights if weighted else None)
