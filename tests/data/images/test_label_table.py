@@ -173,15 +173,15 @@ def test_what_does_not_fit_is_counted_and_told(tmp_path: Path) -> None:
 def test_held_out_images_are_never_those_that_a_table_keeps_for_validation_or_a_test(tmp_path: Path) -> None:
     rows = make_images(tmp_path / "d")
     sides = [(n, c, ("train", "val", "test")[i // 10], i // 6) for i, (n, c) in enumerate(rows)]
-    table = str(write(tmp_path / "t.csv", sides, "id,label,split,patient"))
+    table = str(write(tmp_path / "t.csv", sides, "id,label,split,who"))
     for keys, count in (({"val_fraction": 0.3}, 3), ({"folds": 2, "fold": 1}, 5)):
-        for group in ({}, {"group_column": "patient"}):
+        for group in ({}, {"group_column": "who"}):
             data = load(tmp_path / "d", labels=table, **keys, **group)
             check(data, 10)
             assert abs(len(data.val) - count) <= 1
             assert any("20 images are for validation or a test, and not used" in note for note in data.notes)
             assert not any("both sides" in warning for warning in data.warnings)
-    data = load(tmp_path / "d", labels=table)
+    data = load(tmp_path / "d", labels=table, group_column="who")
     assert any("1 groups are on both sides of the split of data.labels, the first: 1" in w for w in data.warnings)
     with pytest.raises(DataError, match="no image is for training, and 30 are for val"):
         load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", [(n, c, "val") for n, c in rows], "id,label,split")))
@@ -199,6 +199,11 @@ def test_weights_of_a_table_count_in_the_training_loss(tmp_path: Path) -> None:
                 assert part.weights is not None
                 assert part.weights.tolist() == [3.0 if target == 0 else 0.5 for target in part.targets]
         assert any(note.endswith("how much each counts") for note in data.notes)
+    sides = [(*row, "train" if i > 9 else "val") for i, row in enumerate(weighted)]
+    data = load(tmp_path / "d", labels=str(write(tmp_path / "t.csv", sides, "id,label,sample_weight,split")))
+    assert data.val.weights is not None and data.train.weights is not None
+    assert data.val.weights.tolist() == [weight for _, _, weight, side in sides if side == "val"]
+    assert data.train.weights.tolist() == [weight for _, _, weight, side in sides if side == "train"]
     kilograms = str(write(tmp_path / "t.csv", weighted, "id,label,weight"))
     assert load(tmp_path / "d", labels=kilograms).train.weights is None
     for wrong in ("-1", "heavy", "nan", ""):
@@ -246,20 +251,23 @@ def test_a_table_is_read_in_any_encoding_and_lists_are_several_labels(tmp_path: 
 def test_a_table_is_evaluated_and_predicted(tmp_path: Path) -> None:
     """Its images are below its own folder, or else below that of the run."""
     rows = make_images(tmp_path / "d")
-    config = ImageFolder(root=str(tmp_path / "d"), labels=str(write(tmp_path / "t.csv", rows)), augment=False)
+    table = write(tmp_path / "t.csv", rows, "picture,label")
+    config = ImageFolder(root=str(tmp_path / "d"), labels=str(table), file_column="picture", augment=False)
     data = load_image_folder(config, 0)
     make_images(tmp_path / "new" / "images", 9)
+    for i in range(9):  # of the same names as the run's, and others
+        Image.new("RGB", (8, 8), (100 + i, 100 + i, 100 + i)).save(tmp_path / "new" / "images" / f"{i:03d}.png")
     new = write(tmp_path / "new" / "new.csv", [*rows[:9], ("gone.png", "rust")], "picture,label")
     old = write(tmp_path / "elsewhere.csv", rows[3:12], "picture,label")
-    (tmp_path / "elsewhere").mkdir()
+    make_images(tmp_path / "elsewhere", 2, "other{i}.png")
     old = old.rename(tmp_path / "elsewhere" / "old.csv")
-    for table, first, missing in ((new, 0, True), (old, 3, False)):
+    for table, first, missing in ((new, 100, True), (old, 3, False)):
         for labelled in (True, False):
             samples = read_image_samples(config, str(table), data.spec, data.preprocessing, labelled)
             numbers = [int(image.min()) for image in samples.split.inputs]  # type: ignore[attr-defined]
             assert numbers == [*range(first, first + 9)]
-            assert samples.split.targets.tolist() == ([i % 3 for i in numbers] if labelled else [0] * 9)
-            assert [Path(str(name)).name for name in samples.names] == [f"{i:03d}.png" for i in numbers]
+            assert samples.split.targets.tolist() == ([i % 3 for i in range(9)] if labelled else [0] * 9)
+            assert [Path(str(name)).name for name in samples.names] == [f"{i % 100:03d}.png" for i in numbers]
             assert missing == any("gone.png" in note for note in samples.notes)
     strange = write(tmp_path / "new" / "new.csv", [*rows[:8], (rows[8][0], "Rust")], "picture,label")
     with pytest.raises(DataError, match=r"new\.csv: 'Rust' is no class of the run. Did you mean 'rust'"):

@@ -58,6 +58,9 @@ def test_tables_say_the_classes_of_a_flat_split(root: Path) -> None:
         notes = " ".join(found.notes)
         assert f"val       {COUNT} in {root / 'val'}, classes from {root / name}: n01 3, n02 3, n03 3" in notes
         assert "train/ and val/ are used, and not test/" in notes
+        image(root / "extras" / "1.JPEG")
+        assert any("are used, and not extras/, test/" in note for note in scan(root).notes)
+        (root / "extras" / "1.JPEG").unlink()
         (root / name).unlink()
     with_all = scan(root)
     assert len(with_all.listings) == 1, "without a table training images are held out"

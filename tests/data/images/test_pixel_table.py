@@ -108,6 +108,9 @@ def test_splits_groups_weights_and_rows_without_a_class(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", grey, "number", label=["a", "b", None] * 10)
     data = load(path)
     assert data.spec.labels == ("a", "b") and len(data.train) + len(data.val) == 20
+    for part in (data.train, data.val):
+        numbers_here = [int(image.flatten()[0]) for image in part.inputs]  # type: ignore[attr-defined]
+        assert [i % 3 for i in numbers_here] == part.targets.tolist()
     assert any("10 of 30 rows of" in warning and "have no class" in warning for warning in data.warnings)
     grey[7, 3] = np.nan
     with pytest.raises(DataError, match=r"t\.csv, line 9.*: a pixel is missing"):
