@@ -235,7 +235,9 @@ def test_a_table_is_read_in_any_encoding_and_lists_are_several_labels(tmp_path: 
         assert {row[1] for row in read_label_rows(tmp_path / "t.csv")[1:]} == {"brûlé", "sain"}
     lists = [{"file_name": name, "label": [label, "x"][: 1 + i % 2]} for i, (name, label) in enumerate(rows)]
     pq.write_table(pa.Table.from_pylist(lists), tmp_path / "t.parquet")
-    with pytest.raises(DataError, match=r"label has several labels for an image, such as 'scab\|x', which no task"):
+    with pytest.raises(
+        DataError, match=r"label has several labels for an image, such as 'scab\|x', which no task here learns"
+    ):
         load(tmp_path / "d", labels=str(tmp_path / "t.parquet"))
     for several in ("rust|scab|well", "rust;scab", "rust scab", "scab, rust"):
         one = [*rows[:3], *(("{n}.png", "green apple") for _ in range(20)), (rows[3][0], several)]
@@ -243,6 +245,8 @@ def test_a_table_is_read_in_any_encoding_and_lists_are_several_labels(tmp_path: 
         table = write(tmp_path / "t.csv", [(n, f'"{c}"') for n, c in one], "id,label")
         with pytest.raises(DataError, match="several labels for an image"):
             load(tmp_path / "d", labels=str(table), file_column="id")
+        data = load(tmp_path / "d", labels=str(table), file_column="id", label_column="label")
+        assert several in (data.spec.labels or ()), "a class of its own, where that is asked for"
     (tmp_path / "t.csv").write_text('id,label\n"000.png,rust\n')
     with pytest.raises(DataError, match=r"t\.csv, line 2: a quote is opened and never closed"):
         load(tmp_path / "d", labels=str(tmp_path / "t.csv"))
@@ -269,6 +273,9 @@ def test_a_table_is_evaluated_and_predicted(tmp_path: Path) -> None:
             assert samples.split.targets.tolist() == ([i % 3 for i in range(9)] if labelled else [0] * 9)
             assert [Path(str(name)).name for name in samples.names] == [f"{i % 100:03d}.png" for i in numbers]
             assert missing == any("gone.png" in note for note in samples.notes)
+    (tmp_path / "new" / "images" / "000.png").rename(tmp_path / "image.txt")
+    samples = read_image_samples(config, str(tmp_path / "image.txt"), data.spec, data.preprocessing, False)
+    assert list(samples.names) == ["image.txt"], "an image whatever its name ends with: it was asked for"
     strange = write(tmp_path / "new" / "new.csv", [*rows[:8], (rows[8][0], "Rust")], "picture,label")
     with pytest.raises(DataError, match=r"new\.csv: 'Rust' is no class of the run. Did you mean 'rust'"):
         read_image_samples(config, str(strange), data.spec, data.preprocessing, True)

@@ -221,10 +221,10 @@ def _labels(
         chosen = rest[0]
     if chosen is not None:
         labels = [unicodedata.normalize("NFC", row[chosen]) for row in body]
-        if (example := _several(labels)) is not None:
+        if config.label_column is None and (example := _several(labels)) is not None:
             raise DataError(
                 f"data.labels={path}: {names[chosen]} has several labels for an image, such as '{example}', which no "
-                "task here learns."
+                f"task here learns; data.label_column={names[chosen]} takes each combination for a class of its own."
             )
         return names[chosen], labels
     flags = [i for i in rest if {row[i] for row in body} <= {"0", "1", "0.0", "1.0"}]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainer.config.data import ImageFolder
 from trainer.data.images.embedded_images import image_column
+from trainer.data.images.image_walk import is_image
 from trainer.data.images.label_table import labelled_images, named_images, names_images, root_of
 from trainer.data.images.listed_split import TABLES
 from trainer.data.images.normalize import Normalize, pixel_range
@@ -19,8 +20,8 @@ from trainer.errors import ConfigError, DataError, did_you_mean
 
 
 def is_label_table(source: Path) -> bool:
-    """Return whether a source is a table, by its ending."""
-    return source.is_file() and any(ending.lower() in TABLES for ending in source.suffixes)
+    """Return whether a source is a table: by its ending, and no image in truth."""
+    return source.is_file() and any(ending.lower() in TABLES for ending in source.suffixes) and not is_image(source)
 
 
 def listed_samples(
